@@ -1,0 +1,279 @@
+"""Every knob of ``params.yaml`` as frozen dataclasses, and the strict reader that names the key it does not like.
+
+One dataclass a section; a section is also what its DVC stage lists under ``params``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from velocity.errors import VelocityError
+
+PARAMS_FILE = Path("params.yaml")
+
+section = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Every dimension of the recogniser; the defaults are the reference configuration (4.0–5.0 M parameters)."""
+
+    mel_bins: int = 80
+    dim: int = 192  # width of the residual stream
+    stride: int = 2  # feature frames a model frame: 2 → 20 ms, 4 → 40 ms
+    blocks: int = 8  # local processor
+    state: int = 64  # SSM state a head
+    expand: int = 2  # inner width of the SSM = expand · dim
+    head_dim: int = 64  # SSM heads = expand · dim / head_dim
+    conv_kernel: int = 4  # depthwise convolution before the scan
+    chunk: int = 64  # frames a chunk of the structured-state-space scan
+    ffn: int = 384
+    dropout: float = 0.1
+    direction: Literal["bidirectional", "causal"] = "bidirectional"
+    context_layers: int = 2  # SSM layers over the first pooling
+    context_state: int = 32
+    context_window: int = 8  # frames a token of the first pooling: K1 = max(context_min, L / window)
+    context_min: int = 64
+    summary_min: int = 16  # K2 = min(summary_max, max(summary_min, K1 / 4)) tokens to attend to
+    summary_max: int = 64
+    attention_heads: int = 4
+    attention_head_dim: int = 48
+    vocabulary: int = 256  # CTC classes, blank (0) included
+    head_rank: int = 0  # 0: a full CTC head; r: factorised dim → r → vocabulary
+
+    @property
+    def inner(self) -> int:
+        return self.expand * self.dim
+
+    @property
+    def heads(self) -> int:
+        return self.inner // self.head_dim
+
+    def __post_init__(self) -> None:
+        if self.inner % self.head_dim:
+            raise ValueError(f"expand·dim = {self.inner} is not a multiple of head_dim = {self.head_dim}")
+        if self.direction == "bidirectional" and self.heads % 2:
+            raise ValueError(f"a bidirectional model needs an even number of SSM heads, not {self.heads}")
+        if self.stride not in (2, 4):
+            raise ValueError(f"stride must be 2 or 4, not {self.stride}")
+        if self.dim % 4:
+            raise ValueError(f"dim must be a multiple of 4 (positional encoding), not {self.dim}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@section
+class Architecture:
+    """The part of ModelConfig that ``params.yaml`` sets; the vocabulary comes from the tokenizer."""
+
+    dim: int = 192
+    stride: int = 2
+    blocks: int = 8
+    state: int = 64
+    expand: int = 2
+    head_dim: int = 64
+    conv_kernel: int = 4
+    chunk: int = 64
+    ffn: int = 384
+    dropout: float = 0.1
+    direction: Literal["bidirectional", "causal"] = "bidirectional"
+    context_layers: int = 2
+    context_state: int = 32
+    attention_heads: int = 4
+    attention_head_dim: int = 48
+    head_rank: int = 0
+
+    def __post_init__(self) -> None:
+        self.with_vocabulary(2)  # refuses impossible combinations when the file is read, not when training starts
+
+    def with_vocabulary(self, vocabulary: int) -> ModelConfig:
+        return ModelConfig(**asdict(self), vocabulary=vocabulary)
+
+
+# How speakers are kept out of training: a share of them (drawn by a hash of the speaker's name, so that it stays the
+# same when speakers are added) or a regular expression searched for in the name.
+SpeakerSelection = float | str
+
+
+@section
+class SyntheticCorpus:
+    """Spoken commands and numbers made by espeak-ng on this machine. Synthetic: no claim about speech of people."""
+
+    kind: Literal["synthetic"]
+    source: str  # the vocabulary, sentence patterns and voices: a YAML file
+    utterances: int = 2000
+    voices: int = 60
+    test: SpeakerSelection = 0.2
+    validation: SpeakerSelection = 0.1
+
+
+@section
+class FolderCorpus:
+    """A folder of speech in LibriSpeech layout: audio files beside ``*.trans.txt`` ('ID TEXT' a line)."""
+
+    kind: Literal["folder"]
+    source: str  # the folder
+    labelled: bool = True  # False: audio alone, used by pretraining only
+    test: SpeakerSelection = 0.1
+    validation: SpeakerSelection = 0.05
+
+
+Corpus = Annotated[SyntheticCorpus | FolderCorpus, Field(discriminator="kind")]
+
+
+@section
+class Validation:
+    """Limits beyond which ``validate`` refuses an utterance."""
+
+    min_seconds: float = 0.2
+    max_seconds: float = 35.0
+    max_clipped: float = 0.02  # share of samples at full scale
+    min_level_db: float = -60.0  # RMS relative to full scale: below is silence
+    max_dc_offset: float = 0.1  # mean of the samples
+    min_characters_per_second: float = 0.5
+    max_characters_per_second: float = 40.0
+    max_empty_after_normalization: int = 0  # utterances with nothing left to recognise
+
+
+@section
+class Tokenizer:
+    kind: Literal["characters", "bpe"] = "characters"
+    vocabulary: int = 256  # pieces of a BPE tokenizer; characters are counted from the text
+
+
+@section
+class Preparation:
+    tokenizer: Tokenizer = field(default_factory=Tokenizer)
+
+
+@section
+class Augmentation:
+    """Training-time distortions; each is off at 0 (speeds: at [1.0])."""
+
+    speeds: tuple[float, ...] = (0.9, 1.0, 1.1)
+    gain_db: float = 6.0  # uniform in ±gain_db
+    noise: float = 0.0  # share of utterances that get white-to-pink noise
+    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    time_masks: int = 2
+    time_mask_share: float = 0.05  # longest time mask, as a share of the utterance
+    frequency_masks: int = 2
+    frequency_mask_bins: int = 15
+
+
+@section
+class Optimisation:
+    steps: int
+    batch_seconds: float = 120.0
+    learning_rate: float = 0.001
+    warmup: float = 0.1  # share of the steps
+    weight_decay: float = 0.01
+    clip: float = 1.0  # gradient norm
+    ema: float = 0.0  # decay of the weights' moving average that is kept; 0: none
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    checkpoint_every: int = 200  # steps
+
+
+@section
+class Pretraining:
+    """Stage 1: masked-spectrogram prediction."""
+
+    optimisation: Optimisation
+    # The specification starts a 10-frame mask at 15 % of the frames and calls it "about 50 %" masked; that masks 80 %.
+    # 0.067 gives the intended half: 1 - (1 - 0.067)^10 = 0.50.
+    mask_start: float = 0.067
+    mask_span: int = 10  # feature frames
+    band_probability: float = 0.3  # of also masking a band of frequencies
+    band_bins: tuple[int, int] = (5, 10)
+
+
+@section
+class Finetuning:
+    """Stage 2: CTC with INT8 quantisation-aware training."""
+
+    optimisation: Optimisation
+    use_pretrained: bool = True
+    qat: bool = True
+    qat_start: float = 0.6  # share of the steps trained in floating point first
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@section
+class Calibration:
+    """Stage 3: where the activation ranges of the INT8 model come from."""
+
+    ranges: Literal["trained", "minmax", "percentile"] = "trained"
+    utterances: int = 200
+    percentile: float = 99.99
+
+
+@section
+class Evaluation:
+    bootstrap: int = 1000  # resamples for the 95 % interval
+    worst: int = 30  # utterances listed in the error report
+
+
+@section
+class Benchmarking:
+    repeats: int = 7
+    lengths: tuple[float, ...] = (1.0, 5.0, 10.0, 30.0, 60.0)  # seconds
+
+
+@section
+class Params:
+    seed: int
+    threads: int
+    corpora: dict[str, Corpus]
+    validate: Validation
+    prepare: Preparation
+    model: Architecture
+    pretrain: Pretraining
+    finetune: Finetuning
+    calibrate: Calibration
+    evaluate: Evaluation
+    benchmark: Benchmarking
+
+
+def load_params(path: str | Path = PARAMS_FILE) -> Params:
+    """Read and check ``params.yaml`` (YAML 1.2, as DVC reads it).
+
+    Raises VelocityError, on one line, for a missing file, a syntax error, an unknown or missing key, a wrong type or
+    an impossible combination; the message names the key.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            document = YAML(typ="safe").load(file)
+    except OSError as error:
+        raise VelocityError(f"{path}: {error.strerror.lower()}; run this in the project's folder") from error
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise VelocityError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    return parse_params(document, str(path))
+
+
+def parse_params(document: Any, source: str = "params") -> Params:
+    """A plain dictionary → Params. Raises VelocityError naming the first faulty key of ``source``."""
+    try:
+        return TypeAdapter(Params).validate_python(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        parts = list(first["loc"])
+        if len(parts) > 2 and parts[0] == "corpora":
+            del parts[2]  # pydantic's name of the corpus kind, not a key of the file
+        key = ".".join(map(str, parts))
+        what = {
+            "unexpected_keyword_argument": "unknown key",
+            "missing": "missing key",
+            "dataclass_type": "must be a section of keys",
+        }.get(first["type"], first["msg"].removeprefix("Value error, "))
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise VelocityError(f"{source}: {key}: {what}{more}") from error
