@@ -1,0 +1,63 @@
+# `make run` installs, trains, exports and measures the recogniser; `make test` installs and tests it.
+
+PYTHON ?= $(firstword $(shell command -v python3.11 python3))
+TORCH ?= cpu
+UV_VERSION := 0.13.9
+
+BIN := .venv/bin
+UV := .uv/bin/uv
+INSTALLED := .venv/.installed-$(TORCH)
+
+# uv reads no pip configuration, so hand it the wheel folders and the index that pip is told to use, if any.
+pip_setting = $(shell $(PYTHON) -m pip config get global.$(1) 2>/dev/null)
+wheels = $(or $(PIP_FIND_LINKS),$(call pip_setting,find-links))
+index = $(or $(PIP_INDEX_URL),$(call pip_setting,index-url))
+comma := ,
+sources = $(if $(wheels),UV_FIND_LINKS="$$(echo $(wheels) | tr ' ' '$(comma)')") $(if $(index),UV_DEFAULT_INDEX="$(index)")
+
+# PyPI's torch for Linux is a CUDA build of gigabytes. The CPU build comes from a wheel folder that holds one, or else
+# from PyTorch's own index. A CUDA build brings packages that the lock does not list, hence `install` and not `sync`.
+cpu_wheel = $(foreach folder,$(patsubst file://%,%,$(wheels)),$(wildcard $(folder)/torch-*cpu*.whl))
+install_cpu = $(sources) $(UV) pip sync --python $(BIN)/python $(if $(cpu_wheel),,--torch-backend=cpu) requirements.lock
+install_cuda = $(if $(index),UV_DEFAULT_INDEX="$(index)") $(UV) pip install --python $(BIN)/python -r requirements.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@echo 'TORCH=cuda installs a CUDA build of torch; PYTHON=path/to/python3.11 chooses the interpreter.'
+
+install: $(INSTALLED) ## create .venv with the packages that requirements.lock pins
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo 'error: "$(PYTHON)" is not Python 3.11; install it or say make PYTHON=path/to/python3.11' >&2; exit 1; }
+	@echo 'Installing into .venv (a few minutes at the first time)'
+	@test -x $(UV) || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
+	@test -x $(BIN)/python || $(UV) venv --quiet --python .uv/bin/python .venv
+	@rm -f .venv/.installed-*
+	@$(or $(install_$(TORCH)),$(error TORCH is cpu or cuda, not $(TORCH)))
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
+	@touch $@
+
+run: $(INSTALLED) ## install, run the whole pipeline, print the head of its report
+	@$(BIN)/python -m flows.pipeline
+	@echo; head -n 40 reports/README.md
+
+test: $(INSTALLED) ## install and run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## check the style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+# Keeps every version that still fits; delete lines of requirements.lock first to let them move.
+lock: $(INSTALLED) ## resolve pyproject.toml anew into requirements.lock
+	@sed '/^torch==/d' requirements.lock > .uv/requirements.lock
+	@$(sources) $(UV) pip compile pyproject.toml --all-extras --python $(BIN)/python $(if $(cpu_wheel),,--torch-backend=cpu) \
+		--no-annotate --custom-compile-command 'make lock' --quiet --output-file .uv/requirements.lock
+	@sed 's/^\(torch==[^+]*\)+cpu$$/\1/' .uv/requirements.lock > requirements.lock
+
+clean: ## remove the installation and the caches of the tools, not the data, models or reports
+	rm -rf .venv .uv .prefect .pytest_cache .ruff_cache .hypothesis build velocity_asr.egg-info
