@@ -1,0 +1,33 @@
+"""VELOCITY-ASR: a small English speech recogniser, and the pipeline that trains it.
+
+The names below load on first use, so that ``import velocity`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_MODULES = {
+    "VelocityASR": "velocity.runtime",
+    "load_audio": "velocity.audio",
+    "compute_mel_spectrogram": "velocity.audio",
+}
+__all__ = ["VelocityASR", "__version__", "compute_mel_spectrogram", "load_audio"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("velocity-asr")
+        except PackageNotFoundError:  # a checkout that was never installed
+            return "0.1.0"
+    raise AttributeError(f"module 'velocity' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,22 @@
+"""Greedy (best-path) CTC decoding: Graves et al., "Connectionist temporal classification", ICML 2006, section 3.2."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def best_path(log_probs: np.ndarray, blank: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(frames, V) log-posteriors → (tokens, frames): the collapsed best path and the frame each token starts at.
+
+    The most probable class of every frame is taken, repetitions are merged, blanks removed; both are (n,) int64.
+    """
+    path = np.asarray(log_probs).argmax(axis=-1)  # (frames,)
+    starts = np.ones(len(path), dtype=bool)
+    starts[1:] = path[1:] != path[:-1]
+    frames = np.flatnonzero(starts & (path != blank))
+    return path[frames], frames
+
+
+def greedy(log_probs: np.ndarray, blank: int = 0) -> list[int]:
+    """(frames, V) log-posteriors → the tokens of the collapsed best path."""
+    return best_path(log_probs, blank)[0].tolist()

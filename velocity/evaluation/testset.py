@@ -1,0 +1,112 @@
+"""Utterances with reference texts, read from a manifest of cuts or from a folder in LibriSpeech layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from velocity.audio import SAMPLE_RATE, load_audio
+from velocity.errors import VelocityError
+from velocity.text import normalize
+
+PREPARED = Path("data/prepared")  # test-<corpus>.jsonl here is the test set <corpus>-test
+LIBRISPEECH = {"libri_speech_test_clean": "test-clean", "libri_speech_test_other": "test-other"}
+LIBRISPEECH_ROOT = Path("data/raw/librispeech/LibriSpeech")
+AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A stretch of an audio file and what is said in it (normalised); ``seconds`` is None up to the file's end."""
+
+    id: str
+    path: Path
+    text: str
+    start: float = 0.0
+    seconds: float | None = None
+    group: str | None = None  # such as "child": scored on its own as well
+
+    def samples(self) -> np.ndarray:
+        """(samples,) float32 at 16 kHz. Raises VelocityError when the file cannot be read or is too short."""
+        whole = _recording(self.path)
+        first = round(self.start * SAMPLE_RATE)
+        end = len(whole) if self.seconds is None else first + round(self.seconds * SAMPLE_RATE)
+        if first >= len(whole) or first >= end:
+            raise VelocityError(f"{self.path}: no audio at {self.start} s, where {self.id} should be")
+        return whole[first:end]
+
+
+@lru_cache(maxsize=1)
+def _recording(path: Path) -> np.ndarray:
+    """The last file stays decoded: the cuts of a long recording follow each other."""
+    return load_audio(path)
+
+
+def load_test_set(name: str) -> tuple[str, list[Utterance]]:
+    """(its name, its utterances) of a test set: a name, a folder in LibriSpeech layout or a ``.jsonl`` of cuts.
+
+    Names: ``<corpus>-test`` for a corpus that this project prepared, ``libri_speech_test_clean`` and ``…_other``.
+    Raises VelocityError when there is none, or it is empty or faulty.
+    """
+    source = Path(name)
+    if not source.exists():
+        source = _named(name)
+    found = sorted(_read_folder(source) if source.is_dir() else _read_cuts(source), key=lambda utterance: utterance.id)
+    if not found:
+        raise VelocityError(f"{source}: holds no utterance to recognise")
+    return manifest_name(source) if source.suffix == ".jsonl" else source.name, found
+
+
+def manifest_name(path: Path) -> str:
+    """``data/prepared/test-synthetic.jsonl`` → ``synthetic-test``; other manifests are named by their file."""
+    return f"{path.stem.removeprefix('test-')}-test" if path.stem.startswith("test-") else path.stem
+
+
+def _named(name: str) -> Path:
+    if name in LIBRISPEECH:
+        folder = LIBRISPEECH_ROOT / LIBRISPEECH[name]
+        if not folder.is_dir():
+            raise VelocityError(f"{name}: LibriSpeech's {folder.name} is not in {folder}; unpack it there")
+        return folder
+    manifest = PREPARED / f"test-{name.removesuffix('-test')}.jsonl"
+    if name.endswith("-test") and manifest.is_file():
+        return manifest
+    prepared = ", ".join(manifest_name(path) for path in sorted(PREPARED.glob("test-*.jsonl"))) or "none"
+    raise VelocityError(f"{name}: no such folder or manifest, nor a prepared test set ({prepared}; {', '.join(LIBRISPEECH)})")
+
+
+def _read_folder(folder: Path) -> Iterator[Utterance]:
+    """``ID TEXT`` a line in the ``*.trans.txt`` below ``folder``, each beside its audio file ``ID.<suffix>``."""
+    transcripts = sorted(folder.rglob("*.trans.txt"))
+    if not transcripts:
+        raise VelocityError(f"{folder}: no *.trans.txt in or below it: not in LibriSpeech layout")
+    for transcript in transcripts:
+        for line in transcript.read_text(encoding="utf-8").splitlines():
+            if not line.strip():
+                continue
+            name, _, text = line.strip().partition(" ")
+            audio = next((path for s in AUDIO_SUFFIXES if (path := transcript.parent / f"{name}{s}").is_file()), None)
+            if audio is None:
+                raise VelocityError(f"{transcript}: no audio file beside it for {name}")
+            yield Utterance(name, audio, normalize(text))
+
+
+def _read_cuts(manifest: Path) -> Iterator[Utterance]:
+    """Lhotse MonoCuts, one JSON object a line, read without Lhotse: importing it takes longer than a short test."""
+    with open(manifest, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                cut = json.loads(line)
+                source = cut["recording"]["sources"][0]["source"]
+                spoken = cut["supervisions"]
+                text = normalize(" ".join(supervision["text"] for supervision in spoken))
+                group = (spoken[0].get("custom") or {}).get("group") if spoken else None
+                utterance = Utterance(cut["id"], Path(source), text, cut["start"], cut["duration"], group)
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                raise VelocityError(f"{manifest} line {number}: not a Lhotse cut with a recording and a text") from error
+            yield utterance

@@ -1,0 +1,176 @@
+"""The recogniser as an application uses it: one exported folder, onnxruntime and NumPy, no PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
+from velocity.decoding import Segment, greedy, segments
+from velocity.errors import VelocityError
+from velocity.text import TextTokenizer
+
+SHIPPED = Path(__file__).parent / "pretrained"  # models that come with the package, one folder a name
+FILES = ("model.onnx", "config.json", "tokenizer.model")
+LONGEST = 60  # seconds recognised in one piece; longer audio goes through overlapping chunks in bounded memory
+CHUNK, OVERLAP = 30, 2  # seconds; half of the overlap is dropped on either side of a join
+
+
+class VelocityASR:
+    """An exported recogniser.
+
+    >>> model = VelocityASR.from_pretrained("models/export", quantized=True)
+    >>> model.transcribe("speech.wav")
+    """
+
+    def __init__(self, folder: str | Path, threads: int = 1) -> None:
+        """Load the artefact in ``folder`` (``model.onnx``, ``config.json``, ``tokenizer.model``).
+
+        Raises VelocityError when a file is missing, broken or does not fit the others.
+        """
+        self.folder = Path(folder)
+        for name in FILES:
+            if not (self.folder / name).is_file():
+                raise VelocityError(f"{self.folder}: no {name}: not an exported model")
+        self.config = _read_config(self.folder / "config.json")
+        self.tokenizer = TextTokenizer(self.folder / "tokenizer.model")
+        if self.tokenizer.vocabulary != self.config["vocabulary"]:
+            raise VelocityError(
+                f"{self.folder}: tokenizer.model has {self.tokenizer.vocabulary} pieces, "
+                f"config.json says {self.config['vocabulary']}: files of different models"
+            )
+        self._session = _open_session(self.folder / "model.onnx", threads)
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, quantized: bool = False, threads: int = 1) -> VelocityASR:
+        """Load ``model``: an exported folder, a folder of such (``onnx/``, ``onnx-int8/``), the name of a model shipped
+        with the package, or ``models:/name@alias`` from the MLflow registry.
+
+        ``quantized`` chooses ``onnx-int8/`` where there are both. ``threads`` is for one recognition.
+        Raises VelocityError when there is no such model or it cannot be loaded.
+        """
+        return cls(find_model(model, quantized), threads)
+
+    def __call__(self, mel: Any) -> np.ndarray:
+        """(frames, 80) or (batch, frames, 80) log-mel of ``compute_mel_spectrogram``, NumPy or torch
+        → (batch, frames', V) float32 log-posteriors. Rows of a batch are wholly valid: no padding."""
+        if hasattr(mel, "detach"):
+            mel = mel.detach().cpu()
+        mel = np.asarray(mel, dtype=np.float32)
+        mel = mel[None] if mel.ndim == 2 else mel
+        bins = self.config["mel_bins"]
+        if mel.ndim != 3 or mel.shape[2] != bins or 0 in mel.shape:
+            raise VelocityError(f"features of shape {mel.shape}: expected (frames, {bins}) or (batch, frames, {bins})")
+        (log_probs,) = self._session.run(["log_probs"], {"mel_spectrogram": mel})
+        return log_probs
+
+    def decode_ctc(self, log_probs: Any) -> str:
+        """The text of the first row of (batch, frames', V), or of (frames', V), log-posteriors: best path."""
+        log_probs = np.asarray(log_probs)
+        row = log_probs[0] if log_probs.ndim == 3 else log_probs
+        return " ".join(self.tokenizer.decode(greedy(row, self.config["blank"])).split())
+
+    def transcribe(self, audio: str | Path | np.ndarray) -> str:
+        """The text of an audio file, or of (samples,) float32 at 16 kHz. Audio of any length.
+
+        Raises VelocityError when the file cannot be read.
+        """
+        return self.decode_ctc(self.log_probs(audio))
+
+    def segments(self, log_probs: np.ndarray) -> list[Segment]:
+        """Subtitle cues of (frames', V) log-posteriors, from the times of the best path's words."""
+        return segments(log_probs, self.config["frame_seconds"], self.tokenizer.decode, self.config["blank"])
+
+    def log_probs(self, audio: str | Path | np.ndarray) -> np.ndarray:
+        """(frames', V) log-posteriors of a whole file or of (samples,) at 16 kHz, joined from chunks when it is long."""
+        samples = load_audio(audio) if isinstance(audio, (str, Path)) else np.asarray(audio, dtype=np.float32)
+        if samples.ndim != 1 or not len(samples):
+            raise VelocityError(f"audio of shape {samples.shape}: expected (samples,), at least one")
+        frame = self.config["frame_seconds"]
+        pieces = []
+        for start, end in chunks(len(samples)):
+            piece = self(compute_mel_spectrogram(samples[start:end]))[0]
+            first = 0 if start == 0 else round(OVERLAP / 2 / frame)
+            last = len(piece) if end == len(samples) else round((CHUNK - OVERLAP / 2) / frame)
+            pieces.append(piece[first:last])
+        return np.concatenate(pieces)
+
+
+def chunks(samples: int) -> Iterator[tuple[int, int]]:
+    """Yield the (start, end) of the overlapping chunks of ``samples`` samples at 16 kHz; one when they are few."""
+    if samples <= LONGEST * SAMPLE_RATE:
+        yield 0, samples
+        return
+    start = 0
+    while samples - start > CHUNK * SAMPLE_RATE:
+        yield start, start + CHUNK * SAMPLE_RATE
+        start += (CHUNK - OVERLAP) * SAMPLE_RATE
+    yield start, samples
+
+
+def find_model(model: str | Path, quantized: bool) -> Path:
+    """The folder of the exported model that ``model`` stands for, as in ``VelocityASR.from_pretrained``."""
+    if str(model).startswith("models:/"):
+        folder = _download(str(model))
+    elif Path(model).is_dir():
+        folder = Path(model)
+    elif (SHIPPED / str(model)).is_dir():
+        folder = SHIPPED / str(model)
+    else:
+        shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*/"))) or "none"
+        raise VelocityError(f"{model}: no such model folder, nor a model shipped with the package ({shipped})")
+    if (folder / "model.onnx").exists():
+        return folder
+    wanted = folder / ("onnx-int8" if quantized else "onnx")
+    if not wanted.is_dir():
+        found = ", ".join(sorted(path.parent.name for path in folder.glob("*/model.onnx"))) or "none"
+        raise VelocityError(f"{folder}: neither model.onnx nor {wanted.name}/ in it (exported models there: {found})")
+    return wanted
+
+
+def _download(uri: str) -> Path:
+    try:
+        import mlflow
+    except ImportError as error:
+        raise VelocityError(f"{uri}: the model registry needs MLflow: pip install 'velocity-asr[pipeline]'") from error
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise VelocityError(f"{uri}: not in the model registry ({str(error).splitlines()[0]})") from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        version = config["format"]
+        missing = {"vocabulary", "blank", "mel_bins", "frame_seconds", "sample_rate"} - config.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VelocityError(f"{path}: not the configuration of an exported model; export it again") from error
+    if version != 1:
+        raise VelocityError(f"{path}: format {version} is not known to this version; update velocity-asr")
+    if missing:
+        raise VelocityError(f"{path}: lacks {', '.join(sorted(missing))}; export the model again")
+    if config["sample_rate"] != SAMPLE_RATE:
+        raise VelocityError(f"{path}: sample_rate is {config['sample_rate']}, features are made at {SAMPLE_RATE}")
+    return config
+
+
+def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        raise VelocityError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
+    inputs = {tensor.name for tensor in session.get_inputs()}
+    outputs = {tensor.name for tensor in session.get_outputs()}
+    if "mel_spectrogram" not in inputs or not {"log_probs", "lengths"} <= outputs:
+        raise VelocityError(f"{path}: takes {sorted(inputs)} and gives {sorted(outputs)}: not a VELOCITY-ASR model")
+    return session
