@@ -18,6 +18,7 @@ HOP = 160  # samples: 10 ms, so 100 frames a second
 FFT = 512  # points
 MEL_BINS = 80
 MEL_LOW, MEL_HIGH = 20.0, 7_600.0  # Hz
+AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
 FLOOR = 1e-6  # power floor before the logarithm: about -60 dB below a full-scale bin
 
 

@@ -87,7 +87,7 @@ class VelocityASR:
         return segments(log_probs, self.config["frame_seconds"], self.tokenizer.decode, self.config["blank"])
 
     def log_probs(self, audio: str | Path | np.ndarray) -> np.ndarray:
-        """(frames', V) log-posteriors of a whole file or of (samples,) at 16 kHz, joined from chunks when it is long."""
+        """(frames', V) log-posteriors of a file or of (samples,) at 16 kHz, joined from chunks when it is long."""
         samples = load_audio(audio) if isinstance(audio, (str, Path)) else np.asarray(audio, dtype=np.float32)
         if samples.ndim != 1 or not len(samples):
             raise VelocityError(f"audio of shape {samples.shape}: expected (samples,), at least one")

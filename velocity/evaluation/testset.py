@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from velocity.audio import SAMPLE_RATE, load_audio
+from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from velocity.errors import VelocityError
 from velocity.text import normalize
 
 PREPARED = Path("data/prepared")  # test-<corpus>.jsonl here is the test set <corpus>-test
 LIBRISPEECH = {"libri_speech_test_clean": "test-clean", "libri_speech_test_other": "test-other"}
 LIBRISPEECH_ROOT = Path("data/raw/librispeech/LibriSpeech")
-AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,8 @@ def _named(name: str) -> Path:
     if name.endswith("-test") and manifest.is_file():
         return manifest
     prepared = ", ".join(manifest_name(path) for path in sorted(PREPARED.glob("test-*.jsonl"))) or "none"
-    raise VelocityError(f"{name}: no such folder or manifest, nor a prepared test set ({prepared}; {', '.join(LIBRISPEECH)})")
+    known = f"{prepared}; {', '.join(LIBRISPEECH)}"
+    raise VelocityError(f"{name}: no such folder or manifest, nor a test set of this project ({known})")
 
 
 def _read_folder(folder: Path) -> Iterator[Utterance]:
@@ -108,5 +108,5 @@ def _read_cuts(manifest: Path) -> Iterator[Utterance]:
                 group = (spoken[0].get("custom") or {}).get("group") if spoken else None
                 utterance = Utterance(cut["id"], Path(source), text, cut["start"], cut["duration"], group)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-                raise VelocityError(f"{manifest} line {number}: not a Lhotse cut with a recording and a text") from error
+                raise VelocityError(f"{manifest} line {number}: not a cut with a recording and a text") from error
             yield utterance

@@ -36,7 +36,7 @@ class Score:
 
     def __getitem__(self, chosen: np.ndarray) -> Score:
         """The utterances of a mask or an index array."""
-        return Score(self.word_errors[chosen], self.words[chosen], self.character_errors[chosen], self.characters[chosen])
+        return Score(*(counts[chosen] for counts in vars(self).values()))
 
 
 def score(references: Sequence[str], hypotheses: Sequence[str]) -> Score:

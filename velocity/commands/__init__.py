@@ -1,0 +1,1 @@
+"""What the subcommands of ``velocity-asr`` do, one module each; ``velocity.cli`` declares their options."""

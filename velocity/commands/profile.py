@@ -1,0 +1,76 @@
+"""``velocity-asr profile``: lay a profile over ``params.yaml``, keeping its comments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from velocity.config import PARAMS_FILE, parse_params
+from velocity.errors import VelocityError
+from velocity.files import write_text
+
+PROFILES = Path("profiles")
+
+
+def apply_profile(name: str, params: Path = PARAMS_FILE) -> list[str]:
+    """Merge ``profiles/<name>.yaml``, or the file ``name``, into ``params``; return a line for each changed key.
+
+    Sections are merged key by key; ``corpora`` is replaced whole. ``params`` changes only when the result is valid.
+    Raises VelocityError when the profile is missing or the merged parameters are not valid.
+    """
+    from ruamel.yaml import YAML
+
+    profile = _find(name)
+    yaml = YAML()  # round trip: comments and order stay
+    yaml.width, yaml.preserve_quotes = 120, True
+    document, overlay = _read(yaml, params), _read(yaml, profile)
+    changes = list(merge(document, overlay))
+    merged = StringIO()
+    yaml.dump(document, merged)
+    parse_params(YAML(typ="safe").load(merged.getvalue()), f"{params} with {profile}")
+    if changes:
+        write_text(params, merged.getvalue())
+    return changes
+
+
+def merge(base: MutableMapping[str, Any], overlay: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Write ``overlay`` over ``base`` in place, yielding ``key: old → new`` for what differs."""
+    for key, value in overlay.items():
+        where = (*path, str(key))
+        old = base.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping) and where != ("corpora",):
+            yield from merge(old, value, where)
+        elif old != value:
+            base[key] = value
+            yield f"{'.'.join(where)}: {_short(old)} → {_short(value)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(map(str, value))
+    return "(unset)" if value is None else str(list(value) if isinstance(value, list) else value)
+
+
+def _find(name: str) -> Path:
+    for path in (PROFILES / f"{name}.yaml", Path(name)):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml"))) or "none"
+    raise VelocityError(f"{name}: no such profile ({known}) and no such file")
+
+
+def _read(yaml: Any, path: Path) -> Any:
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise VelocityError(f"{path}: {error.strerror.lower()}; run this in the project's folder") from error
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise VelocityError(f"{path}{f' line {mark.line + 1}' if mark else ''}: not YAML") from error
+    if not isinstance(document, Mapping):
+        raise VelocityError(f"{path}: must hold sections of keys, like params.yaml")
+    return document
