@@ -1,0 +1,59 @@
+"""Mean and spread of the log-mel features of a training set: what the model's input is normalised with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from velocity.audio import MEL_BINS, SAMPLE_RATE, compute_mel_spectrogram, load_audio
+from velocity.progress import track
+
+if TYPE_CHECKING:
+    from lhotse import MonoCut
+
+ENOUGH_SECONDS = 3 * 3600.0  # means and deviations have long settled
+SMALLEST_STD = 1e-3  # of a bin that never changes
+
+
+def measure_features(
+    cuts: Sequence[MonoCut], threads: int = 2, enough_seconds: float = ENOUGH_SECONDS
+) -> dict[str, list[float]]:
+    """{"mean": [80], "std": [80]} over the frames of ``cuts``, in one pass.
+
+    Of more than ``enough_seconds`` a sample is taken: the cuts whose ids have the lowest hashes. Sums are added in the
+    order of the cuts, so that the figures do not depend on the number of threads.
+    """
+    sample = _sample(cuts, enough_seconds)
+    frames, total, squares = 0, np.zeros(MEL_BINS), np.zeros(MEL_BINS)
+    with ThreadPoolExecutor(threads) as pool:
+        for count, part, part_squares in track(pool.map(_sums, sample), "feature statistics", len(sample)):
+            frames += count
+            total += part
+            squares += part_squares
+    mean = total / frames
+    std = np.sqrt(np.maximum(squares / frames - mean**2, SMALLEST_STD**2))
+    return {"mean": [round(float(value), 6) for value in mean], "std": [round(float(value), 6) for value in std]}
+
+
+def _sample(cuts: Sequence[MonoCut], enough_seconds: float) -> list[MonoCut]:
+    if sum(cut.duration for cut in cuts) <= enough_seconds:
+        return list(cuts)
+    chosen, seconds = [], 0.0
+    for cut in sorted(cuts, key=lambda cut: sha256(cut.id.encode()).digest()):
+        if seconds >= enough_seconds:
+            break
+        chosen.append(cut)
+        seconds += cut.duration
+    return chosen
+
+
+def _sums(cut: MonoCut) -> tuple[int, np.ndarray, np.ndarray]:
+    """Frames, and the (80,) sums of the features and of their squares."""
+    samples = load_audio(cut.recording.sources[0].source)
+    start = round(cut.start * SAMPLE_RATE)
+    features = compute_mel_spectrogram(samples[start : start + round(cut.duration * SAMPLE_RATE)]).astype(np.float64)
+    return len(features), features.sum(axis=0), (features**2).sum(axis=0)
