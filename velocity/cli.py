@@ -162,7 +162,7 @@ def benchmark(
       velocity-asr benchmark
       velocity-asr benchmark --model models/export/onnx --threads 2 --json
     """
-    from velocity.evaluation.speed import machine, measure
+    from velocity.evaluation.speed import machine, measure, rtf_name
     from velocity.runtime import find_model
 
     folder = find_model(_choose(model), quantized)
@@ -177,7 +177,7 @@ def benchmark(
             "machine": f"{result['machine']['cpu']}, {result['machine']['cores']} cores, "
             f"onnxruntime {result['machine']['onnxruntime']}",
             "size": f"{result['bytes'] / 1e6:.2f} MB",
-            "real-time factor": f"{result['rtf']:.4f} with {_count(threads, 'thread')}",
+            "real-time factor": f"{result[rtf_name(threads)]:.4f} with {_count(threads, 'thread')}",
             "by length": scaling,
             "latency": f"{1000 * result['latency_seconds']:.0f} ms for {result['clip_seconds']:g} s of audio",
             "cold start": f"{result['cold_start_seconds']:.2f} s from the command to the text",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,8 +137,12 @@ def find_model(model: str | Path, quantized: bool) -> Path:
 def _download(uri: str) -> Path:
     try:
         import mlflow
+
+        from velocity.tracking import STORE
     except ImportError as error:
         raise VelocityError(f"{uri}: the model registry needs MLflow: pip install 'velocity-asr[pipeline]'") from error
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(STORE)
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (mlflow.exceptions.MlflowException, OSError) as error:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from velocity.errors import VelocityError
+from velocity.evaluation.testset import Utterance
 
 NORMALIZER = "velocity-english"  # velocity.text.normalize, applied to reference and hypothesis alike
 
@@ -71,13 +72,28 @@ def bootstrap(errors: np.ndarray, totals: np.ndarray, resamples: int = 1000, see
     return float(low), float(high)
 
 
-def summarize(score: Score, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
+def summarize(scored: Score, resamples: int = 1000, seed: int = 0) -> dict[str, Any]:
     """The figures that metrics and commands show: rates as fractions, rounded to six places."""
     return {
-        "wer": round(score.wer, 6),
-        "wer_ci95": [round(bound, 6) for bound in bootstrap(score.word_errors, score.words, resamples, seed)],
-        "cer": round(score.cer, 6),
-        "cer_ci95": [round(bound, 6) for bound in bootstrap(score.character_errors, score.characters, resamples, seed)],
-        "utterances": len(score.words),
-        "words": int(score.words.sum()),
+        "wer": round(scored.wer, 6),
+        "wer_ci95": [round(bound, 6) for bound in bootstrap(scored.word_errors, scored.words, resamples, seed)],
+        "cer": round(scored.cer, 6),
+        "cer_ci95": [
+            round(bound, 6) for bound in bootstrap(scored.character_errors, scored.characters, resamples, seed)
+        ],
+        "utterances": len(scored.words),
+        "words": int(scored.words.sum()),
     }
+
+
+def measure_test_set(
+    utterances: Sequence[Utterance], hypotheses: Sequence[str], resamples: int, seed: int
+) -> dict[str, Any]:
+    """The figures of ``summarize`` for the whole set and, under ``groups``, for each group its utterances name."""
+    scored = score([utterance.text for utterance in utterances], hypotheses)
+    metrics = summarize(scored, resamples, seed)
+    groups = np.array([utterance.group or "" for utterance in utterances])
+    named = sorted(set(groups) - {""})
+    if named:
+        metrics["groups"] = {group: summarize(scored[groups == group], resamples, seed) for group in named}
+    return metrics

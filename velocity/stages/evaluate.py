@@ -1,0 +1,63 @@
+"""Stage ``evaluate``: parity of each artefact with PyTorch, error rates with intervals, error reports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from velocity.config import load_params
+from velocity.evaluation.errors import error_report, write_error_report
+from velocity.evaluation.parity import compare, parity_speech, torch_reference
+from velocity.evaluation.recognition import recognise
+from velocity.evaluation.testset import load_test_set
+from velocity.evaluation.wer import NORMALIZER, measure_test_set
+from velocity.files import write_json
+from velocity.runtime import VelocityASR
+from velocity.stages import run
+from velocity.tracking import track_run
+
+PREPARED = Path("data/prepared")
+FINETUNED = Path("models/finetuned.safetensors")
+CALIBRATION = Path("models/calibration.json")
+EXPORTED = Path("models/export")
+OUTPUT = Path("reports/metrics.json")
+ERRORS = Path("reports/errors")
+
+
+def main() -> None:
+    import torch
+
+    from velocity.export import load_quantized
+    from velocity.model.asr import load_model
+
+    params = load_params()
+    torch.set_num_threads(params.threads)
+    test_sets = dict(load_test_set(str(path)) for path in sorted(PREPARED.glob("test-*.jsonl")))
+    references = {"onnx": load_model(FINETUNED), "onnx-int8": load_quantized(FINETUNED, CALIBRATION)}
+    speech = parity_speech([utterance for utterances in test_sets.values() for utterance in utterances])
+
+    scores, parity = {name: {} for name in test_sets}, {}
+    with track_run("evaluate", asdict(params.evaluate)) as tracked:
+        for artefact, reference in references.items():
+            model = VelocityASR(EXPORTED / artefact, params.threads)
+            parity[artefact] = compare(torch_reference(reference), model, speech)
+            for name, utterances in test_sets.items():
+                hypotheses = recognise(model, utterances, f"{name}, {artefact}").hypotheses
+                scores[name][artefact] = measure_test_set(
+                    utterances, hypotheses, params.evaluate.bootstrap, params.seed
+                )
+                report = error_report(utterances, hypotheses)
+                write_error_report(report, f"{name}, {artefact}", ERRORS / f"{name}-{artefact}", params.evaluate.worst)
+        metrics = {
+            "normalizer": NORMALIZER,
+            "params": references["onnx"].parameter_count(),
+            "parity": parity,
+            "test_sets": scores,
+        }
+        write_json(OUTPUT, metrics)
+        tracked.metrics(metrics)
+        tracked.artifact(OUTPUT)
+
+
+if __name__ == "__main__":
+    run(main)
