@@ -20,13 +20,14 @@ def save_manifests(recordings: RecordingSet, supervisions: SupervisionSet, folde
         write_lines(partial / "supervisions.jsonl", supervisions)
 
 
-def load_manifests(folder: str | Path) -> tuple[RecordingSet, SupervisionSet]:
-    """Raises VelocityError naming the file that is missing or is not a manifest."""
+def load_manifests(*folders: str | Path) -> tuple[RecordingSet, SupervisionSet]:
+    """All of the folders, one after another. Raises VelocityError naming the file that is missing or is not a manifest."""
     from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
-    folder = Path(folder)
-    recordings = [Recording.from_dict(line) for line in read_lines(folder / "recordings.jsonl")]
-    supervisions = [SupervisionSegment.from_dict(line) for line in read_lines(folder / "supervisions.jsonl")]
+    recordings, supervisions = [], []
+    for folder in folders:
+        recordings += [Recording.from_dict(line) for line in read_lines(Path(folder, "recordings.jsonl"))]
+        supervisions += [SupervisionSegment.from_dict(line) for line in read_lines(Path(folder, "supervisions.jsonl"))]
     return RecordingSet.from_recordings(recordings), SupervisionSet.from_segments(supervisions)
 
 
