@@ -1,0 +1,121 @@
+"""The report from figures as the stages write them: says what is synthetic, shows every figure, same bytes each time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from velocity.errors import VelocityError
+from velocity.evaluation.report import Results
+from velocity.stages.report import main
+
+PROJECT = Path(__file__).parents[2]
+FIGURES = {
+    "data/prepared/summary.json": {
+        "splits": {"train": {"utterances": 1620, "speakers": 42, "words": 11788, "hours": 0.994}},
+        "vocabulary": 30,
+    },
+    "reports/validation/summary.json": {
+        "corpora": {"synthetic": {"hours": 1.48}},
+        "expectations": [{"expectation": "samples are numbers", "success": True}],
+    },
+    "reports/pretrain.json": {"steps": 150, "loss": 0.51234},
+    "reports/finetune.json": {"steps": 700, "loss": 0.1, "validation_wer": 0.0625, "use_pretrained": True},
+    "reports/metrics.json": {
+        "normalizer": "velocity-english",
+        "params": 412345,
+        "parity": {
+            name: {"max_abs_error": 1.2e-5, "mean_abs_error": 1e-7, "argmax_agreement": 0.9987, "frames": 4321}
+            for name in ("onnx", "onnx-int8")
+        },
+        "test_sets": {
+            "synthetic-test": {
+                name: {"wer": wer, "wer_ci95": [0.03, 0.05], "cer": 0.01, "utterances": 570, "words": 4157}
+                for name, wer in (("onnx", 0.0412), ("onnx-int8", 0.0433))
+            }
+        },
+    },
+    "reports/benchmark.json": {
+        "machine": {"cpu": "a processor", "cores": 2, "system": "Linux", "python": "3.11", "onnxruntime": "1.32"},
+        "artefacts": {
+            name: {
+                "bytes": size,
+                "rtf_1thread": 0.0051,
+                "latency_seconds": 0.051,
+                "cold_start_seconds": 0.6,
+                "peak_rss_bytes": 90_000_000,
+                "scaling": [[1.0, 0.006], [60.0, 0.005]],
+            }
+            for name, size in (("onnx", 1_700_000), ("onnx-int8", 520_000))
+        },
+    },
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(PROJECT / "params.yaml", tmp_path)
+    for name, value in FIGURES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value))
+    for stage in ("pretrain", "finetune"):
+        rows = "step,loss,learning_rate,gradient_norm\n1,2.5,0.001,3.0\n2,1.5,0.001,\n"
+        (tmp_path / f"reports/{stage}.csv").write_text(rows)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_report_says_what_was_measured_and_that_it_is_synthetic(project: Path) -> None:
+    main()
+    text = (project / "reports/README.md").read_text()
+    card = (project / "reports/MODEL_CARD.md").read_text()
+    for page in (text, card):
+        assert "synthetic speech only" in page.split("##")[0]
+        assert "4.3 % (3.0–5.0)" in page
+    for figure in ("4.1 % (3.0–5.0)", "0.52 MB", "0.0051", "99.87 %", "1.2e-05", "1,620", "6.2 %", "a processor"):
+        assert figure in text, figure
+    assert "412,345" in card
+    for picture in ("wer.png", "rtf.png", "losses.png"):
+        assert f"plots/{picture}" in text
+        assert (project / "reports/plots" / picture).stat().st_size > 5000
+
+
+def test_recorded_speech_is_not_called_synthetic(project: Path) -> None:
+    params = project / "params.yaml"
+    kept = params.read_text().split("validate:\n")
+    corpus = "seed: 1\nthreads: 2\ncorpora:\n  own: {kind: folder, source: speech}\n\n"
+    params.write_text("validate:\n".join([corpus, *kept[1:]]))
+    metrics = json.loads((project / "reports/metrics.json").read_text())
+    metrics["test_sets"] = {"own-test": metrics["test_sets"]["synthetic-test"]}
+    (project / "reports/metrics.json").write_text(json.dumps(metrics))
+    main()
+    text = (project / "reports/README.md").read_text()
+    assert "synthetic" not in text
+    assert "| `own-test` | recorded speech | onnx |" in text
+
+
+def test_same_figures_give_the_same_bytes(project: Path) -> None:
+    def outputs() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (project / "reports").rglob("*.[mp][dn]*")}
+
+    main()
+    first = outputs()
+    main()
+    assert first == outputs()
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_a_missing_input_is_named(project: Path, name: str) -> None:
+    (project / name).unlink()
+    with pytest.raises(VelocityError, match=name):
+        Results.load()
+
+
+def test_a_broken_curve_is_named(project: Path) -> None:
+    (project / "reports/finetune.csv").write_text("step,loss\n1,much\n")
+    with pytest.raises(VelocityError, match=r"reports/finetune\.csv"):
+        Results.load()

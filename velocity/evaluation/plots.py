@@ -1,0 +1,72 @@
+"""The report's pictures: PNG files whose bytes depend on the figures alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from velocity.evaluation.report import STAGES, Results
+
+matplotlib.use("Agg")
+SIZE = (8.0, 3.6)  # inches
+
+
+def draw(results: Results, folder: Path) -> None:
+    """Write ``losses.png``, ``wer.png`` and ``rtf.png`` to ``folder``."""
+    for name, figure in {"losses": _losses(results), "wer": _wer(results), "rtf": _rtf(results)}.items():
+        figure.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None})  # no version, no date
+
+
+def _losses(results: Results) -> Figure:
+    """One panel a training stage: the loss of every step, and its smoothed course."""
+    figure = Figure(SIZE, layout="constrained")
+    for panel, (stage, title) in zip(figure.subplots(1, len(STAGES)), STAGES.items(), strict=True):
+        for name, style in {"loss": {"linewidth": 0.8}, "validation_loss": {"marker": "o"}}.items():
+            points = [(row["step"], row[name]) for row in results.curves[stage] if name in row]
+            if points:
+                panel.plot(*zip(*points, strict=True), label=name.replace("_", " "), **style)
+        panel.set_title(title.split(" with ")[0], fontsize=10)
+        panel.set_xlabel("step")
+        panel.set_ylim(bottom=0)
+        panel.grid(alpha=0.3)
+        if panel.lines:
+            panel.legend(fontsize=8)
+    return figure
+
+
+def _wer(results: Results) -> Figure:
+    """A bar for each artefact on each test set, with the 95 % interval."""
+    bars = [
+        (f"{name}\n{artefact}", 100 * figures["wer"], [100 * bound for bound in figures["wer_ci95"]])
+        for name, artefacts in sorted(results.metrics["test_sets"].items())
+        for artefact, figures in sorted(artefacts.items())
+    ]
+    labels, rates, intervals = zip(*bars, strict=True)
+    # The percentile interval of a skewed distribution may leave its own estimate out: no negative whiskers.
+    below = [max(0.0, value - low) for value, (low, _) in zip(rates, intervals, strict=True)]
+    above = [max(0.0, high - value) for value, (_, high) in zip(rates, intervals, strict=True)]
+    figure = Figure(SIZE, layout="constrained")
+    axes = figure.subplots()
+    axes.bar(range(len(bars)), rates, yerr=[below, above], capsize=4, color="#4c78a8", width=0.6)
+    axes.set_xticks(range(len(bars)), labels, fontsize=8)
+    axes.set_xlim(-0.8, len(bars) - 0.2)
+    axes.set_ylabel("word error rate, %")
+    axes.grid(axis="y", alpha=0.3)
+    return figure
+
+
+def _rtf(results: Results) -> Figure:
+    """A level line is a cost linear in the length of the audio."""
+    figure = Figure(SIZE, layout="constrained")
+    axes = figure.subplots()
+    for name, figures in sorted(results.benchmark["artefacts"].items()):
+        axes.plot(*zip(*figures["scaling"], strict=True), marker="o", label=name)
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("seconds of audio")
+    axes.set_ylabel("real-time factor, one thread")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

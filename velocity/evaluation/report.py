@@ -1,0 +1,255 @@
+"""The report people read, and the model card, from the figures the stages wrote: nothing is computed here anew."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from velocity.config import PARAMS_FILE, Corpus, Params, load_params
+from velocity.errors import VelocityError
+
+MODEL = "VELOCITY-ASR v2"
+STAGES = {
+    "pretrain": "Masked-spectrogram pretraining",
+    "finetune": "CTC fine-tuning with INT8 quantisation-aware training",
+}
+SHIPPED = "onnx-int8"  # the artefact that figures are quoted for when only one is
+KINDS = {"synthetic": "**synthetic** (espeak-ng)", "folder": "recorded speech"}
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything the report is made of."""
+
+    params: Params
+    data: dict[str, Any]
+    validation: dict[str, Any]
+    training: dict[str, dict[str, Any]]  # stage → figures
+    curves: dict[str, list[dict[str, float]]]  # stage → rows with a step
+    metrics: dict[str, Any]
+    benchmark: dict[str, Any]
+
+    @classmethod
+    def load(cls) -> Results:
+        """Read the files that ``dvc.yaml`` lists for the stage. Raises VelocityError naming one that is missing."""
+        return cls(
+            params=load_params(PARAMS_FILE),
+            data=_read("data/prepared/summary.json"),
+            validation=_read("reports/validation/summary.json"),
+            training={stage: _read(f"reports/{stage}.json") for stage in STAGES},
+            curves={stage: read_curve(Path(f"reports/{stage}.csv")) for stage in STAGES},
+            metrics=_read("reports/metrics.json"),
+            benchmark=_read("reports/benchmark.json"),
+        )
+
+    @property
+    def trained_on(self) -> str:
+        """One sentence on what the model has heard, which says so when that is no speech of people."""
+        kinds = {corpus.kind for corpus in self.params.corpora.values()}
+        if kinds == {"synthetic"}:
+            return (
+                "Trained and tested on **synthetic speech only** (espeak-ng, made on this machine): the figures show "
+                "that the pipeline works and say nothing about speech of people."
+            )
+        names = ", ".join(f"`{name}`" for name in sorted(self.params.corpora))
+        if "synthetic" in kinds:
+            return f"Trained on recorded and **synthetic** speech ({names}); each test set below says which it is."
+        return f"Trained on recorded speech ({names})."
+
+    def corpus_of(self, test_set: str) -> Corpus | None:
+        return self.params.corpora.get(test_set.removesuffix("-test"))
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise VelocityError(f"{path}: cannot be read as JSON; `dvc repro` makes it") from error
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """The rows of a training curve; empty cells are left out. Raises VelocityError when it is not such a CSV file."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            return [{name: float(cell) for name, cell in row.items() if cell} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError) as error:
+        raise VelocityError(f"{path}: cannot be read as a training curve; `dvc repro` makes it") from error
+
+
+def report(results: Results) -> str:
+    """``reports/README.md``."""
+    sections = [
+        f"# {MODEL}: what was measured",
+        results.trained_on,
+        headline(results),
+        "Made by the stage `report`; `dvc repro` makes it again. The model itself: [MODEL_CARD.md](MODEL_CARD.md).",
+        "## Accuracy",
+        accuracy(results),
+        "![Word error rates with their 95 % intervals](plots/wer.png)",
+        "The intervals are the percentile bootstrap over utterances. References and hypotheses went through the "
+        f"normaliser `{results.metrics['normalizer']}` alike. Speakers of a test set were never heard in training.",
+        "## Size and speed",
+        speed(results),
+        "![Real-time factor by length](plots/rtf.png)",
+        machine(results),
+        "## Parity with PyTorch",
+        parity(results),
+        "Errors are of log-posteriors, over real utterances and speech of 0.2 to 30 s. The INT8 model is compared with "
+        "the fake-quantised network it was trained as.",
+        "## Data",
+        corpora(results),
+        splits(results),
+        validation(results),
+        "## Training",
+        training(results),
+        "![Training losses](plots/losses.png)",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def headline(results: Results) -> str:
+    """The one figure to remember of each test set."""
+    lines = []
+    for name, artefacts in sorted(results.metrics["test_sets"].items()):
+        artefact = SHIPPED if SHIPPED in artefacts else min(artefacts)
+        figures = artefacts[artefact]
+        lines.append(f"**WER {rate(figures['wer'], figures['wer_ci95'])}** on `{name}` ({artefact})")
+    speeds = results.benchmark["artefacts"]
+    if SHIPPED in speeds:
+        figures = speeds[SHIPPED]
+        lines.append(f"{figures['bytes'] / 1e6:.2f} MB, real-time factor {figures['rtf_1thread']:.4f} on one thread")
+    return "; ".join(lines) + "."
+
+
+def accuracy(results: Results) -> str:
+    rows = []
+    for name, artefacts in sorted(results.metrics["test_sets"].items()):
+        corpus = results.corpus_of(name)
+        speech = KINDS[corpus.kind] if corpus else ""
+        for artefact, figures in sorted(artefacts.items()):
+            rows.append([f"`{name}`", speech, artefact, *_error_cells(figures)])
+            for group, part in sorted(figures.get("groups", {}).items()):
+                rows.append([f"`{name}`: {group}", speech, artefact, *_error_cells(part)])
+    return table(["test set", "speech", "artefact", "WER (95 % interval)", "CER", "utterances", "words"], rows)
+
+
+def _error_cells(figures: dict[str, Any]) -> list[str]:
+    words, utterances = f"{figures['words']:,}", f"{figures['utterances']:,}"
+    return [rate(figures["wer"], figures["wer_ci95"]), rate(figures["cer"]), utterances, words]
+
+
+def rate(value: float, interval: Sequence[float] | None = None) -> str:
+    """0.0421, [0.035, 0.05] → ``4.2 % (3.5–5.0)``."""
+    shown = f"{100 * value:.1f} %"
+    return f"{shown} ({100 * interval[0]:.1f}–{100 * interval[1]:.1f})" if interval else shown
+
+
+def speed(results: Results) -> str:
+    artefacts = sorted(results.benchmark["artefacts"].items())
+    rows = [
+        [
+            name,
+            f"{figures['bytes'] / 1e6:.2f} MB",
+            f"{figures['rtf_1thread']:.4f}",
+            f"{1000 * figures['latency_seconds']:.0f} ms",
+            f"{figures['cold_start_seconds']:.2f} s",
+            f"{figures['peak_rss_bytes'] / 1e6:.0f} MB",
+        ]
+        for name, figures in artefacts
+    ]
+    header = ["artefact", "size", "real-time factor", "10 s of audio", "cold start of the command", "peak memory"]
+    lengths = [seconds for seconds, _ in artefacts[0][1]["scaling"]]
+    scaling = [[name, *(f"{rtf:.4f}" for _, rtf in figures["scaling"])] for name, figures in artefacts]
+    return (
+        table(header, rows)
+        + "\n\nReal-time factor by length of the audio:\n\n"
+        + table(["artefact", *(f"{seconds:g} s" for seconds in lengths)], scaling)
+    )
+
+
+def machine(results: Results) -> str:
+    told = results.benchmark["machine"]
+    return (
+        f"Measured on one thread, features included, on {told['cpu']} ({told['cores']} cores, {told['system']}) with "
+        f"onnxruntime {told['onnxruntime']} and Python {told['python']}."
+    )
+
+
+def parity(results: Results) -> str:
+    rows = [
+        [
+            name,
+            f"{figures['max_abs_error']:.2g}",
+            f"{figures['mean_abs_error']:.2g}",
+            f"{100 * figures['argmax_agreement']:.2f} %",
+            f"{figures['frames']:,}",
+        ]
+        for name, figures in sorted(results.metrics["parity"].items())
+    ]
+    return table(["artefact", "worst error", "mean error", "frames with the same best class", "frames"], rows)
+
+
+def corpora(results: Results) -> str:
+    known = results.validation.get("corpora", {})
+    rows = []
+    for name, corpus in sorted(results.params.corpora.items()):
+        figures = known.get(name, {})
+        hours = f"{figures['hours']:.2f}" if "hours" in figures else "–"
+        labelled = "yes" if getattr(corpus, "labelled", True) else "no"
+        rows.append([f"`{name}`", KINDS[corpus.kind], labelled, hours])
+    return table(["corpus", "speech", "with text", "hours"], rows)
+
+
+def splits(results: Results) -> str:
+    rows = [
+        [
+            name,
+            *(f"{figures[key]:,}" if key in figures else "–" for key in ("utterances", "speakers", "words", "hours")),
+        ]
+        for name, figures in sorted(results.data["splits"].items())
+    ]
+    classes = f"The model tells {results.data['vocabulary']} CTC classes apart, blank included."
+    return table(["split", "utterances", "speakers", "words", "hours"], rows) + f"\n\n{classes}"
+
+
+def validation(results: Results) -> str:
+    checks = results.validation.get("expectations")
+    return f"{len(checks)} expectations about the audio and its text were checked, and all were met." if checks else ""
+
+
+def training(results: Results) -> str:
+    """What the training stages said, whatever that is: a row a figure."""
+    names = sorted({name for figures in results.training.values() for name in figures})
+    rows = [[label(name), *(shown(name, results.training[stage].get(name)) for stage in STAGES)] for name in names]
+    return table(["", *STAGES.values()], rows)
+
+
+def label(name: str) -> str:
+    return name.replace("_", " ").replace("wer", "WER").replace("cer", "CER")
+
+
+def shown(name: str, value: Any) -> str:
+    """A figure of any kind as a table cell."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return rate(value) if name.endswith(("wer", "cer")) else f"{value:.4g}"
+    if isinstance(value, list):
+        return ", ".join(shown(name, item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{label(key)} {shown(key, item)}" for key, item in sorted(value.items()))
+    return str(value)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
