@@ -21,7 +21,7 @@ WORD_START = "▁"  # how sentencepiece writes a space
 CURRENCIES = {"$": "dollar", "£": "pound", "€": "euro"}
 SYMBOLS = {"&": " and ", "%": " percent ", "+": " plus ", "@": " at ", "°": " degrees "}
 APOSTROPHES = str.maketrans(dict.fromkeys("’‘`´ʼ", "'"))
-LETTERS_WITHOUT_DECOMPOSITION = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "th", "þ": "th"})
+LIGATURES = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "th", "þ": "th"})
 
 NUMBER = r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"
 MONEY = re.compile(rf"([$£€])\s?({NUMBER})")
@@ -35,12 +35,12 @@ LONGEST_READ_AS_NUMBER = 15  # digits; a longer run is a code, read digit by dig
 def normalize(text: str) -> str:
     """English text → only a–z, apostrophes inside words, and single spaces ("velocity-english").
 
-    In this order: NFKC and lower case; accents off (``café`` → ``cafe``); ``$5`` → ``five dollars``, ``%`` → ``percent``,
-    ``&`` → ``and``; ``7:05`` → ``seven oh five``, ``7:00`` → ``seven o'clock``; ``1990s`` → ``nineteen nineties``;
-    ``21st`` → ``twenty first``; four digits from 1100 to 2099 without a comma as a year (``1984`` → ``nineteen eighty
-    four``), other numbers as cardinals with "and" (``1,984`` → ``one thousand nine hundred and eighty four``), decimals
-    digit by digit after ``point``, a leading zero (``007``) digit by digit. Hyphens and all other signs become spaces.
-    What is left of a word in another script is dropped: see ``foreign_letters``. Idempotent.
+    In this order: NFKC and lower case; accents off (``café`` → ``cafe``); ``$5`` → ``five dollars``, ``%`` →
+    ``percent``, ``&`` → ``and``; ``7:05`` → ``seven oh five``, ``7:00`` → ``seven o'clock``; ``1990s`` → ``nineteen
+    nineties``; ``21st`` → ``twenty first``; four digits from 1100 to 2099 without a comma as a year (``1984`` →
+    ``nineteen eighty four``), other numbers as cardinals with "and" (``1,984`` → ``one thousand nine hundred and
+    eighty four``), decimals digit by digit after ``point``, a leading zero (``007``) digit by digit. Hyphens and all
+    other signs become spaces. Words in another script are dropped: see ``foreign_letters``. Idempotent.
     """
     text = _fold(text)
     if any(character.isdigit() for character in text):
@@ -62,7 +62,7 @@ def foreign_letters(text: str) -> str:
 
 def _fold(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).casefold().translate(APOSTROPHES)
-    text = unicodedata.normalize("NFKD", text.translate(LETTERS_WITHOUT_DECOMPOSITION)).translate(APOSTROPHES)
+    text = unicodedata.normalize("NFKD", text.translate(LIGATURES)).translate(APOSTROPHES)
     text = "".join(character for character in text if not unicodedata.combining(character))
     return "".join(str(unicodedata.digit(c)) if c.isdigit() and not c.isascii() else c for c in text)
 
@@ -178,6 +178,8 @@ def train_tokenizer(
         )
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise VelocityError(f"prepare.tokenizer.vocabulary: {vocabulary} pieces cannot be made of this text: {reason}") from error
+        raise VelocityError(
+            f"prepare.tokenizer.vocabulary: {vocabulary} pieces cannot be made of this text: {reason}"
+        ) from error
     Path(path).write_bytes(model.getvalue())
     return TextTokenizer(path)

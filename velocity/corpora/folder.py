@@ -1,6 +1,6 @@
 """A folder of speech in LibriSpeech layout (Panayotov et al. 2015) → Lhotse manifests.
 
-Audio files of any format soundfile reads, anywhere below the folder; beside them ``*.trans.txt`` with a line 'ID TEXT' an
+Audio files of any format soundfile reads, anywhere below the folder; with them ``*.trans.txt``, a line 'ID TEXT' an
 utterance, ID being the audio file's name without its ending. The speaker is what stands before the first '-' of the ID,
 or else the folder two levels up. ``SPEAKERS.TXT`` is optional: '|' between columns, the last ';' line names them.
 """
@@ -26,11 +26,11 @@ SHOWN = 3  # of the faulty items
 def read_folder(
     name: str, folder: str | Path, labelled: bool = True, synthetic: bool = False
 ) -> tuple[RecordingSet, SupervisionSet]:
-    """Recordings and supervisions of the corpus ``name``, sorted by id (``<name>/<utterance id>``), paths as ``folder`` has them.
+    """Recordings and supervisions, sorted by id (``<name>/<utterance id>``), their paths beginning as ``folder`` does.
 
-    Without labels the supervisions are empty. Raises VelocityError, naming the first few files, for a missing folder, no
-    audio or transcript in it, unreadable audio, duplicate ids, a malformed line of a transcript, a transcript without
-    audio, audio without transcript and an unknown speaker.
+    Without labels the supervisions are empty. Raises VelocityError, naming the first few files, for a missing folder,
+    no audio or transcript in it, unreadable audio, duplicate ids, a malformed line of a transcript, a transcript
+    without audio, audio without transcript and an unknown speaker.
     """
     from lhotse import RecordingSet, SupervisionSet
 

@@ -24,10 +24,11 @@ SLOT = re.compile(r"\{([^{}]+)\}")
 NUMBERS = re.compile(r"(\d+)-(\d+)")
 DEEPEST = 8  # rules inside rules
 
-WORDS_A_MINUTE = (150, 205)  # of a voice
-PITCH = (35, 65)  # of a voice, espeak-ng's 0–100; its variant shifts and scales it
+WORDS_A_MINUTE = (165, 220)  # of a voice
+PITCH = (35, 65)  # of a voice, espeak-ng's 0 to 100; its variant shifts and scales it
 VARIATION = 0.06  # standard deviation of an utterance's speed and pitch about its voice's
 LEVEL_DB = (-32.0, -18.0)  # RMS relative to full scale
+HIGHEST_PEAK = 0.9  # lowers the level of voices with sharp peaks
 SNR_DB = (25.0, 50.0)
 SILENCE = (0.02, 0.15)  # seconds of room noise before and after
 
@@ -59,7 +60,7 @@ class Grammar:
         variants = [(speaker, variant) for speaker, variants in self.speakers.items() for variant in variants]
         most = len(variants) * len(self.accents)
         if count > most:
-            raise VelocityError(f"voices: {count} asked for, but there are {most} ({len(variants)} × {len(self.accents)})")
+            raise VelocityError(f"voices: {count} asked for, but the corpus description has {most}")
         voices = []
         for index in range(count):
             turn, place = divmod(index, len(variants))
@@ -149,9 +150,10 @@ def _record(speech: np.ndarray, random: np.random.Generator) -> np.ndarray:
     before, after = (int(random.uniform(*SILENCE) * SAMPLE_RATE) for _ in range(2))
     speech = np.pad(speech, (before, after))
     level = 10 ** (random.uniform(*LEVEL_DB) / 20)
+    level = min(level, HIGHEST_PEAK * np.sqrt(np.mean(speech**2)) / np.abs(speech).max())
     speech = speech * (level / np.sqrt(np.mean(speech**2)))
     noise = random.standard_normal(len(speech), dtype=np.float32) * (level * 10 ** (-random.uniform(*SNR_DB) / 20))
-    return np.clip(speech + noise, -0.99, 0.99)
+    return np.clip(speech + noise, -1.0, 1.0)
 
 
 @lru_cache(maxsize=1)
@@ -160,7 +162,7 @@ def _espeak() -> Espeak:
 
 
 class Espeak:
-    """The C library, synchronous, its samples taken by a callback. One a process: the library is global and not thread-safe."""
+    """The C library, synchronous, its samples taken by a callback. One a process: it is global and not thread-safe."""
 
     SYNCHRONOUS, CHARACTERS, UTF8 = 2, 1, 1  # enumerations of speak_lib.h
     RATE, VOLUME, PITCH = 1, 2, 3

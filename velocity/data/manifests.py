@@ -21,7 +21,7 @@ def save_manifests(recordings: RecordingSet, supervisions: SupervisionSet, folde
 
 
 def load_manifests(*folders: str | Path) -> tuple[RecordingSet, SupervisionSet]:
-    """All of the folders, one after another. Raises VelocityError naming the file that is missing or is not a manifest."""
+    """All of the folders, one after another. Raises VelocityError when a file is missing or is not a manifest."""
     from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
     recordings, supervisions = [], []

@@ -26,9 +26,9 @@ def split_speakers(
 ) -> dict[str, str]:
     """Speaker → ``train``, ``validation`` or ``test``.
 
-    A share takes the speakers whose SHA-256 of "seed/corpus/speaker" falls below it (test first, validation next to it),
-    so that a speaker stays where it is when others come or go. A text is a regular expression searched for in the
-    speaker's name; test goes before validation.
+    A share takes the speakers whose SHA-256 of "seed/corpus/speaker" falls below it (test first, validation next to
+    it), so that a speaker stays where it is when others come or go. A text is a regular expression searched for in
+    the speaker's name; test goes before validation.
     Raises VelocityError for a share outside 0–1, a faulty expression, and a split that ends up empty though asked for.
     """
     in_test = _Selection(f"corpora.{corpus}.test", test)
@@ -84,7 +84,7 @@ def split_corpus(
     validation: SpeakerSelection,
     seed: int,
 ) -> dict[str, list[MonoCut]]:
-    """Cuts of a labelled corpus by split, in the manifests' order, texts normalised; utterances without words left out."""
+    """Cuts of a labelled corpus by split, in the manifests' order, texts normalised, those without words left out."""
     by_id = {recording.id: recording for recording in recordings}
     splits = split_speakers(corpus, (segment.speaker for segment in supervisions), test, validation, seed)
     cuts: dict[str, list[MonoCut]] = {split: [] for split in SPLITS}

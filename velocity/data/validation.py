@@ -1,4 +1,4 @@
-"""What speech must be like before anything is trained on it: the audio measured, the limits checked by Great Expectations.
+"""What speech must be like before anything is trained on it.
 
 Two tables are judged: ``audio``, a row a recording, decoded to its end; and ``utterances``, a row a transcript.
 Great Expectations 1.x is used here alone; its pages for people ("data docs") are written beside the summary.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ SHOWN = 3  # of the utterances that fail an expectation
 
 @dataclass(frozen=True)
 class Outcome:
-    """One expectation over a column of a table: the sentence that says it, the ids that break it in the table's order."""
+    """One expectation over a column of a table: the sentence that says it, and the ids that break it, in order."""
 
     table: str
     column: str
@@ -50,10 +50,7 @@ def measure_audio(recordings: RecordingSet, threads: int) -> pandas.DataFrame:
 
     with ThreadPoolExecutor(threads) as pool:
         rows = list(track(pool.map(_measure, recordings), "decode", len(recordings)))
-    return pandas.DataFrame(rows, columns=AUDIO_COLUMNS)
-
-
-AUDIO_COLUMNS = ["id", "path", "rate", "channels", "seconds", "missing_seconds", "level_db", "clipped", "dc_offset", "not_numbers"]
+    return pandas.DataFrame(rows)
 
 
 def _measure(recording: Recording) -> dict[str, Any]:
@@ -115,7 +112,7 @@ def measure_text(supervisions: SupervisionSet) -> pandas.DataFrame:
 def check_tables(
     tables: dict[str, pandas.DataFrame], limits: Validation, data_docs: str | Path | None = None
 ) -> list[Outcome]:
-    """Judge the tables ``audio`` and ``utterances`` (one without rows is left out), and write the data docs if asked for."""
+    """Judge the tables ``audio`` and ``utterances`` (left out when it has no rows); the data docs replace a folder."""
     import great_expectations as gx
 
     for noisy in ("great_expectations", "posthog"):
@@ -156,8 +153,8 @@ def check_tables(
             config = result.expectation_config
             outcome = Outcome(name, config.kwargs["column"], config.description, result.success, len(table), failed)
             outcomes.append(outcome)
-    order = {expectation.description: place for place, expectation in enumerate(sum(wanted.values(), []))}
-    return sorted(outcomes, key=lambda outcome: order[outcome.expectation])
+    order = [expectation.description for expectations in wanted.values() for expectation in expectations]
+    return sorted(outcomes, key=lambda outcome: order.index(outcome.expectation))
 
 
 def _expectations(limits: Validation, utterances: int) -> dict[str, list[Expectation]]:
@@ -188,13 +185,13 @@ def _expectations(limits: Validation, utterances: int) -> dict[str, list[Expecta
             between("seconds", None, limits.max_seconds, "utterances are not longer than validate.max_seconds"),
             between("foreign_letters", None, 0, "transcripts have no letters that normalisation drops"),
             between("characters", 1, None, "transcripts are not empty once normalised", mostly=filled),
-            between("characters_per_second", *pace, "transcripts fit the audio's length (validate.*_characters_per_second)"),
+            between("characters_per_second", *pace, "pace is that of speech (validate.*_characters_per_second)"),
         ],
     }
 
 
 def refuse_failures(outcomes: list[Outcome], tables: dict[str, pandas.DataFrame]) -> None:
-    """Raise VelocityError for the first expectation that failed, naming it and the first few utterances with their figures."""
+    """Raise VelocityError for the first expectation that failed, naming it and the first few files or utterances."""
     failures = [outcome for outcome in outcomes if not outcome.success]
     if not failures:
         return
@@ -228,12 +225,8 @@ def summarise(tables: dict[str, pandas.DataFrame], outcomes: list[Outcome]) -> d
         }
         if len(texts):
             corpora[name]["characters_per_second"] = _quantiles(texts["characters_per_second"])
-    checks = [
-        {"table": outcome.table, "expectation": outcome.expectation, "success": outcome.success,
-         "rows": outcome.rows, "failed": len(outcome.failed)}
-        for outcome in outcomes
-    ]
-    return {"corpora": corpora, "expectations": checks}
+    expectations = [{**asdict(outcome), "failed": len(outcome.failed)} for outcome in outcomes]
+    return {"corpora": corpora, "expectations": expectations}
 
 
 def _quantiles(values: pandas.Series) -> dict[str, float]:
