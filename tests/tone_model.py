@@ -84,16 +84,17 @@ def _bin(token: int) -> int:
     return FIRST_BIN + BIN_STEP * (token - 2)
 
 
-def speak(text: str, folder: Path, letter: float = 0.1, gap: float = 0.06) -> np.ndarray:
-    """``text`` in the tones of the model in ``folder``, with silence around each: (samples,) float32 at 16 kHz."""
+def speak(text: str, folder: Path, pause: float = 0.0) -> np.ndarray:
+    """``text`` in the tones of the model in ``folder``, ``pause`` seconds between words: (samples,) at 16 kHz."""
     to_mel = lambda hertz: 2595.0 * np.log10(1.0 + hertz / 700.0)  # noqa: E731
     centres = 700.0 * (10.0 ** (np.linspace(to_mel(MEL_LOW), to_mel(MEL_HIGH), MEL_BINS + 2) / 2595.0) - 1.0)[1:-1]
-    time = np.arange(round(letter * SAMPLE_RATE)) / SAMPLE_RATE
-    silence = np.zeros(round(gap * SAMPLE_RATE))
+    time = np.arange(round(0.1 * SAMPLE_RATE)) / SAMPLE_RATE
+    silence = np.zeros(round(0.06 * SAMPLE_RATE))
     pieces = [silence]
-    for token in TextTokenizer(folder / "tokenizer.model").encode(text):
+    tokenizer = TextTokenizer(folder / "tokenizer.model")
+    for token in tokenizer.encode(text):
         tone = 0.5 * np.sin(2 * np.pi * centres[_bin(token)] * time) * np.hanning(len(time))
-        pieces += [tone, silence]
+        pieces += [tone, silence] + [np.zeros(round(pause * SAMPLE_RATE))] * (tokenizer.decode([token]) == "")
     return np.concatenate(pieces).astype(np.float32)
 
 

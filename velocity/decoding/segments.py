@@ -60,9 +60,9 @@ def segments(
             cues[-1] = Segment(f"{last.text} {word.text}", last.start, word.end)
         else:
             cues.append(word)
-    total = len(log_probs) * frame_seconds
-    following = [cue.start for cue in cues[1:]] + [total]
-    return [
-        Segment(cue.text, max(0.0, cue.start - LEAD), max(cue.end, min(cue.end + TAIL, after - LEAD, total)))
-        for cue, after in zip(cues, following, strict=True)
-    ]
+    shown: list[Segment] = []
+    for cue, after in zip(cues, [*cues[1:], None], strict=False):
+        start = max(cue.start - LEAD, shown[-1].end if shown else 0.0)
+        latest = after.start - LEAD if after else len(log_probs) * frame_seconds
+        shown.append(Segment(cue.text, start, max(cue.end, min(cue.end + TAIL, latest))))
+    return shown

@@ -20,7 +20,7 @@ def draw(results: Results, folder: Path) -> None:
 
 
 def _losses(results: Results) -> Figure:
-    """One panel a training stage: the loss of every step, and its smoothed course."""
+    """One panel a training stage: the loss of every step, and of the validations where there were any."""
     figure = Figure(SIZE, layout="constrained")
     for panel, (stage, title) in zip(figure.subplots(1, len(STAGES)), STAGES.items(), strict=True):
         for name, style in {"loss": {"linewidth": 0.8}, "validation_loss": {"marker": "o"}}.items():
@@ -64,6 +64,10 @@ def _rtf(results: Results) -> Figure:
     for name, figures in sorted(results.benchmark["artefacts"].items()):
         axes.plot(*zip(*figures["scaling"], strict=True), marker="o", label=name)
     axes.set_xscale("log")
+    artefacts = results.benchmark["artefacts"]
+    lengths = sorted({seconds for figures in artefacts.values() for seconds, _ in figures["scaling"]})
+    axes.set_xticks(lengths, [f"{seconds:g}" for seconds in lengths])
+    axes.minorticks_off()
     axes.set_ylim(bottom=0)
     axes.set_xlabel("seconds of audio")
     axes.set_ylabel("real-time factor, one thread")
