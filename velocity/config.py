@@ -174,9 +174,9 @@ class Optimisation:
     warmup: float = 0.1  # share of the steps
     weight_decay: float = 0.01
     clip: float = 1.0  # gradient norm
-    ema: float = 0.0  # decay of the weights' moving average that is kept; 0: none
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    checkpoint_every: int = 200  # steps
+    checkpoint_every: int = 200  # steps; a killed training goes on from the last one
+    validate_every: int = 200  # steps
 
 
 @section

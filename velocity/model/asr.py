@@ -1,0 +1,144 @@
+"""The recogniser: log-mel → temporal binding → selective SSM blocks → global context → gated fusion → CTC."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from velocity.config import ModelConfig
+from velocity.errors import VelocityError
+from velocity.model.binding import TemporalBinding
+from velocity.model.block import Block, SelectiveSSM
+from velocity.model.context import GlobalContext
+
+BLANK = 0
+
+
+class VelocityModel(nn.Module):
+    """``log_probs, lengths = model(mel, lengths)``; the whole of VELOCITY-ASR v2 with the front end's statistics."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        bidirectional = config.direction == "bidirectional"
+        self.register_buffer("feature_mean", torch.zeros(config.mel_bins))
+        self.register_buffer("feature_std", torch.ones(config.mel_bins))
+        self.binding = TemporalBinding(config.mel_bins, config.dim, config.stride, causal=not bidirectional)
+        self.blocks = nn.ModuleList(
+            Block(
+                config.dim,
+                SelectiveSSM(
+                    config.dim, config.inner, config.head_dim, config.state, config.conv_kernel, config.chunk,
+                    bidirectional,
+                ),
+                config.ffn,
+                config.dropout,
+            )
+            for _ in range(config.blocks)
+        )
+        self.context = GlobalContext(config)
+        self.fusion = GatedFusion(config.dim)
+        self.head = ctc_head(config.dim, config.vocabulary, config.head_rank)
+
+    def set_feature_statistics(self, mean: list[float], std: list[float]) -> None:
+        """Mean and standard deviation of each log-mel bin over the training set: (mel_bins,) each."""
+        self.feature_mean.copy_(torch.tensor(mean))
+        self.feature_std.copy_(torch.tensor(std))
+
+    def normalize(self, mel: Tensor) -> Tensor:
+        return (mel - self.feature_mean) / self.feature_std
+
+    def encode(self, features: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Normalised features (b, frames, mel_bins), lengths (b,) in frames or None → (b, l, dim), lengths (b,)."""
+        if lengths is None:
+            mask = torch.ones_like(features[:, :, :1])
+        else:
+            index = torch.arange(features.size(1), device=features.device)
+            mask = (index < lengths.unsqueeze(1)).unsqueeze(-1).to(features.dtype)  # (b, frames, 1)
+        x, mask = self.binding(features, mask)
+        for block in self.blocks:
+            x = block(x, mask)
+        x = self.fusion(x, self.context(x, mask))
+        return x, mask.sum((1, 2)).long()
+
+    def forward(self, mel: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Log-mel (b, frames, mel_bins) float32, lengths (b,) int64 in frames (None: every frame is speech).
+
+        Returns log posteriors (b, l, vocabulary) float32 with l = ⌈frames / stride⌉, and their lengths (b,) int64.
+        Padding beyond a length changes nothing before it.
+        """
+        x, lengths = self.encode(self.normalize(mel), lengths)
+        return self.head(x).float().log_softmax(-1), lengths
+
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+class GatedFusion(nn.Module):
+    """Each channel chooses between the local and the global view; the local one also passes by: (b, l, dim) twice."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(2 * dim, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, local: Tensor, context: Tensor) -> Tensor:
+        gate = torch.sigmoid(self.gate(torch.cat([local, context], -1)))
+        return self.norm(local + gate * local + (1 - gate) * context)
+
+
+def ctc_head(dim: int, vocabulary: int, rank: int) -> nn.Module:
+    """Linear(dim → vocabulary), or factorised dim → rank → vocabulary where a large vocabulary would not fit."""
+    if rank == 0:
+        return nn.Linear(dim, vocabulary)
+    return nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Linear(rank, vocabulary))
+
+
+def save_model(model: VelocityModel, path: str | Path) -> None:
+    """Weights and configuration in one safetensors file, written whole or not at all; the same bytes for the same model."""
+    from safetensors.torch import save_file
+
+    from velocity.files import atomic_path
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"config": json.dumps(model.config.to_dict(), sort_keys=True)})
+
+
+def read_weights(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """The configuration and tensors that ``save_model`` wrote. Raises VelocityError on a file that is not such a one."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            config = ModelConfig(**json.loads(file.metadata()["config"]))
+            return config, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise VelocityError(f"{path}: not a VELOCITY-ASR model ({error})") from error
+
+
+def load_model(path: str | Path) -> VelocityModel:
+    """The floating-point model of a safetensors file, in evaluation mode; quantisation ranges in it are left out."""
+    config, state = read_weights(path)
+    model = VelocityModel(config)
+    known = model.state_dict().keys()
+    model.load_state_dict({name: tensor for name, tensor in state.items() if name in known})
+    return model.eval()
+
+
+def load_encoder(model: VelocityModel, path: str | Path) -> None:
+    """Take all weights of ``path`` but the head's and the feature statistics: what pretraining hands to fine-tuning.
+
+    Raises VelocityError when they are of a model of other dimensions.
+    """
+    _, state = read_weights(path)
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(("head.", "feature_"))}
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise VelocityError(f"{path}: of a model of other dimensions; run the stage pretrain again") from error
+    if unexpected or any(not name.startswith(("head.", "feature_")) for name in missing):
+        raise VelocityError(f"{path}: of another model; run the stage pretrain again")

@@ -1,0 +1,119 @@
+"""The selective scan as Mamba-2's structured state-space duality (Dao & Gu 2024, "Transformers are SSMs").
+
+Per head, with a state S of shape (n, p), scalar decay exp(a_t) and input-dependent B_t, C_t of shape (n,):
+
+    S_t = exp(a_t) · S_{t-1} + B_t ⊗ x_t          y_t = C_t · S_t
+
+Three implementations that the tests hold equal: ``scan_sequential`` is this definition, ``scan_chunked`` computes it
+with matrix products (training, export), ``scan_step`` takes one frame and the state (streaming; a chunk with state is
+``scan_chunked`` given one). Shapes throughout: b batch, l frames, h heads, g groups of heads that share B and C,
+p head width, n state size, q frames a chunk, c chunks. The inputs x are already multiplied by the step Δ.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+GROUP = 8  # chunks that are joined by one matrix product before groups are joined with each other
+
+
+def scan_sequential(
+    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The definition, frame by frame. x (b, l, h, p), log_decay (b, l, h) ≤ 0, B and C (b, l, g, n), state (b, h, n, p).
+
+    Returns y (b, l, h, p) and the state after the last frame (b, h, n, p).
+    """
+    outputs = []
+    for t in range(x.size(1)):
+        y, state = scan_step(x[:, t], log_decay[:, t], B[:, t], C[:, t], state)
+        outputs.append(y)
+    return torch.stack(outputs, 1), state
+
+
+def scan_step(
+    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """One frame: x (b, h, p), log_decay (b, h), B and C (b, g, n), state (b, h, n, p) or None for zeros."""
+    heads_a_group = x.size(1) // B.size(1)
+    B = B.repeat_interleave(heads_a_group, 1)  # (b, h, n)
+    C = C.repeat_interleave(heads_a_group, 1)
+    update = B.unsqueeze(-1) * x.unsqueeze(-2)  # (b, h, n, p)
+    state = update if state is None else log_decay.exp()[..., None, None] * state + update
+    return (C.unsqueeze(-1) * state).sum(-2), state
+
+
+def scan_chunked(
+    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, chunk: int = 64, state: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The same as ``scan_sequential``, in chunks: inside a chunk by products of (q, q) matrices, between chunks by the
+    states they hand on. Shapes as there; any l ≥ 1; cost linear in l.
+    """
+    b, l, h, p = x.shape
+    g, n = B.shape[2:]
+    # Frames that fill up the last chunk have x = 0 and decay 1: they leave the state as it is.
+    pad = (chunk - 1, 0)[::-1]
+    c = (l + chunk - 1) // chunk
+    fill = lambda tensor: F.pad(tensor, (0, 0) * (tensor.dim() - 2) + pad)[:, : c * chunk]  # noqa: E731
+    x = fill(x).reshape(b, c, chunk, g, h // g, p).permute(0, 1, 3, 4, 2, 5)  # (b, c, g, h/g, q, p)
+    a = fill(log_decay).reshape(b, c, chunk, g, h // g).permute(0, 1, 3, 4, 2)  # (b, c, g, h/g, q)
+    B = fill(B).reshape(b, c, chunk, g, n).transpose(2, 3)  # (b, c, g, q, n)
+    C = fill(C).reshape(b, c, chunk, g, n).transpose(2, 3)
+
+    # Within a chunk: y_i += Σ_{j ≤ i} (C_i · B_j) exp(a_{j+1} + … + a_i) x_j
+    cumulative = a.cumsum(-1)  # (b, c, g, h/g, q)
+    similarity = C @ B.transpose(-1, -2)  # (b, c, g, q, q), shared by the heads of a group
+    y = (similarity.unsqueeze(3) * decay_matrix(cumulative)) @ x  # (b, c, g, h/g, q, p)
+
+    # What each chunk adds to the state by its end, and the state that enters each chunk
+    total = cumulative[..., -1:]  # (b, c, g, h/g, 1)
+    to_end = (total - cumulative).exp().unsqueeze(-1)  # (b, c, g, h/g, q, 1)
+    update = B.transpose(-1, -2).unsqueeze(3) @ (x * to_end)  # (b, c, g, h/g, n, p)
+    update = update.reshape(b, c, h, n * p)
+    if state is None:
+        state = torch.zeros_like(update[:, :1]).reshape(b, h, n * p)
+    entering, state = carry(update, total.reshape(b, c, h), state.reshape(b, h, n * p))
+
+    # What the entering state adds: y_i += C_i · exp(a_1 + … + a_i) S
+    entering = entering.reshape(b, c, g, h // g, n, p)
+    y = y + (C.unsqueeze(3) @ entering) * cumulative.exp().unsqueeze(-1)
+    y = y.permute(0, 1, 4, 2, 3, 5).reshape(b, c * chunk, h, p)
+    return y[:, :l], state.reshape(b, h, n, p)
+
+
+def decay_matrix(cumulative: Tensor) -> Tensor:
+    """Cumulative log decays (…, q) → (…, q, q): exp(cumulative_i - cumulative_j) where j ≤ i, else 0."""
+    q = cumulative.size(-1)
+    difference = cumulative.unsqueeze(-1) - cumulative.unsqueeze(-2)
+    index = torch.arange(q, device=cumulative.device)
+    # Masked before the exponential: above the diagonal the difference is positive and might overflow.
+    return difference.masked_fill(index[:, None] < index[None, :], float("-inf")).exp()
+
+
+def carry(update: Tensor, log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """State entering each chunk, S_{k+1} = exp(d_k) S_k + U_k, with S_0 = ``state``.
+
+    update U (b, c, h, s), log_decay d (b, c, h), state (b, h, s) → entering states (b, c, h, s), final state (b, h, s).
+    Joined in groups of 8 chunks and then across groups: the part that grows with the square of the length does so
+    once in 8·64 frames squared, so that an hour of audio still costs what its minutes do.
+    """
+    b, c, h, s = update.shape
+    groups = (c + GROUP - 1) // GROUP
+    fill = lambda tensor: F.pad(tensor, (0, 0) * (tensor.dim() - 2) + (0, GROUP - 1))[:, : groups * GROUP]  # noqa: E731
+    update = fill(update).reshape(b, groups, GROUP, h, s).transpose(2, 3)  # (b, m, h, 8, s)
+    log_decay = fill(log_decay).reshape(b, groups, GROUP, h).transpose(2, 3)  # (b, m, h, 8)
+
+    within = decay_matrix(F.pad(log_decay, (1, 0)).cumsum(-1))  # (b, m, h, 9, 9): row i, what chunk i is entered with
+    local = within[..., 1:] @ update  # (b, m, h, 9, s): from the chunks of the group alone
+    group_update, group_decay = local[..., -1, :], log_decay.sum(-1)  # (b, m, h, s), (b, m, h)
+
+    across = decay_matrix(F.pad(group_decay.transpose(1, 2), (1, 0)).cumsum(-1))  # (b, h, m+1, m+1)
+    chain = torch.cat([state.unsqueeze(1), group_update], 1).transpose(1, 2)  # (b, h, m+1, s)
+    group_entering = across @ chain  # (b, h, m+1, s): state entering each group, the last row leaving the last one
+    first = group_entering[:, :, :-1].transpose(1, 2).unsqueeze(3)  # (b, m, h, 1, s)
+
+    entering = local[..., :-1, :] + within[..., :-1, :1] * first  # (b, m, h, 8, s)
+    entering = entering.transpose(2, 3).reshape(b, groups * GROUP, h, s)[:, :c]
+    return entering, group_entering[:, :, -1]

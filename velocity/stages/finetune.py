@@ -1,0 +1,79 @@
+"""Stage ``finetune``: CTC on labelled speech, quantisation-aware from a point of the training on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from velocity.config import load_params
+from velocity.stages import run
+from velocity.stages.inputs import feature_statistics, vocabulary
+from velocity.stages.outputs import write_curve
+from velocity.tracking import track_run
+
+PRETRAINED = Path("models/pretrained.safetensors")
+OUTPUT = Path("models/finetuned.safetensors")
+
+
+def main() -> None:
+    import torch
+
+    from velocity.data.batches import Loader
+    from velocity.data.splits import load_cuts
+    from velocity.files import write_json
+    from velocity.model.asr import VelocityModel, load_encoder, save_model
+    from velocity.quantization.linear import quantize_linears, set_mode
+    from velocity.text import TextTokenizer
+    from velocity.training.checkpoint import Checkpoints, fingerprint
+    from velocity.training.loop import fit, set_determinism
+    from velocity.training.objectives import CTC
+    from velocity.training.scoring import validation_scores
+
+    params = load_params()
+    settings = params.finetune
+    set_determinism(params.threads)
+    torch.manual_seed(params.seed)
+    statistics = feature_statistics()
+    model = VelocityModel(params.model.with_vocabulary(vocabulary()))
+    model.set_feature_statistics(**statistics)
+    if settings.use_pretrained:
+        load_encoder(model, PRETRAINED)
+    if settings.qat:
+        quantize_linears(model)
+    objective = CTC(model)
+    cuts, validation = load_cuts("data/prepared/train.jsonl"), load_cuts("data/prepared/validation.jsonl")
+    tokenizer = TextTokenizer("data/prepared/tokenizer.model")
+    loader = Loader(tokenizer, statistics["mean"], params.seed, settings.augmentation, params.threads)
+    seconds = settings.optimisation.batch_seconds
+    qat_from = round(settings.qat_start * settings.optimisation.steps)
+
+    checkpoints = Checkpoints(
+        "finetune",
+        fingerprint([str((params.seed, params.model, settings)), Path("data/prepared/train.jsonl"), PRETRAINED]),
+    )
+    with track_run("finetune", {"seed": params.seed, "model": asdict(params.model), "finetune": asdict(settings)}) as tracked:
+        history = fit(
+            objective, lambda first: loader.training(cuts, seconds, first), settings.optimisation, params.seed,
+            checkpoints, "finetune",
+            before_step=lambda step: set_mode(model, "fake" if step >= qat_from else "observe"),
+            validate=lambda: validation_scores(objective, loader.plain(validation, seconds), tokenizer),
+        )
+        metrics = {
+            "steps": settings.optimisation.steps,
+            "audio_hours": round(history["audio_seconds"] / 3600, 4),
+            "parameters": model.parameter_count(),
+            "loss": history["training"][-1]["loss"],
+            "validation_loss": history["validation"][-1]["loss"],
+            "validation_wer": history["validation"][-1]["wer"],
+        }
+        write_curve("reports/finetune.csv", history["training"])
+        write_curve("reports/finetune-validation.csv", history["validation"])
+        write_json("reports/finetune.json", metrics)
+        save_model(model, OUTPUT)
+        tracked.series(history["training"])
+        tracked.metrics(metrics)
+        checkpoints.clear()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,71 @@
+"""Stage ``pretrain``: masked-spectrogram self-supervision on all audio that may be trained on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from velocity.config import load_params
+from velocity.stages import run
+from velocity.stages.inputs import feature_statistics, vocabulary
+from velocity.stages.outputs import write_curve
+from velocity.tracking import track_run
+
+OUTPUT = Path("models/pretrained.safetensors")
+
+
+def main() -> None:
+    import torch
+
+    from velocity.data.batches import Loader
+    from velocity.data.splits import load_cuts
+    from velocity.files import write_json
+    from velocity.model.asr import VelocityModel, save_model
+    from velocity.training.checkpoint import Checkpoints, fingerprint
+    from velocity.training.loop import fit, set_determinism
+    from velocity.training.objectives import MaskedSpectrogram
+
+    params = load_params()
+    settings = params.pretrain
+    set_determinism(params.threads)
+    torch.manual_seed(params.seed)
+    statistics = feature_statistics()
+    model = VelocityModel(params.model.with_vocabulary(vocabulary()))
+    model.set_feature_statistics(**statistics)
+    objective = MaskedSpectrogram(model, settings)
+    cuts, validation = load_cuts("data/prepared/pretrain.jsonl"), load_cuts("data/prepared/validation.jsonl")
+    loader = Loader(None, statistics["mean"], params.seed, threads=params.threads)
+    seconds = settings.optimisation.batch_seconds
+
+    @torch.no_grad()
+    def validate() -> dict[str, float]:
+        torch.manual_seed(params.seed)  # the same places are masked each time
+        losses = [(objective(batch.to(model.feature_mean.device)).item(), len(batch.ids)) for batch in loader.plain(validation, seconds)]
+        return {"loss": sum(loss * size for loss, size in losses) / sum(size for _, size in losses)}
+
+    checkpoints = Checkpoints(
+        "pretrain", fingerprint([str((params.seed, params.model, settings)), Path("data/prepared/pretrain.jsonl")])
+    )
+    with track_run("pretrain", {"seed": params.seed, "model": asdict(params.model), "pretrain": asdict(settings)}) as tracked:
+        history = fit(
+            objective, lambda first: loader.training(cuts, seconds, first), settings.optimisation, params.seed,
+            checkpoints, "pretrain", validate=validate,
+        )
+        metrics = {
+            "steps": settings.optimisation.steps,
+            "audio_hours": round(history["audio_seconds"] / 3600, 4),
+            "parameters": model.parameter_count(),
+            "loss": history["training"][-1]["loss"],
+            "validation_loss": history["validation"][-1]["loss"],
+        }
+        write_curve("reports/pretrain.csv", history["training"])
+        write_curve("reports/pretrain-validation.csv", history["validation"])
+        write_json("reports/pretrain.json", metrics)
+        save_model(model, OUTPUT)
+        tracked.series(history["training"])
+        tracked.metrics(metrics)
+        checkpoints.clear()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,73 @@
+"""Checkpoints of a running training: whole or absent, without pickle, and only ever resumed by the training they are of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from velocity.files import atomic_directory
+
+FOLDER = Path("models/checkpoints")
+
+
+class Checkpoints:
+    """The newest checkpoint of one training, in ``models/checkpoints/<name>``.
+
+    ``fingerprint`` stands for everything the result depends on; a checkpoint of another fingerprint is not touched by
+    ``restore`` and is overwritten by ``save``.
+    """
+
+    def __init__(self, name: str, fingerprint: str) -> None:
+        self.path, self.fingerprint = FOLDER / name, fingerprint
+
+    def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, history: dict[str, Any]) -> None:
+        with atomic_directory(self.path) as folder:
+            save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")
+            save_file(_flatten(optimizer), folder / "optimizer.safetensors")
+            state = {"step": step, "fingerprint": self.fingerprint, "history": history}
+            (folder / "state.json").write_text(json.dumps(state))
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]] | None:
+        """Load model and optimiser in place; returns (steps done, history), or None when there is nothing to resume."""
+        try:
+            state = json.loads((self.path / "state.json").read_text())
+        except (OSError, ValueError):
+            return None
+        if state["fingerprint"] != self.fingerprint:
+            return None
+        model.load_state_dict(load_file(self.path / "model.safetensors"))
+        _unflatten(optimizer, load_file(self.path / "optimizer.safetensors"))
+        return state["step"], state["history"]
+
+    def clear(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def fingerprint(parts: Iterable[str | Path]) -> str:
+    """SHA-256 over texts and over the contents of files."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.read_bytes() if isinstance(part, Path) else part.encode()
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{key}": tensor.contiguous() for index, slots in state.items() for key, tensor in slots.items()}
+
+
+def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
