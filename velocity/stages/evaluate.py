@@ -27,8 +27,8 @@ ERRORS = Path("reports/errors")
 def main() -> None:
     import torch
 
-    from velocity.export import load_quantized
     from velocity.model.asr import load_model
+    from velocity.quantization.calibration import load_quantized
 
     params = load_params()
     torch.set_num_threads(params.threads)

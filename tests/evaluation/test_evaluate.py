@@ -1,0 +1,213 @@
+"""Test sets, error reports, parity, and the stages ``evaluate`` and ``benchmark`` on a recogniser of tones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.tone_model import speak, weights, write_model, write_speech
+from velocity.audio import SAMPLE_RATE
+from velocity.errors import VelocityError
+from velocity.evaluation.errors import error_report, write_error_report
+from velocity.evaluation.parity import SECONDS, compare, parity_speech, torch_reference
+from velocity.evaluation.speed import measure
+from velocity.evaluation.testset import Utterance, load_test_set
+from velocity.runtime import VelocityASR
+from velocity.stages import benchmark, evaluate
+
+PROJECT = Path(__file__).parents[2]
+SPOKEN = {"one": "one two", "three": "three fox", "four": "four"}
+
+
+class Tones(nn.Module):
+    """The tone recogniser in PyTorch."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__()
+        weight, bias = weights(gain)
+        self.weight, self.bias = nn.Parameter(torch.from_numpy(weight)), nn.Parameter(torch.from_numpy(bias))
+
+    def forward(self, mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        log_probs = (mel[:, ::2] @ self.weight + self.bias).log_softmax(-1)
+        return log_probs, torch.full((len(mel),), log_probs.size(1))
+
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "onnx")
+
+
+def write_cuts(manifest: Path, texts: dict[str, str], folder: Path, group: str | None = None) -> None:
+    """A manifest whose utterances all lie in one recording, one after the other."""
+    pieces, cuts, start = [], [], 0
+    for name, text in texts.items():
+        samples = speak(SPOKEN[name], folder)
+        supervision = {"text": text, "custom": {"corpus": "tones", **({"group": group} if group else {})}}
+        cuts.append(
+            {
+                "id": f"tones/{name}",
+                "start": start / SAMPLE_RATE,
+                "duration": len(samples) / SAMPLE_RATE,
+                "supervisions": [supervision],
+                "recording": {"sources": [{"type": "file", "source": str(manifest.with_suffix(".flac"))}]},
+                "type": "MonoCut",
+            }
+        )
+        pieces.append(samples)
+        start += len(samples)
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    import soundfile
+
+    soundfile.write(manifest.with_suffix(".flac"), np.concatenate(pieces), SAMPLE_RATE)
+    manifest.write_text("".join(json.dumps(cut) + "\n" for cut in cuts))
+
+
+def test_cuts_are_the_stretches_they_say(tmp_path: Path, folder: Path) -> None:
+    write_cuts(tmp_path / "test-tones.jsonl", SPOKEN, folder, group="child")
+    name, utterances = load_test_set(str(tmp_path / "test-tones.jsonl"))
+    model = VelocityASR(folder)
+    assert name == "tones-test"
+    assert [utterance.id for utterance in utterances] == ["tones/four", "tones/one", "tones/three"]
+    assert all(model.transcribe(utterance.samples()) == utterance.text for utterance in utterances)
+    assert {utterance.group for utterance in utterances} == {"child"}
+
+
+def test_librispeech_layout_in_any_format(tmp_path: Path, folder: Path) -> None:
+    write_speech(tmp_path / "7/8/7-8-0001.flac", "one two", folder)
+    write_speech(tmp_path / "7/8/7-8-0000.ogg", "three", folder)
+    (tmp_path / "7/8/7-8.trans.txt").write_text("7-8-0001 ONE TWO\n7-8-0000 Three!\n\n")
+    name, utterances = load_test_set(str(tmp_path))
+    assert name == tmp_path.name
+    assert [(utterance.id, utterance.text) for utterance in utterances] == [
+        ("7-8-0000", "three"),
+        ("7-8-0001", "one two"),
+    ]
+
+
+def _folder_without_audio(path: Path) -> None:
+    path.mkdir()
+    (path / "a.trans.txt").write_text("a-1 HELLO\n")
+
+
+FAULTY_SETS = {
+    "missing": (lambda path: None, "no such folder or manifest"),
+    "empty folder": (lambda path: path.mkdir(), "no \\*.trans.txt"),
+    "no audio": (_folder_without_audio, "no audio file beside it for a-1"),
+    "empty manifest": (lambda path: path.write_text(""), "no utterance"),
+    "not json": (lambda path: path.write_text("{}\n"), "line 1"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTY_SETS)
+def test_faulty_test_sets_are_named(tmp_path: Path, fault: str) -> None:
+    make, message = FAULTY_SETS[fault]
+    make(tmp_path / "wrong")
+    with pytest.raises(VelocityError, match=message) as caught:
+        load_test_set(str(tmp_path / "wrong"))
+    assert "wrong" in str(caught.value)
+
+
+def test_a_cut_beyond_the_end_of_its_file(tmp_path: Path, folder: Path) -> None:
+    path = write_speech(tmp_path / "a.wav", "one", folder)
+    with pytest.raises(VelocityError, match=r"a\.wav: no audio at 99"):
+        Utterance("a", path, "one", start=99.0, seconds=1.0).samples()
+
+
+def test_error_report_lists_the_worst_first_and_counts_confusions(tmp_path: Path) -> None:
+    said = ["turn it on", "stop", "play <loud> music now", "fine"]
+    heard = ["turn in on", "", "play <loud> music right now", "fine"]
+    utterances = [Utterance(f"u{n}", Path("a.wav"), text) for n, text in enumerate(said)]
+    report = error_report(utterances, heard)
+    assert [entry["id"] for entry in report["errors"]] == ["u1", "u0", "u2"]
+    assert report["substitutions"] == [["it", "in", 1]]
+    assert report["deletions"] == [["stop", 1]]
+    assert report["insertions"] == [["right", 1]]
+    for entry, reference in zip(report["errors"], ("stop", "turn it on", said[2]), strict=True):
+        assert " ".join(part[1] for part in entry["alignment"] if part[1]) == reference
+    write_error_report(report, "a set", tmp_path / "errors", worst=2)
+    assert json.loads((tmp_path / "errors.json").read_text()) == report
+    page = (tmp_path / "errors.html").read_text()
+    assert "turn <del>it</del> <ins>in</ins> on" in page
+    assert "music" not in page  # the third worst
+    write_error_report(report, "a set", tmp_path / "errors", worst=3)
+    assert "&lt;loud&gt;" in (tmp_path / "errors.html").read_text()
+
+
+def test_parity_sees_a_network_that_differs(tmp_path: Path, folder: Path) -> None:
+    write_cuts(tmp_path / "test-tones.jsonl", SPOKEN, folder)
+    speech = parity_speech(load_test_set(str(tmp_path / "test-tones.jsonl"))[1])
+    assert [len(samples) / SAMPLE_RATE for samples in speech[-len(SECONDS) :]] == list(SECONDS)
+    artefact = VelocityASR(folder)
+    same = compare(torch_reference(Tones()), artefact, speech)
+    assert same["max_abs_error"] < 1e-4
+    assert same["argmax_agreement"] == 1.0
+    assert same["seconds"] == [min(SECONDS), max(SECONDS)]
+
+    louder = compare(torch_reference(Tones(1.01)), artefact, speech)
+    assert louder["max_abs_error"] > 1e-2
+    assert louder["argmax_agreement"] == 1.0
+    blind = Tones()
+    blind.bias.data[0] = 100.0  # hears nothing but blanks
+    assert compare(torch_reference(blind), artefact, speech)["argmax_agreement"] < 0.7
+
+
+@pytest.fixture
+def project(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copy(PROJECT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))  # for the processes that measure, wherever the package is installed
+    for target in ("onnx", "onnx-int8"):
+        write_model(Path("models/export", target), target)
+    write_cuts(Path("data/prepared/test-tones.jsonl"), {**SPOKEN, "four": "five"}, folder)
+    return tmp_path
+
+
+def test_the_stage_evaluate(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import velocity.model.asr
+    import velocity.quantization.calibration
+
+    monkeypatch.setattr(velocity.model.asr, "load_model", lambda path: Tones())
+    monkeypatch.setattr(velocity.quantization.calibration, "load_quantized", lambda path, ranges: Tones(1.001))
+    evaluate.main()
+    written = Path("reports/metrics.json").read_bytes()
+    metrics = json.loads(written)
+    assert metrics["params"] == Tones().parameter_count()
+    for artefact in ("onnx", "onnx-int8"):
+        figures = metrics["test_sets"]["tones-test"][artefact]
+        assert figures["wer"] == pytest.approx(1 / 5)
+        assert figures["wer_ci95"][0] <= figures["wer"] <= figures["wer_ci95"][1]
+        assert (figures["utterances"], figures["words"]) == (3, 5)
+        report = json.loads(Path(f"reports/errors/tones-test-{artefact}.json").read_text())
+        assert report["substitutions"] == [["five", "four", 1]]
+    assert metrics["parity"]["onnx"]["max_abs_error"] < metrics["parity"]["onnx-int8"]["max_abs_error"]
+    evaluate.main()
+    assert Path("reports/metrics.json").read_bytes() == written
+
+
+def test_the_stage_benchmark(project: Path) -> None:
+    text = Path("params.yaml").read_text().replace("[1.0, 5.0, 10.0, 30.0, 60.0]", "[0.5, 2.0]")
+    Path("params.yaml").write_text(text.replace("repeats: 7", "repeats: 1"))
+    benchmark.main()
+    result = json.loads(Path("reports/benchmark.json").read_text())
+    assert result["machine"]["cores"] >= 1
+    for artefact in ("onnx", "onnx-int8"):
+        figures = result["artefacts"][artefact]
+        assert figures["bytes"] == Path("models/export", artefact, "model.onnx").stat().st_size
+        assert [seconds for seconds, _ in figures["scaling"]] == [0.5, 2.0]
+        assert all(rtf > 0 for _, rtf in figures["scaling"])
+        assert 0 < figures["rtf_1thread"] == pytest.approx(figures["latency_seconds"] / 10, rel=0.05)
+        # The interpreter, NumPy and onnxruntime alone: this process, which has PyTorch as well, is not counted.
+        assert 20e6 < figures["peak_rss_bytes"] < 250e6
+
+
+def test_threads_name_the_figure(folder: Path) -> None:
+    assert "rtf_2threads" in measure(folder, threads=2, repeats=1, lengths=[1.0])
