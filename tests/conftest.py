@@ -1,0 +1,8 @@
+"""The environment of every test: no tracking, no telemetry, two threads."""
+
+import os
+
+import flows  # noqa: F401  (sets the defaults of the pipeline's environment)
+
+os.environ["VELOCITY_TRACKING"] = "off"
+os.environ.setdefault("OMP_NUM_THREADS", "2")

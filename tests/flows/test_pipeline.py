@@ -1,0 +1,192 @@
+"""The flow over toy DVC projects, under a real Prefect server with a database of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from prefect.artifacts import Artifact
+from prefect.testing.utilities import prefect_test_harness
+
+from flows import pipeline as module
+from flows.pipeline import Outcome, StageFailed, pipeline, stages_in_order
+from velocity.errors import VelocityError
+
+# The stages stand in the opposite of their order; each leaves its name in ran.txt, which DVC knows nothing of.
+PROJECT = r"""
+stages:
+  join:
+    cmd:
+      - echo join >> ran.txt
+      - cat copy-x.txt copy-y.txt > joined.txt
+      - 'echo "{\"wer\": 0.5}" > metrics.json'
+    deps: [copy-x.txt, copy-y.txt]
+    outs: [joined.txt]
+    metrics:
+      - metrics.json: {cache: false}
+  copy:
+    foreach: [x, y]
+    do:
+      cmd: echo copy@${item} >> ran.txt && cp fetched.txt copy-${item}.txt
+      deps: [fetched.txt]
+      outs: ["copy-${item}.txt"]
+  fetch:
+    cmd: echo fetch >> ran.txt && cp source.txt fetched.txt
+    deps: [source.txt]
+    outs: [fetched.txt]
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prefect_server():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("template") / "project"
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True, cwd=folder)
+    (folder / "source.txt").write_text("one\n")
+    (folder / "dvc.yaml").write_text(PROJECT)
+    return folder
+
+
+@pytest.fixture
+def project(template, tmp_path, monkeypatch):
+    folder = shutil.copytree(template, tmp_path / "project")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def ran() -> list[str]:
+    return Path("ran.txt").read_text().split() if Path("ran.txt").exists() else []
+
+
+def states(outcomes: list[Outcome]) -> dict[str, str]:
+    return {outcome.stage: outcome.state for outcome in outcomes}
+
+
+def test_every_stage_runs_after_those_it_depends_on_and_then_none(project, capfd):
+    everything = ["fetch", "copy@x", "copy@y", "join"]
+    assert states(pipeline()) == dict.fromkeys(everything, "ran")
+    assert ran() == everything
+    assert Path("joined.txt").read_text() == "one\none\n"
+    assert {"file": "metrics.json", "metric": "wer", "value": 0.5} in json.loads(Artifact.get("metrics").data)
+
+    assert states(pipeline()) == dict.fromkeys(everything, "up to date")
+    assert ran() == everything
+
+    Path("source.txt").write_text("two\n")
+    assert states(pipeline(["copy@x"])) == {"fetch": "ran", "copy@x": "ran"}
+    assert ran()[4:] == ["fetch", "copy@x"]
+
+    Path("source.txt").write_text("one\n")
+    assert states(pipeline(["copy@x"])) == {"fetch": "restored", "copy@x": "restored"}
+    assert "restored" in capfd.readouterr().out
+
+
+def test_force_runs_what_is_up_to_date(project):
+    pipeline(["fetch"])
+    assert states(pipeline(["fetch"], force=True)) == {"fetch": "ran"}
+    assert ran() == ["fetch", "fetch"]
+
+
+def test_a_failing_stage_stops_the_flow_and_is_named_with_its_own_last_words(project, capfd):
+    break_stage("cp fetched.txt copy-${item}.txt", "echo 'error - data.txt is empty' && exit 2")
+    with pytest.raises(StageFailed, match=r"^stage copy@x failed: error - data.txt is empty$") as caught:
+        pipeline()
+    assert caught.value.status == 2
+    assert ran() == ["fetch", "copy@x"]
+    assert "fetch" in capfd.readouterr().out
+
+
+def test_a_missing_dependency_is_reported_in_the_words_of_dvc(project):
+    Path("source.txt").unlink()
+    with pytest.raises(StageFailed, match=r"^stage fetch failed: .*source\.txt") as caught:
+        pipeline()
+    assert caught.value.status is None
+
+
+def test_fetching_is_tried_again_but_not_after_a_mistake_of_the_user(project, monkeypatch):
+    monkeypatch.setattr(module.run_stage, "retry_delay_seconds", 0)
+    break_stage("cp source.txt fetched.txt", "test $(wc -l < ran.txt) -gt 1 && cp source.txt fetched.txt")
+    assert states(pipeline(["fetch"])) == {"fetch": "ran"}
+    assert ran() == ["fetch", "fetch"]
+
+    break_stage("test $(wc -l < ran.txt) -gt 1 && cp source.txt fetched.txt", "exit 2")
+    with pytest.raises(StageFailed):
+        pipeline(["fetch"])
+    assert ran() == ["fetch"] * 3
+
+
+def break_stage(command: str, replacement: str) -> None:
+    text = Path("dvc.yaml").read_text()
+    assert command in text
+    Path("dvc.yaml").write_text(text.replace(command, replacement))
+
+
+def test_an_unknown_target_and_a_broken_graph_are_one_line(project, capfd):
+    with pytest.raises(SystemExit) as left:
+        module.main(["nope"])
+    assert left.value.code == 1
+    assert capfd.readouterr().err == "error: Stage 'nope' not found inside 'dvc.yaml' file\n"
+
+    Path("dvc.yaml").write_text(PROJECT.replace("deps: [source.txt]", "deps: [joined.txt]"))
+    with pytest.raises(VelocityError, match="both a dependency and an output in stages"):
+        stages_in_order([])
+
+
+def test_a_second_pipeline_waits_for_the_first(project, capfd):
+    events = []
+
+    def second() -> None:
+        with module.only_one():
+            events.append("second")
+
+    with module.only_one():
+        thread = threading.Thread(target=second)
+        thread.start()
+        printed = ""
+        while "waiting for it to end" not in printed:
+            assert thread.is_alive()
+            printed += capfd.readouterr().out
+            time.sleep(0.05)
+        events.append("first")
+    thread.join(timeout=30)
+    assert events == ["first", "second"]
+
+
+def test_an_interrupted_stage_takes_its_children_with_it(project):
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; print(1); time.sleep(60)'])"
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), module.running([sys.executable, "-u", "-c", program]) as process:
+        raise KeyboardInterrupt
+    assert process.returncode in (-signal.SIGINT, 1)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # nobody is left in the group
+    assert time.monotonic() - started < 60
+
+
+def test_the_project_s_own_stages_come_in_the_order_of_the_design(monkeypatch):
+    monkeypatch.chdir(Path(module.__file__).parent.parent)
+    order = list(dict.fromkeys(name.split("@")[0] for name in stages_in_order([])))
+    assert order == [
+        "fetch",
+        "validate",
+        "prepare",
+        "pretrain",
+        "finetune",
+        "calibrate",
+        "export",
+        "evaluate",
+        "benchmark",
+        "report",
+    ]

@@ -1,0 +1,71 @@
+"""What the lock pins, what the wheel holds, and what installing it brings."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+PINNED = dict(line.split("==") for line in LOCK)
+
+
+def test_the_lock_pins_versions_and_names_no_place_to_get_them_from():
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line) for line in LOCK)
+
+
+@pytest.mark.parametrize("extra", ["", *PROJECT["optional-dependencies"]])
+def test_the_lock_satisfies_every_requirement(extra):
+    requirements = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    for requirement in map(Requirement, requirements):
+        if requirement.name != PROJECT["name"]:
+            assert requirement.specifier.contains(PINNED[canonicalize_name(requirement.name)]), requirement
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("build")
+    for name in ("velocity", "flows", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "LICENSE", "README.md"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, folder)
+    build = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
+    (folder / "dist").mkdir()
+    subprocess.run([sys.executable, "-c", build], cwd=folder, check=True, capture_output=True)
+    return zipfile.ZipFile(next((folder / "dist").glob("velocity_asr-*.whl")))
+
+
+def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel):
+    held = {name for name in wheel.namelist() if not name.split("/")[0].endswith(".dist-info")}
+    files = [path for path in (ROOT / "velocity").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert held == {path.relative_to(ROOT).as_posix() for path in files}
+
+
+def test_installing_the_wheel_brings_only_the_light_runtime(wheel):
+    metadata_file = next(name for name in wheel.namelist() if name.endswith("/METADATA"))
+    metadata = Parser().parsestr(wheel.read(metadata_file).decode())
+    requirements = map(Requirement, metadata.get_all("Requires-Dist"))
+    light = {"numpy", "onnxruntime", "soundfile", "soxr", "sentencepiece", "jiwer", "typer", "rich"}
+    assert {requirement.name for requirement in requirements if requirement.marker is None} == light
+    assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_the_two_commands_and_the_ci_exist():
+    for target, command in {"run": "-m flows.pipeline", "test": "-m pytest"}.items():
+        planned = subprocess.run(
+            ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        assert command in planned
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
