@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from velocity.errors import VelocityError
 from velocity.text import normalize
 
 if TYPE_CHECKING:
-    from lhotse import CutSet, MonoCut, RecordingSet, SupervisionSet
+    from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSet
 
 SPLITS = ("train", "validation", "test")
 LONGEST_WINDOW = 20.0  # seconds of an unlabelled cut
@@ -91,10 +92,8 @@ def split_corpus(
     for segment in supervisions:
         text = normalize(segment.text)
         if text:
-            recording = by_id[segment.recording_id]
-            cut = recording.to_cut()
-            cut.id = recording.id
-            cut.supervisions = [replace(segment, text=text)]
+            cut = _cut(by_id[segment.recording_id])
+            cut.supervisions.append(replace(segment, text=text))
             cuts[splits[segment.speaker]].append(cut)
     return cuts
 
@@ -103,14 +102,21 @@ def window_recordings(recordings: RecordingSet) -> list[MonoCut]:
     """Cuts without text: whole recordings, long ones in equal windows of at most LONGEST_WINDOW seconds."""
     cuts = []
     for recording in recordings:
-        whole = recording.to_cut()
-        count = -(-whole.duration // LONGEST_WINDOW)
+        count = ceil(recording.duration / LONGEST_WINDOW)
         length = recording.num_samples // count / recording.sampling_rate
-        for index in range(int(count)):
-            cut = whole if count == 1 else whole.truncate(offset=index * length, duration=length)
-            cut.id = recording.id if count == 1 else f"{recording.id}-{index:04d}"
+        for index in range(count):
+            cut = _cut(recording)
+            if count > 1:
+                cut = replace(cut, id=f"{recording.id}-{index:04d}", start=index * length, duration=length)
             cuts.append(cut)
     return cuts
+
+
+def _cut(recording: Recording) -> MonoCut:
+    """The whole of it; its first channel stands for all, which ``load_audio`` averages."""
+    from lhotse import MonoCut
+
+    return MonoCut(recording.id, 0.0, recording.duration, recording.channel_ids[0], recording=recording)
 
 
 def save_cuts(cuts: Iterable[MonoCut], path: str | Path) -> None:

@@ -15,7 +15,7 @@ from velocity.progress import track
 if TYPE_CHECKING:
     from lhotse import MonoCut
 
-ENOUGH_SECONDS = 3 * 3600.0  # means and deviations have long settled
+ENOUGH_SECONDS = 3600.0  # means and deviations have settled by then
 SMALLEST_STD = 1e-3  # of a bin that never changes
 
 

@@ -7,6 +7,7 @@ Great Expectations 1.x is used here alone; its pages for people ("data docs") ar
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -113,13 +114,13 @@ def check_tables(
     tables: dict[str, pandas.DataFrame], limits: Validation, data_docs: str | Path | None = None
 ) -> list[Outcome]:
     """Judge the tables ``audio`` and ``utterances`` (left out when it has no rows); the data docs replace a folder."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when it is imported; it would report to its makers
     import great_expectations as gx
 
     for noisy in ("great_expectations", "posthog"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    context.enable_analytics(False)
     for site in list(context.list_data_docs_sites()):
         context.delete_data_docs_site(site)
     actions = []

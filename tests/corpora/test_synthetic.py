@@ -1,0 +1,106 @@
+"""The synthetic corpus: the same bytes in a fresh process, voices and sentences as described, faults named."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import velocity.corpora
+from velocity.config import SyntheticCorpus
+from velocity.corpora.folder import read_folder
+from velocity.corpora.synthetic import load_grammar, synthesise_corpus
+from velocity.errors import VelocityError
+from velocity.text import normalize
+
+GRAMMAR = str(Path(velocity.corpora.__path__[0], "commands.yaml"))
+SYNTHESISE = f"""
+import sys
+from velocity.config import SyntheticCorpus
+from velocity.corpora.synthetic import synthesise_corpus
+corpus = SyntheticCorpus(kind="synthetic", source="{GRAMMAR}", utterances=int(sys.argv[2]), voices=int(sys.argv[3]))
+synthesise_corpus(corpus, int(sys.argv[4]), sys.argv[1])
+"""
+
+
+def synthesise_in_a_process(folder, utterances, voices, seed):
+    command = [sys.executable, "-c", SYNTHESISE, folder, utterances, voices, seed]
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    files = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {str(name): hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+
+
+def test_same_seed_same_bytes_in_another_process(tmp_path):
+    voices = 45  # among them such as espeak-ng gives random breath
+    first = synthesise_in_a_process(tmp_path / "first", 45, voices, 5)
+    assert first == synthesise_in_a_process(tmp_path / "second", 45, voices, 5)
+    assert len(first) > 45
+    other = synthesise_in_a_process(tmp_path / "other", 45, voices, 6)
+    assert not {name: digest for name, digest in first.items() if other.get(name) == digest}
+
+
+def test_the_corpus_is_a_readable_folder_of_clean_16_bit_speech(tmp_path):
+    corpus = SyntheticCorpus(kind="synthetic", source=GRAMMAR, utterances=24, voices=12)
+    synthesise_corpus(corpus, 1, tmp_path)
+    recordings, supervisions = read_folder("synthetic", tmp_path, synthetic=True)
+    assert len(recordings) == len(supervisions) == 24
+    assert all(segment.custom["synthetic"] for segment in supervisions)
+    for recording in recordings:
+        path = recording.sources[0].source
+        assert soundfile.info(path).subtype == "PCM_16"
+        samples, rate = soundfile.read(path)
+        assert rate == 16_000
+        assert 0.3 < recording.duration < 12
+        assert np.abs(samples).max() < 0.999
+        assert -40 < 10 * np.log10(np.mean(samples**2)) < -15
+
+
+def test_voices_differ_and_come_from_many_speakers():
+    grammar = load_grammar(GRAMMAR)
+    voices = grammar.voices(80, seed=1)
+    assert len({voice.name for voice in voices}) == 80
+    assert len({voice.speaker for voice in voices}) >= 40
+    variants = {}
+    for voice in grammar.voices(300, seed=1):
+        variants.setdefault(voice.name.split("+")[1], set()).add(voice.speaker)
+    assert all(len(speakers) == 1 for speakers in variants.values())  # so that a split by speaker is one by variant
+    assert grammar.voices(20, seed=1) == voices[:20]
+    with pytest.raises(VelocityError, match="voices: 100000"):
+        grammar.voices(100_000, seed=1)
+
+
+def test_sentences_are_normalised_words_and_vary():
+    grammar = load_grammar(GRAMMAR)
+    sentences = [grammar.sentence(np.random.default_rng([3, index])) for index in range(1000)]
+    assert all(sentence == normalize(sentence) and sentence for sentence in sentences)
+    assert not any("{" in sentence for sentence in sentences)
+    assert len(set(sentences)) > 900
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("accents: [en]", "must hold accents, speakers, sentences and rules"),
+        ("accents: [", "must hold accents"),
+        ("{accents: [en], speakers: {a: [f1]}, sentences: ['go {nowhere}'], rules: {}}", "no rule 'nowhere'"),
+    ],
+)
+def test_a_faulty_description_names_its_file(tmp_path, text, named):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(VelocityError, match=f"mine.yaml: .*{named}"):
+        load_grammar(path)
+
+
+def test_rules_without_end_and_unknown_voices_are_errors(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("{accents: [en], speakers: {a: [nobody]}, sentences: ['{s}'], rules: {s: ['a {s}']}}")
+    with pytest.raises(VelocityError, match="deep"):
+        load_grammar(path).sentence(np.random.default_rng(0))
+    path.write_text("{accents: [xx], speakers: {a: [nobody]}, sentences: [hello], rules: {}}")
+    corpus = SyntheticCorpus(kind="synthetic", source=str(path), utterances=1, voices=1)
+    with pytest.raises(VelocityError, match=r"no voice 'xx\+nobody'"):
+        synthesise_corpus(corpus, 1, tmp_path / "out")

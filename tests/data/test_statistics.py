@@ -1,0 +1,50 @@
+"""Feature statistics against NumPy over all frames at once."""
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse import MonoCut, Recording
+
+from velocity.audio import compute_mel_spectrogram, load_audio
+from velocity.data.statistics import measure_features
+
+
+@pytest.fixture(scope="module")
+def cuts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audio")
+    random = np.random.default_rng(1)
+    cuts = []
+    for index in range(12):
+        path = folder / f"{index}.wav"
+        soundfile.write(path, random.normal(0, 0.02 * (index + 1), 8_000 + 1_000 * index), 16_000, "FLOAT")
+        recording = Recording.from_file(path)
+        cuts.append(MonoCut(f"mine/{index}", 0.0, recording.duration, 0, recording=recording))
+    return cuts
+
+
+def frames_of(cuts):
+    return np.concatenate([compute_mel_spectrogram(load_audio(cut.recording.sources[0].source)) for cut in cuts])
+
+
+def test_one_pass_equals_numpy_whatever_the_threads(cuts):
+    frames = frames_of(cuts).astype(np.float64)
+    measured = measure_features(cuts, threads=1)
+    np.testing.assert_allclose(measured["mean"], frames.mean(axis=0), atol=2e-6)
+    np.testing.assert_allclose(measured["std"], frames.std(axis=0), atol=2e-6)
+    assert measure_features(cuts, threads=4) == measured
+
+
+def test_windows_count_their_own_frames_only(cuts):
+    samples = load_audio(cuts[-1].recording.sources[0].source)[4_000:12_000]
+    window = MonoCut("mine/window", 0.25, 0.5, 0, recording=cuts[-1].recording)
+    expected = compute_mel_spectrogram(samples).mean(axis=0)
+    np.testing.assert_allclose(measure_features([window])["mean"], expected, atol=1e-5)
+
+
+def test_a_sample_is_the_same_in_any_order_and_close_to_the_whole(cuts):
+    sampled = measure_features(cuts, enough_seconds=5.0)
+    again = measure_features(cuts[::-1], enough_seconds=5.0)
+    whole = measure_features(cuts)
+    assert sampled == again
+    assert sampled != whole
+    np.testing.assert_allclose(sampled["mean"], whole["mean"], atol=1.0)
