@@ -24,6 +24,12 @@ FIGURES = {
     },
     "reports/pretrain.json": {"steps": 150, "loss": 0.51234},
     "reports/finetune.json": {"steps": 700, "loss": 0.1, "validation_wer": 0.0625, "use_pretrained": True},
+    "models/calibration.json": {
+        "ranges": "trained",
+        "utterances": 200,
+        "layers": {"head": {"scale": 0.1}},
+        "int8_against_float": {"same_best_class_percent": 99.54, "snr_db": 41.3},
+    },
     "reports/metrics.json": {
         "normalizer": "velocity-english",
         "params": 412345,
@@ -65,6 +71,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for stage in ("pretrain", "finetune"):
         rows = "step,loss,learning_rate,gradient_norm\n1,2.5,0.001,3.0\n2,1.5,0.001,\n"
         (tmp_path / f"reports/{stage}.csv").write_text(rows)
+        (tmp_path / f"reports/{stage}-validation.csv").write_text("step,loss,wer\n1,2.6,0.9\n2,1.6,0.4\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -76,10 +83,21 @@ def test_report_says_what_was_measured_and_that_it_is_synthetic(project: Path) -
     for page in (text, card):
         assert "synthetic speech only" in page.split("##")[0]
         assert "4.3 % (3.0–5.0)" in page
-    for figure in ("4.1 % (3.0–5.0)", "0.52 MB", "0.0051", "99.87 %", "1.2e-05", "1,620", "6.2 %", "a processor"):
+    for figure in (
+        "4.1 % (3.0–5.0)",
+        "0.52 MB",
+        "0.0051",
+        "99.87 %",
+        "99.54 %",
+        "41.3 dB",
+        "1.2e-05",
+        "1,620",
+        "6.2 %",
+        "a processor",
+    ):
         assert figure in text, figure
     assert "412,345" in card
-    for picture in ("wer.png", "rtf.png", "losses.png"):
+    for picture in ("wer.png", "rtf.png", "training.png"):
         assert f"plots/{picture}" in text
         assert (project / "reports/plots" / picture).stat().st_size > 5000
 

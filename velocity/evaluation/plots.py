@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from velocity.evaluation.report import STAGES, Results
@@ -14,26 +16,34 @@ SIZE = (8.0, 3.6)  # inches
 
 
 def draw(results: Results, folder: Path) -> None:
-    """Write ``losses.png``, ``wer.png`` and ``rtf.png`` to ``folder``."""
-    for name, figure in {"losses": _losses(results), "wer": _wer(results), "rtf": _rtf(results)}.items():
+    """Write ``training.png``, ``wer.png`` and ``rtf.png`` to ``folder``."""
+    for name, figure in {"training": _training(results), "wer": _wer(results), "rtf": _rtf(results)}.items():
         figure.savefig(folder / f"{name}.png", dpi=110, metadata={"Software": None})  # no version, no date
 
 
-def _losses(results: Results) -> Figure:
-    """One panel a training stage: the loss of every step, and of the validations where there were any."""
+def _training(results: Results) -> Figure:
+    """The losses of each training stage, and the word error rate on validation as it falls."""
     figure = Figure(SIZE, layout="constrained")
-    for panel, (stage, title) in zip(figure.subplots(1, len(STAGES)), STAGES.items(), strict=True):
-        for name, style in {"loss": {"linewidth": 0.8}, "validation_loss": {"marker": "o"}}.items():
-            points = [(row["step"], row[name]) for row in results.curves[stage] if name in row]
-            if points:
-                panel.plot(*zip(*points, strict=True), label=name.replace("_", " "), **style)
-        panel.set_title(title.split(" with ")[0], fontsize=10)
+    *losses, rates = figure.subplots(1, len(STAGES) + 1)
+    for panel, (stage, title) in zip(losses, STAGES.items(), strict=True):
+        _line(panel, results.curves[stage], "loss", label="training", linewidth=0.9)
+        _line(panel, results.validation_curves[stage], "loss", label="validation", marker="o", markersize=3)
+        panel.set_title(title.split(" with ")[0], fontsize=9)
+        panel.set_ylabel("loss")
+        panel.legend(fontsize=8)
+    _line(rates, results.validation_curves["finetune"], "wer", scale=100, marker="o", markersize=3)
+    rates.set_title("Validation, greedy decoding", fontsize=9)
+    rates.set_ylabel("word error rate, %")
+    for panel in (*losses, rates):
         panel.set_xlabel("step")
         panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
-        if panel.lines:
-            panel.legend(fontsize=8)
     return figure
+
+
+def _line(axes: Axes, rows: list[dict[str, float]], column: str, scale: float = 1.0, **style: Any) -> None:
+    points = [(row["step"], scale * row[column]) for row in rows if column in row]
+    axes.plot([step for step, _ in points], [value for _, value in points], **style)
 
 
 def _wer(results: Results) -> Figure:

@@ -30,6 +30,8 @@ class Results:
     validation: dict[str, Any]
     training: dict[str, dict[str, Any]]  # stage → figures
     curves: dict[str, list[dict[str, float]]]  # stage → rows with a step
+    validation_curves: dict[str, list[dict[str, float]]]
+    calibration: dict[str, Any]
     metrics: dict[str, Any]
     benchmark: dict[str, Any]
 
@@ -42,6 +44,8 @@ class Results:
             validation=_read("reports/validation/summary.json"),
             training={stage: _read(f"reports/{stage}.json") for stage in STAGES},
             curves={stage: read_curve(Path(f"reports/{stage}.csv")) for stage in STAGES},
+            validation_curves={stage: read_curve(Path(f"reports/{stage}-validation.csv")) for stage in STAGES},
+            calibration=_read("models/calibration.json"),
             metrics=_read("reports/metrics.json"),
             benchmark=_read("reports/benchmark.json"),
         )
@@ -100,13 +104,14 @@ def report(results: Results) -> str:
         parity(results),
         "Errors are of log-posteriors, over real utterances and speech of 0.2 to 30 s. The INT8 model is compared with "
         "the fake-quantised network it was trained as.",
+        calibration(results),
         "## Data",
         corpora(results),
         splits(results),
         validation(results),
         "## Training",
         training(results),
-        "![Training losses](plots/losses.png)",
+        "![Losses, and word error rate on validation](plots/training.png)",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -191,6 +196,18 @@ def parity(results: Results) -> str:
         for name, figures in sorted(results.metrics["parity"].items())
     ]
     return table(["artefact", "worst error", "mean error", "frames with the same best class", "frames"], rows)
+
+
+def calibration(results: Results) -> str:
+    """Where the INT8 ranges come from, and what quantisation alone changes."""
+    told = results.calibration
+    against = told["int8_against_float"]
+    return (
+        f"Quantisation alone (ranges: {told['ranges']}, {len(told['layers'])} INT8 layers, {told['utterances']} "
+        "utterances of training): the same best class as the network in floating point in "
+        f"{against['same_best_class_percent']:.2f} % of the frames, log-posteriors {against['snr_db']:.1f} dB above "
+        "the error."
+    )
 
 
 def corpora(results: Results) -> str:
