@@ -32,7 +32,9 @@ def main() -> None:
             cuts[f"test-{name}"] = parts["test"]
     for split in SPLITS:
         if not any(part for name, part in cuts.items() if name.startswith(split)):
-            raise VelocityError(f"corpora: no corpus gives any utterance for {split}; change a corpus' test or validation")
+            raise VelocityError(
+                f"corpora: no corpus gives any utterance for {split}; change a corpus' test or validation"
+            )
     cuts["pretrain"] = cuts["train"] + unlabelled
 
     with atomic_directory(OUTPUT) as folder:
