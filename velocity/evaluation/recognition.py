@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from velocity.evaluation.testset import Utterance
@@ -24,13 +25,22 @@ class Recognition:
         return self.seconds / self.audio_seconds
 
 
-def recognise(model: VelocityASR, utterances: Sequence[Utterance], title: str) -> Recognition:
-    """Transcribe ``utterances`` one by one. Raises VelocityError when one cannot be read."""
-    hypotheses, samples, seconds = [], 0, 0.0
-    for utterance in track(utterances, title, len(utterances)):
+def recognise(model: VelocityASR, utterances: Sequence[Utterance], title: str, workers: int = 1) -> Recognition:
+    """Transcribe ``utterances``, ``workers`` at a time; the real-time factor holds for one alone.
+
+    Raises VelocityError when one cannot be read.
+    """
+
+    def transcribe(utterance: Utterance) -> tuple[str, int, float]:
         audio = utterance.samples()
         started = time.perf_counter()
-        hypotheses.append(normalize(model.transcribe(audio)))
-        seconds += time.perf_counter() - started
-        samples += len(audio)
-    return Recognition(hypotheses, samples / model.config["sample_rate"], seconds)
+        text = model.transcribe(audio)
+        return normalize(text), len(audio), time.perf_counter() - started
+
+    pool = ThreadPoolExecutor(workers)  # onnxruntime and NumPy let go of the interpreter's lock while they compute
+    try:
+        done = list(track(pool.map(transcribe, utterances), title, len(utterances)))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    hypotheses, samples, seconds = zip(*done, strict=True)
+    return Recognition(list(hypotheses), sum(samples) / model.config["sample_rate"], sum(seconds))

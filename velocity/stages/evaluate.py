@@ -39,10 +39,10 @@ def main() -> None:
     scores, parity = {name: {} for name in test_sets}, {}
     with track_run("evaluate", asdict(params.evaluate)) as tracked:
         for artefact, reference in references.items():
-            model = VelocityASR(EXPORTED / artefact, params.threads)
+            model = VelocityASR(EXPORTED / artefact)
             parity[artefact] = compare(torch_reference(reference), model, speech)
             for name, utterances in test_sets.items():
-                hypotheses = recognise(model, utterances, f"{name}, {artefact}").hypotheses
+                hypotheses = recognise(model, utterances, f"{name}, {artefact}", params.threads).hypotheses
                 scores[name][artefact] = measure_test_set(
                     utterances, hypotheses, params.evaluate.bootstrap, params.seed
                 )
