@@ -23,7 +23,7 @@ FLOOR = 1e-6  # power floor before the logarithm: about -60 dB below a full-scal
 
 
 class MelSpectrogram(np.ndarray):
-    """A (frames, 80) float32 array that also answers ``unsqueeze``, so that code written for tensors runs without torch."""
+    """A (frames, 80) float32 array with ``unsqueeze``, so that code written for tensors runs without torch."""
 
     def unsqueeze(self, dim: int) -> MelSpectrogram:
         return np.expand_dims(self, dim).view(MelSpectrogram)
@@ -68,7 +68,7 @@ def compute_mel_spectrogram(samples: np.ndarray) -> MelSpectrogram:
     """Log-mel features of a (samples,) waveform at 16 kHz: (frames, 80) float32, natural logarithm of mel power.
 
     Frame t is centred on sample t·160; the signal is taken as zero outside itself, so that a frame depends on its
-    25 ms alone. Slaney-style triangular filters of unit area are not used: HTK mel scale, unit height, as in Kaldi.
+    25 ms alone. Triangular filters of unit height on the HTK mel scale, as in Kaldi.
     """
     samples = np.asarray(samples, dtype=np.float32).reshape(-1)
     frames = frame_count(len(samples))

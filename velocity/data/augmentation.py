@@ -23,11 +23,13 @@ def distort(samples: np.ndarray, settings: Augmentation, random: np.random.Gener
 
 
 def add_noise(samples: np.ndarray, snr_db: float, random: np.random.Generator) -> np.ndarray:
-    """Add noise whose power falls as 1/f^β, β drawn from white (0) to brown-ish (1.5), at a signal-to-noise ratio in dB."""
-    spectrum = np.fft.rfft(random.standard_normal(len(samples)).astype(np.float32))
+    """Add noise whose power falls as 1/f^β, β from 0 (white) to 1.5, at a signal-to-noise ratio in dB."""
+    length = 1 << (len(samples) - 1).bit_length()  # a power of two: transforms of prime lengths take ten times as long
+    spectrum = np.fft.rfft(random.standard_normal(length, dtype=np.float32))
     slope = random.uniform(0.0, 1.5)
     frequency = np.maximum(np.arange(len(spectrum)), len(spectrum) * 20 / (SAMPLE_RATE / 2))  # flat below 20 Hz
-    noise = np.fft.irfft(spectrum * frequency ** (-slope / 2), len(samples)).astype(np.float32)
+    shape = (frequency ** (-slope / 2)).astype(np.float32)
+    noise = np.fft.irfft(spectrum * shape, length)[: len(samples)]
     power = lambda signal: float(np.mean(signal**2)) + 1e-12  # noqa: E731
     return samples + noise * np.float32(np.sqrt(power(samples) / power(noise) / 10 ** (snr_db / 10)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +118,8 @@ class Loader:
 
 def _plan(cuts: CutSet, batch_seconds: float, seed: int) -> Iterator[tuple[int, CutSet]]:
     """(epoch, cuts of a batch) without end; similar lengths together, in an order of its own each epoch."""
+    # The sampler prefers lazy manifests; ours is in memory anyway, for its length and its order.
+    warnings.filterwarnings("ignore", message="You are using DynamicBucketingSampler with an eagerly read CutSet")
     for epoch in count():
         sampler = DynamicBucketingSampler(
             cuts, max_duration=batch_seconds, shuffle=True, num_buckets=min(BUCKETS, max(2, len(cuts) // 20)),

@@ -98,7 +98,7 @@ def ctc_head(dim: int, vocabulary: int, rank: int) -> nn.Module:
 
 
 def save_model(model: VelocityModel, path: str | Path) -> None:
-    """Weights and configuration in one safetensors file, written whole or not at all; the same bytes for the same model."""
+    """Weights and configuration in one safetensors file, whole or not at all; the same bytes for the same model."""
     from safetensors.torch import save_file
 
     from velocity.files import atomic_path
@@ -109,7 +109,7 @@ def save_model(model: VelocityModel, path: str | Path) -> None:
 
 
 def read_weights(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """The configuration and tensors that ``save_model`` wrote. Raises VelocityError on a file that is not such a one."""
+    """The configuration and tensors that ``save_model`` wrote. Raises VelocityError on any other file."""
     from safetensors import SafetensorError, safe_open
 
     try:

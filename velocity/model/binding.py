@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ class TemporalBinding(nn.Module):
     def __init__(self, mel_bins: int, dim: int, stride: int, causal: bool) -> None:
         super().__init__()
         widths = [mel_bins] + [dim] * (stride // 2)
-        self.convs = nn.ModuleList(nn.Conv1d(a, b, 3, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.convs = nn.ModuleList(nn.Conv1d(a, b, 3, stride=2) for a, b in pairwise(widths))
         self.padding = (2, 0) if causal else (1, 1)
         self.norm = nn.LayerNorm(dim)
         self.position = PositionalEncoding(dim)

@@ -1,4 +1,4 @@
-"""The residual blocks of the local processor: selective SSM with a short convolution and a gate, then a feed-forward."""
+"""The residual blocks of the local processor: a selective SSM with convolution and gate, then a feed-forward."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def pool_to(x: Tensor, length: Tensor, count: Tensor, size: int) -> tuple[Tensor
     cumulative sums, since no exporter knows adaptive pooling of a dynamic length; the sums run over deviations from
     the mean, which keeps them small, and so exact, over an hour of frames.
     """
-    b, l, d = x.shape
+    l, d = x.shape[1:]
     length, count = length.unsqueeze(1), count.unsqueeze(1)  # (b, 1)
     valid = (torch.arange(l, device=x.device) < length).unsqueeze(-1).to(x.dtype)  # (b, l, 1)
     mean = (x * valid).sum(1, keepdim=True) / length.unsqueeze(-1)  # (b, 1, d)

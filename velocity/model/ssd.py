@@ -22,7 +22,7 @@ GROUP = 8  # chunks that are joined by one matrix product before groups are join
 def scan_sequential(
     x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The definition, frame by frame. x (b, l, h, p), log_decay (b, l, h) ≤ 0, B and C (b, l, g, n), state (b, h, n, p).
+    """The definition, frame by frame: x (b, l, h, p), log_decay (b, l, h) ≤ 0, B, C (b, l, g, n), state (b, h, n, p).
 
     Returns y (b, l, h, p) and the state after the last frame (b, h, n, p).
     """

@@ -20,15 +20,15 @@ SAMPLES = 2048  # activations kept an utterance and layer
 
 
 def representative(cuts: Iterable[MonoCut], count: int) -> list[MonoCut]:
-    """``count`` utterances spread evenly over the lengths, speakers in turn within a length."""
+    """``count`` utterances spread evenly over the lengths."""
     ordered = sorted(cuts, key=lambda cut: (cut.duration, cut.supervisions[0].speaker, cut.id))
     if len(ordered) <= count:
         return ordered
-    return [ordered[round(index * (len(ordered) - 1) / (count - 1))] for index in range(count)] if count > 1 else ordered[:1]
+    return [ordered[index] for index in np.linspace(0, len(ordered) - 1, count).round().astype(int)]
 
 
 def load_quantizable(path: str | Path) -> tuple[VelocityModel, bool]:
-    """The model of ``path`` with layers that can be quantised, in floating-point mode, and whether it was trained so."""
+    """The model of ``path`` with quantisable layers, in floating-point mode, and whether it was trained so."""
     config, state = read_weights(path)
     model = quantize_linears(VelocityModel(config)).eval()
     trained = any(name.endswith(".range") for name in state)

@@ -29,7 +29,7 @@ def main() -> None:
     set_determinism(params.threads)
     model, trained = load_quantizable(FINETUNED)
     if settings.ranges == "trained" and not trained:
-        raise VelocityError("calibrate.ranges: 'trained' needs a model with finetune.qat: true; use minmax or percentile")
+        raise VelocityError("calibrate.ranges: 'trained' needs finetune.qat: true; use minmax or percentile")
     cuts = representative(load_cuts("data/prepared/train.jsonl"), settings.utterances)
     features = [torch.from_numpy(compute_mel_spectrogram(load_cut(cut)).copy()).unsqueeze(0) for cut in cuts]
     with Progress("calibrate", len(features)) as progress:

@@ -47,11 +47,11 @@ def main() -> None:
     seconds = settings.optimisation.batch_seconds
     qat_from = round(settings.qat_start * settings.optimisation.steps)
 
-    checkpoints = Checkpoints(
-        "finetune",
-        fingerprint([str((params.seed, params.model, settings)), Path("data/prepared/train.jsonl"), PRETRAINED]),
-    )
-    with track_run("finetune", {"seed": params.seed, "model": asdict(params.model), "finetune": asdict(settings)}) as tracked:
+    inputs = [Path("data/prepared", name) for name in ("train.jsonl", "features.json", "tokenizer.model")]
+    inputs += [PRETRAINED] if settings.use_pretrained else []
+    checkpoints = Checkpoints("finetune", fingerprint([str((params.seed, params.model, settings)), *inputs]))
+    recorded = {"seed": params.seed, "model": asdict(params.model), "finetune": asdict(settings)}
+    with track_run("finetune", recorded) as tracked:
         history = fit(
             objective, lambda first: loader.training(cuts, seconds, first), settings.optimisation, params.seed,
             checkpoints, "finetune",

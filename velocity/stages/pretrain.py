@@ -40,13 +40,14 @@ def main() -> None:
     @torch.no_grad()
     def validate() -> dict[str, float]:
         torch.manual_seed(params.seed)  # the same places are masked each time
-        losses = [(objective(batch.to(model.feature_mean.device)).item(), len(batch.ids)) for batch in loader.plain(validation, seconds)]
-        return {"loss": sum(loss * size for loss, size in losses) / sum(size for _, size in losses)}
+        device = model.feature_mean.device
+        total = sum(objective(batch.to(device)).item() * len(batch.ids) for batch in loader.plain(validation, seconds))
+        return {"loss": total / len(validation)}
 
-    checkpoints = Checkpoints(
-        "pretrain", fingerprint([str((params.seed, params.model, settings)), Path("data/prepared/pretrain.jsonl")])
-    )
-    with track_run("pretrain", {"seed": params.seed, "model": asdict(params.model), "pretrain": asdict(settings)}) as tracked:
+    inputs = [Path("data/prepared", name) for name in ("pretrain.jsonl", "features.json")]
+    checkpoints = Checkpoints("pretrain", fingerprint([str((params.seed, params.model, settings)), *inputs]))
+    recorded = {"seed": params.seed, "model": asdict(params.model), "pretrain": asdict(settings)}
+    with track_run("pretrain", recorded) as tracked:
         history = fit(
             objective, lambda first: loader.training(cuts, seconds, first), settings.optimisation, params.seed,
             checkpoints, "pretrain", validate=validate,

@@ -1,4 +1,4 @@
-"""Checkpoints of a running training: whole or absent, without pickle, and only ever resumed by the training they are of."""
+"""Checkpoints of a running training: whole or absent, without pickle, resumed only by the training they are of."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Checkpoints:
 
     def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, history: dict[str, Any]) -> None:
         with atomic_directory(self.path) as folder:
-            save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")
+            weights = {key: value.contiguous() for key, value in model.state_dict().items()}
+            save_file(weights, folder / "model.safetensors")
             save_file(_flatten(optimizer), folder / "optimizer.safetensors")
             state = {"step": step, "fingerprint": self.fingerprint, "history": history}
             (folder / "state.json").write_text(json.dumps(state))

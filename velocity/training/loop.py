@@ -83,7 +83,8 @@ def fit(
             window.append(loss.item())
             history["audio_seconds"] += batch.lengths.sum().item() / 100
             if done % LOG_EVERY == 0 or done == settings.steps:
-                row = {"step": done, "loss": sum(window) / len(window), "learning_rate": rate, "gradient_norm": norm.item()}
+                mean = sum(window) / len(window)
+                row = {"step": done, "loss": mean, "learning_rate": rate, "gradient_norm": norm.item()}
                 history["training"].append(row)
                 window = []
             if done % settings.validate_every == 0 or done == settings.steps:

@@ -18,10 +18,12 @@ def validation_scores(objective: CTC, batches: Iterable[Batch], tokenizer: TextT
     import jiwer
 
     loss, references, hypotheses = 0.0, [], []
+    device = next(objective.parameters()).device
     for batch in batches:
+        batch = batch.to(device)
         loss += objective(batch).item() * len(batch.ids)
         log_probs, lengths = objective.model(batch.features, batch.lengths)
         for row, length, target, size in zip(log_probs, lengths, batch.targets, batch.target_lengths, strict=True):
-            hypotheses.append(tokenizer.decode(greedy(row[:length].numpy())))
+            hypotheses.append(tokenizer.decode(greedy(row[:length].cpu().numpy())))
             references.append(tokenizer.decode(target[:size].tolist()))
     return {"loss": loss / len(references), "wer": jiwer.wer(references, hypotheses)}

@@ -1,0 +1,123 @@
+"""The artefacts against PyTorch, at lengths the exporter has not seen."""
+
+import copy
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from tests.model.test_asr import small
+from velocity.errors import VelocityError
+from velocity.export.onnx import export_onnx
+from velocity.export.targets import export_target
+from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
+
+SHAPES = [(1, 1), (1, 2), (1, 19), (2, 33), (3, 300), (1, 1111), (2, 2600)]  # batch, frames
+
+
+def run(path, mel: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["log_probs", "lengths"], {"mel_spectrogram": mel.numpy()})
+
+
+@pytest.fixture(scope="module", params=["bidirectional", "causal"])
+def exported(request, tmp_path_factory):
+    model = small(request.param, blocks=1)
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    export_onnx(model, path)
+    return model, path
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_floating_point_artefact_is_the_model(exported, shape):
+    model, path = exported
+    mel = torch.randn(*shape, 80)
+    with torch.no_grad():
+        expected, lengths = model(mel)
+    log_probs, output_lengths = run(path, mel)
+    assert np.abs(log_probs - expected.numpy()).max() <= 1e-4
+    assert output_lengths.tolist() == lengths.tolist()
+
+
+def test_the_artefact_tells_nothing_of_where_it_was_made(exported):
+    content = exported[1].read_bytes()
+    assert b".py" not in content
+    assert b"site-packages" not in content
+    assert onnx.load_from_string(content).opset_import[0].version >= 18
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory):
+    torch.manual_seed(0)
+    model = quantize_linears(small(blocks=1)).train()
+    for _ in range(3):
+        model(torch.randn(2, 200, 80))
+    set_mode(model.eval(), "fake")
+    integers = copy.deepcopy(model)
+    for layer in quantized_layers(integers).values():
+        layer.prepare_export()
+    path = tmp_path_factory.mktemp("int8") / "model.onnx"
+    export_onnx(integers, path)
+    return model, path
+
+
+def test_int8_artefact_holds_integers_with_the_trained_scales(quantized):
+    model, path = quantized
+    graph = onnx.load(path).graph
+    tensors = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    layers = quantized_layers(model).values()
+    producers = [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in tensors]
+    assert len(producers) == len(layers)
+    expected = {round(layer.activation_grid()[0].item(), 9) for layer in layers}
+    found = {round(float(tensors[n.input[1]]), 9) for n in graph.node if n.op_type == "QuantizeLinear"}
+    assert found == expected
+    for node in producers:
+        assert tensors[node.input[0]].dtype == np.int8
+    floats = [item for item in graph.initializer if item.data_type == onnx.TensorProto.FLOAT]
+    big = [item for item in floats if np.prod(item.dims) >= 32 * 32]
+    assert all("conv" in item.name for item in big), "a weight matrix is left in floating point"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_int8_artefact_computes_what_training_saw(quantized, shape):
+    model, path = quantized
+    mel = torch.randn(*shape, 80)
+    with torch.no_grad():
+        expected, _ = model(mel)
+        set_mode(model, "observe")
+        exact, _ = model(mel)
+        set_mode(model, "fake")
+    error = np.abs(run(path, mel)[0] - expected.numpy())
+    # Sums in another order move a value across a rounding border here and there: far below quantisation's own error.
+    assert error.mean() <= 0.25 * (exact - expected).abs().mean() + 1e-6
+
+
+def test_unknown_target_is_refused(tmp_path):
+    with pytest.raises(VelocityError, match="onnx-int9: unknown export target; known are onnx, onnx-int8"):
+        export_target("onnx-int9", *[tmp_path] * 4, name="x", synthetic=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_export_leaves_nothing(tmp_path):
+    (tmp_path / "weights").write_bytes(b"junk")
+    with pytest.raises(VelocityError, match="weights: not a VELOCITY-ASR model"):
+        export_target("onnx", tmp_path / "weights", tmp_path, tmp_path, tmp_path / "out", "x", False)
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+def test_exported_folder_describes_itself(tmp_path):
+    from velocity.model.asr import save_model
+
+    save_model(small(blocks=1), tmp_path / "w.safetensors")
+    (tmp_path / "tokenizer").write_bytes(b"pieces")
+    export_target("onnx", tmp_path / "w.safetensors", tmp_path, tmp_path / "tokenizer", tmp_path / "onnx", "toy", True)
+    config = json.loads((tmp_path / "onnx/config.json").read_text())
+    assert config["target"] == "onnx"
+    assert config["synthetic"] is True
+    assert config["frame_seconds"] == 0.02
+    assert config["model"]["blocks"] == 1
+    files = sorted(path.name for path in (tmp_path / "onnx").iterdir())
+    assert files == ["config.json", "model.onnx", "tokenizer.model"]

@@ -1,0 +1,138 @@
+"""The whole model: its size, its cost, what padding may not do, and which frames may see which."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from velocity.config import ModelConfig, load_params
+from velocity.errors import VelocityError
+from velocity.model.asr import VelocityModel, load_encoder, load_model, read_weights, save_model
+from velocity.model.context import pool_to
+
+SMALL = ModelConfig(
+    dim=32, blocks=2, state=8, head_dim=16, ffn=48, context_state=8, context_layers=1, attention_heads=2,
+    attention_head_dim=8, vocabulary=12, chunk=16,
+)  # fmt: skip
+
+
+def small(direction: str = "bidirectional", **changes) -> VelocityModel:
+    torch.manual_seed(0)
+    return VelocityModel(replace(SMALL, direction=direction, **changes)).eval()
+
+
+def test_reference_configuration_has_its_parameters():
+    assert VelocityModel(ModelConfig(vocabulary=256)).parameter_count() == 4_227_184
+    assert VelocityModel(ModelConfig(vocabulary=1024)).parameter_count() == 4_375_408
+    assert VelocityModel(ModelConfig(vocabulary=256, direction="causal")).parameter_count() == 3_999_088
+
+
+def test_embedded_default_has_its_parameters():
+    assert VelocityModel(load_params("params.yaml").model.with_vocabulary(30)).parameter_count() == 643_710
+
+
+def test_a_factorised_head_fits_fifty_thousand_classes_into_five_million():
+    full = VelocityModel(ModelConfig(vocabulary=50_000))
+    factorised = VelocityModel(ModelConfig(vocabulary=50_000, head_rank=12))
+    assert full.parameter_count() > 10_000_000
+    assert factorised.parameter_count() == 4_830_080
+    log_probs, _ = factorised.eval()(torch.randn(1, 20, 80))
+    assert log_probs.shape == (1, 10, 50_000)
+    assert torch.allclose(log_probs.exp().sum(-1), torch.ones(1, 10), atol=1e-4)
+
+
+@pytest.mark.parametrize("direction", ["bidirectional", "causal"])
+@pytest.mark.parametrize("stride", [2, 4])
+@pytest.mark.parametrize("frames", [1, 2, 7, 131, 700])
+def test_padding_and_company_change_nothing(direction, stride, frames):
+    model = small(direction, stride=stride)
+    alone, companion = torch.randn(1, frames, 80), torch.randn(1, 900, 80)
+    expected, length = model(alone)
+    assert expected.size(1) == length.item() == -(-frames // stride)
+    batch = torch.cat([F.pad(alone, (0, 0, 0, 900 - frames), value=7.0), companion])
+    together, lengths = model(batch, torch.tensor([frames, 900]))
+    assert lengths.tolist() == [length.item(), 900 // stride]
+    assert (together[:1, : length.item()] - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("frame", [40, 41, 200, 555])
+def test_causal_model_never_sees_the_future(frame):
+    model = small("causal")
+    mel = torch.randn(1, 600, 80)
+    changed = mel.clone()
+    changed[:, frame:] = torch.randn(1, 600 - frame, 80)
+    before, after = model(mel)[0], model(changed)[0]
+    first = -(-frame // 2)  # output i is centred on input 2i and sees nothing after it
+    assert torch.equal(before[:, :first], after[:, :first])
+    assert not torch.allclose(before[:, first:], after[:, first:])
+
+
+def test_bidirectional_model_sees_the_future_and_the_past():
+    model = small()
+    mel = torch.randn(1, 600, 80)
+    late, early = mel.clone(), mel.clone()
+    late[:, 500:] += 1.0
+    early[:, :100] += 1.0
+    base = model(mel)[0]
+    assert not torch.allclose(base[:, 100], model(late)[0][:, 100], atol=1e-6)
+    assert not torch.allclose(base[:, 250], model(early)[0][:, 250], atol=1e-6)
+
+
+@pytest.mark.parametrize(("frames", "count"), [(500, 64), (64, 64), (30, 64), (1000, 125), (7, 3), (1, 64)])
+def test_pooling_is_adaptive_average_pooling(frames, count):
+    x = torch.randn(2, frames, 5) + 3.0
+    pooled, mask = pool_to(F.pad(x, (0, 0, 0, 9)), torch.tensor([frames] * 2), torch.tensor([count] * 2), count + 4)
+    expected = F.adaptive_avg_pool1d(x.transpose(1, 2), count).transpose(1, 2)
+    assert (pooled[:, :count] - expected).abs().max() <= 1e-5
+    assert pooled[:, count:].abs().max() == 0
+    assert mask.squeeze(-1).sum(1).tolist() == [count, count]
+
+
+def test_pooling_stays_exact_over_an_hour_of_frames():
+    x = torch.randn(1, 180_000, 2) + 5.0
+    pooled, _ = pool_to(x, torch.tensor([180_000]), torch.tensor([22_500]), 22_500)
+    expected = F.adaptive_avg_pool1d(x.double().transpose(1, 2), 22_500).transpose(1, 2)
+    assert (pooled - expected).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("direction", ["bidirectional", "causal"])
+def test_cost_is_linear_in_length(direction):
+    model = small(direction, chunk=64)
+
+    def operations(seconds: int) -> int:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.zeros(1, seconds * 100, 80))
+        return counter.get_total_flops()
+
+    assert operations(600) <= 10.2 * operations(60)
+
+
+def test_saved_model_is_the_same_bytes_and_the_same_model(tmp_path):
+    model = small()
+    model.set_feature_statistics([1.0] * 80, [2.0] * 80)
+    save_model(model, tmp_path / "a.safetensors")
+    save_model(model, tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    mel = torch.randn(1, 50, 80)
+    assert torch.equal(load_model(tmp_path / "a.safetensors")(mel)[0], model(mel)[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
+
+
+def test_broken_or_foreign_weights_are_named(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"not a model")
+    with pytest.raises(VelocityError, match=r"weights\.safetensors: not a VELOCITY-ASR model"):
+        read_weights(path)
+    save_model(small(), path)
+    with pytest.raises(VelocityError, match="other dimensions"):
+        load_encoder(small(dim=64), path)
+
+
+def test_encoder_is_handed_over_without_head(tmp_path):
+    donor, model = small(), VelocityModel(replace(SMALL, vocabulary=20))
+    save_model(donor, tmp_path / "pretrained.safetensors")
+    load_encoder(model, tmp_path / "pretrained.safetensors")
+    assert torch.equal(model.blocks[0].mixer.ssm.input.weight, donor.blocks[0].mixer.ssm.input.weight)
+    assert model.head.weight.shape == (20, 32)
