@@ -140,7 +140,7 @@ def only_one() -> Iterator[None]:
 
 @contextmanager
 def running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process group of its own, which is interrupted as a whole when the block is."""
+    """A command in a process group of its own, which ends as a whole when the block is interrupted."""
     own = Path(sys.executable).parent  # so that `python` in dvc.yaml is this Python
     process = subprocess.Popen(
         command,
@@ -156,7 +156,7 @@ def running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         try:
             yield process
         except BaseException:
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, signal.SIGTERM)
             raise
 
 
