@@ -6,6 +6,7 @@ Modules load inside the commands that need them: a transcription starts without 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -235,6 +236,8 @@ def _print_table(rows: dict[str, str]) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; a mistake becomes ``error: …`` on stderr and exit status 2, a traceback only with --debug."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # Before NumPy loads: the features' products are small, and OpenBLAS' threads would only wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
     try:
