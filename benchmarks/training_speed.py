@@ -1,0 +1,73 @@
+"""Training speed of the reference configuration: seconds of audio a second, forward, backward and optimiser.
+
+    python benchmarks/training_speed.py [--precision 32-true|bf16-mixed] [--seconds 10] [--batch 16] [--qat]
+
+Random features stand for utterances of equal length; computing features is not part of the measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from velocity.stages import keep_memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--precision", choices=["32-true", "bf16-mixed"], default="bf16-mixed")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of an utterance")
+    parser.add_argument("--batch", type=int, default=16, help="utterances a step")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=8, help="measured, after two that are not")
+    parser.add_argument("--stride", type=int, choices=[2, 4], default=2)
+    parser.add_argument("--qat", action="store_true", help="with INT8 fake quantisation")
+    options = parser.parse_args()
+
+    keep_memory()
+    import torch
+    from lightning_fabric import Fabric
+
+    from velocity.config import ModelConfig, Optimisation
+    from velocity.data.batches import Batch
+    from velocity.model.asr import VelocityModel
+    from velocity.quantization.linear import quantize_linears, set_mode
+    from velocity.training.loop import adamw, set_determinism
+    from velocity.training.objectives import CTC
+
+    set_determinism(options.threads)
+    torch.manual_seed(0)
+    model = VelocityModel(ModelConfig(stride=options.stride)).train()
+    if options.qat:
+        quantize_linears(model)
+    frames, labels = int(options.seconds * 100), int(options.seconds * 6)
+    batch = Batch(
+        ids=[],
+        features=torch.randn(options.batch, frames, 80),
+        lengths=torch.full((options.batch,), frames),
+        targets=torch.randint(1, model.config.vocabulary, (options.batch, labels)),
+        target_lengths=torch.full((options.batch,), labels),
+    )
+    fabric = Fabric(accelerator="cpu", devices=1, precision=options.precision)
+    objective, optimizer = fabric.setup(CTC(model), adamw(model, Optimisation(steps=1)))
+    times = []
+    for step in range(options.steps + 2):
+        if step == 2 and options.qat:
+            set_mode(model, "fake")
+        started = time.perf_counter()
+        fabric.backward(objective(batch))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        times.append(time.perf_counter() - started)
+    times = sorted(times[2:])
+    audio = options.batch * options.seconds
+    print(
+        f"{model.parameter_count():,} parameters, {options.precision}, {options.threads} threads, "
+        f"{options.batch} × {options.seconds:g} s, stride {options.stride}{', QAT' if options.qat else ''}: "
+        f"median {times[len(times) // 2]:.2f} s a step = {audio / times[len(times) // 2]:.0f} s of audio a second "
+        f"(slowest {audio / times[-1]:.0f}, fastest {audio / times[0]:.0f})"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""All ten stages in two workspaces of their own: what DVC is promised, and what a kill may not change."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+MEASURED = {"benchmark", "report"}  # stages whose outputs hold measured times
+
+
+def workspace(folder: Path) -> Path:
+    """A git and DVC project with this checkout's pipeline and a tiny profile: 150 utterances, a few training steps."""
+    folder.mkdir()
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "velocity", folder / "velocity", ignore=ignore)
+    for name in ("dvc.yaml", ".gitignore"):
+        shutil.copy(ROOT / name, folder)
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    params["corpora"]["synthetic"].update(utterances=150, voices=40)
+    params["model"].update(dim=32, blocks=1, state=8, head_dim=16, ffn=32, context_layers=1, context_state=8)
+    params["model"].update(attention_heads=2, attention_head_dim=8)
+    params["pretrain"]["optimisation"].update(steps=4, checkpoint_every=2, validate_every=4, batch_seconds=20)
+    params["finetune"]["optimisation"].update(steps=24, checkpoint_every=2, validate_every=24, batch_seconds=20)
+    params["calibrate"]["utterances"] = 10
+    params["evaluate"].update(bootstrap=50, worst=3)
+    params["benchmark"].update(repeats=2, lengths=[1.0, 3.0])
+    yaml.dump(params, folder / "params.yaml")
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["git", "add", "."]):
+        run(folder, *command)
+    run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "start")
+    return folder
+
+
+def environment(folder: Path) -> dict[str, str]:
+    here = str(Path(sys.executable).parent)  # the stages run as `python`: this one
+    return {**os.environ, "PATH": f"{here}:{os.environ['PATH']}", "PYTHONPATH": str(folder), "VELOCITY_TRACKING": "off"}
+
+
+def run(folder: Path, *command: str) -> str:
+    done = subprocess.run(command, cwd=folder, env=environment(folder), text=True, capture_output=True)
+    assert done.returncode == 0, f"{command}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+def lock(folder: Path) -> dict:
+    return YAML(typ="safe").load(folder / "dvc.lock")["stages"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = workspace(tmp_path_factory.mktemp("pipeline") / "first")
+    run(folder, "dvc", "repro", "-q")
+    return folder
+
+
+@pytest.mark.timeout(900)
+def test_every_stage_leaves_what_it_promises(finished):
+    metrics = json.loads((finished / "reports/metrics.json").read_text())
+    scores = metrics["test_sets"]["synthetic-test"]
+    assert set(scores) == set(metrics["parity"]) == {"onnx", "onnx-int8"}
+    for score in scores.values():
+        assert score["wer_ci95"][0] <= score["wer"] <= score["wer_ci95"][1]
+        assert score["utterances"] > 0
+    assert metrics["params"] == json.loads((finished / "reports/finetune.json").read_text())["parameters"]
+    benchmark = json.loads((finished / "reports/benchmark.json").read_text())["artefacts"]
+    for target, artefact in benchmark.items():
+        assert artefact["bytes"] == (finished / "models/export" / target / "model.onnx").stat().st_size
+        assert artefact["rtf_1thread"] > 0
+        assert artefact["peak_rss_bytes"] > 1e7
+        assert [seconds for seconds, _ in artefact["scaling"]] == [1.0, 3.0]
+    assert benchmark["onnx-int8"]["bytes"] < benchmark["onnx"]["bytes"]
+    assert "synthetic" in (finished / "reports/README.md").read_text().lower()
+    assert "synthetic" in (finished / "reports/MODEL_CARD.md").read_text().lower()
+    assert (finished / "reports/validation/data_docs/index.html").exists()
+    assert not (finished / "models/checkpoints/finetune").exists()
+
+
+@pytest.mark.timeout(900)
+def test_dvc_shows_params_metrics_and_plots(finished):
+    assert "onnx-int8" in run(finished, "dvc", "metrics", "show")
+    run(finished, "dvc", "plots", "show", "-o", "plots-out")
+    page = (finished / "plots-out/index.html").read_text()
+    assert "CTC loss" in page
+    params = (finished / "params.yaml").read_text()
+    (finished / "params.yaml").write_text(params.replace("steps: 24", "steps: 25"))
+    assert "finetune.optimisation.steps" in run(finished, "dvc", "params", "diff")
+    (finished / "params.yaml").write_text(params)
+
+
+@pytest.mark.timeout(900)
+def test_a_second_repro_runs_nothing(finished):
+    before = (finished / "dvc.lock").read_bytes()
+    assert "Running stage" not in run(finished, "dvc", "repro")
+    assert (finished / "dvc.lock").read_bytes() == before
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_run_in_another_place_ends_in_the_same_bytes(finished, tmp_path):
+    second = workspace(tmp_path / "second")
+    run(second, "dvc", "repro", "-q", "pretrain")
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "velocity.stages.finetune"], cwd=second, env=environment(second),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    checkpoint = second / "models/checkpoints/finetune/state.json"
+    while not checkpoint.exists() and killed.poll() is None:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL, "the training ended before it could be killed"
+    assert not (second / "models/finetuned.safetensors").exists()
+
+    assert "goes on from the checkpoint after step" in run(second, "dvc", "repro", "finetune")
+    run(second, "dvc", "repro", "-q", "evaluate")
+    expected, found = lock(finished), lock(second)
+    assert set(found) == set(expected) - MEASURED
+    for stage in found:
+        assert found[stage] == expected[stage], stage
+
+
+@pytest.mark.timeout(900)
+def test_bad_params_stop_with_one_line(finished):
+    params = (finished / "params.yaml").read_text()
+    (finished / "params.yaml").write_text(params.replace("blocks: 1", "blocks: one"))
+    try:
+        failed = subprocess.run(
+            [sys.executable, "-m", "velocity.stages.pretrain"], cwd=finished, env=environment(finished),
+            text=True, capture_output=True,
+        )  # fmt: skip
+    finally:
+        (finished / "params.yaml").write_text(params)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: params.yaml: model.blocks: ")
+    assert failed.stderr.count("\n") == 1
+    assert (finished / "models/pretrained.safetensors").exists()
