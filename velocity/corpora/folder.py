@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from velocity.audio import AUDIO_SUFFIXES
 from velocity.errors import VelocityError
 from velocity.progress import track
 
 if TYPE_CHECKING:
     from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
-AUDIO_ENDINGS = frozenset({".flac", ".wav", ".opus", ".ogg", ".oga", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64"})
 ADULT = 18  # years
 SHOWN = 3  # of the faulty items
 
@@ -61,9 +61,9 @@ def _refuse(name: str, what: str, items: Sequence[object]) -> None:
 
 def _find_audio(name: str, folder: Path) -> dict[str, Path]:
     """Utterance id → file, sorted by id."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_ENDINGS and path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
     if not files:
-        raise VelocityError(f"corpora.{name}.source: {folder}: no audio files ({', '.join(sorted(AUDIO_ENDINGS))})")
+        raise VelocityError(f"corpora.{name}.source: {folder}: no audio files ({', '.join(sorted(AUDIO_SUFFIXES))})")
     audio: dict[str, Path] = {}
     _refuse(name, "duplicate utterance id", [path for path in files if audio.setdefault(path.stem, path) != path])
     return dict(sorted(audio.items()))

@@ -24,7 +24,7 @@ BUCKETS = 8
 AHEAD = 3  # batches prepared while one is trained on
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric casts what it is handed in place of the fields
 class Batch:
     """b utterances, padded with zeros to the longest."""
 
