@@ -40,8 +40,5 @@ def keep_memory() -> None:
     """
     with suppress(AttributeError, OSError):  # another C library
         libc = ctypes.CDLL(None)
-        for option, value in ((M_MMAP_THRESHOLD, 1 << 30), (# OpenMP threads that wait sleep soon instead of spinning: beside other work a training keeps its speed.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 1 << 26)):
+        for option, value in ((M_MMAP_THRESHOLD, 1 << 30), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 1 << 26)):
             libc.mallopt(option, value)
