@@ -52,14 +52,13 @@ def fit(
     fabric = Fabric(accelerator="auto", devices=1, precision=settings.precision)
     optimizer = adamw(objective, settings)
     model, optimizer = fabric.setup(objective, optimizer)
-    history: dict[str, Any] = {"training": [], "validation": [], "audio_seconds": 0.0}
+    history: dict[str, Any] = {"training": [], "validation": [], "audio_seconds": 0.0, "recent_losses": []}
     first, restored = 0, checkpoints.restore(objective, optimizer)
     if restored is not None:
         first, history = restored
         print(f"{title}: goes on from the checkpoint after step {first}", flush=True)
 
     stream = batches(first)
-    window: list[float] = []
     started, heard = time.monotonic(), history["audio_seconds"]
     with Progress(title, settings.steps, first) as progress:
         for step in range(first, settings.steps):
@@ -80,13 +79,14 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
 
             done = step + 1
-            window.append(loss.item())
+            history["recent_losses"].append(loss.item())
             history["audio_seconds"] += batch.lengths.sum().item() / 100
             if done % LOG_EVERY == 0 or done == settings.steps:
-                mean = sum(window) / len(window)
+                recent = history["recent_losses"]
+                mean = sum(recent) / len(recent)
                 row = {"step": done, "loss": mean, "learning_rate": rate, "gradient_norm": norm.item()}
                 history["training"].append(row)
-                window = []
+                recent.clear()
             if done % settings.validate_every == 0 or done == settings.steps:
                 model.eval()
                 history["validation"].append({"step": done, **validate()})
