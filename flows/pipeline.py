@@ -215,6 +215,7 @@ def main(
     force: Annotated[bool, typer.Option("--force", "-f", help="Run the stages even if nothing changed.")] = False,
 ) -> None:
     """Run the pipeline in this folder: every stage of dvc.yaml that is out of date, in order."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     try:
         stages_in_order(targets or [])  # a mistyped name shows at once, not after Prefect has started
         console.print("Starting Prefect (10 to 30 seconds)")
