@@ -64,7 +64,12 @@ def test_training_overfits_a_handful_of_tones(cuts, tokenizer, tmp_path, monkeyp
     objective = CTC(quantize_linears(model))
     loader = Loader(tokenizer, statistics(cuts)["mean"], seed=1)
     history = fit(
-        objective, lambda first: loader.training(cuts, 8.0, first), settings(150), 1, Checkpoints("t", "f"), "tones",
+        objective,
+        lambda first: loader.training(cuts, 8.0, first),
+        settings(150),
+        1,
+        Checkpoints("t", "f"),
+        "tones",
         before_step=lambda step: set_mode(model, "fake" if step >= 90 else "observe"),
         validate=lambda: validation_scores(objective, loader.plain(cuts, 8.0), tokenizer),
     )
@@ -90,7 +95,12 @@ def test_a_killed_training_ends_in_the_same_bytes(cuts, tokenizer, tmp_path, mon
 
         torch.manual_seed(stop or 77)  # whatever state the process is in, it must not matter
         history = fit(
-            objective, lambda first: loader.training(cuts, 8.0, first), settings(12), 1, Checkpoints(name, "f"), name,
+            objective,
+            lambda first: loader.training(cuts, 8.0, first),
+            settings(12),
+            1,
+            Checkpoints(name, "f"),
+            name,
             before_step=before,
         )
         save_model(model, f"{name}.safetensors")

@@ -122,8 +122,13 @@ def _plan(cuts: CutSet, batch_seconds: float, seed: int) -> Iterator[tuple[int, 
     warnings.filterwarnings("ignore", message="You are using DynamicBucketingSampler with an eagerly read CutSet")
     for epoch in count():
         sampler = DynamicBucketingSampler(
-            cuts, max_duration=batch_seconds, shuffle=True, num_buckets=min(BUCKETS, max(2, len(cuts) // 20)),
-            seed=seed, rank=0, world_size=1,
+            cuts,
+            max_duration=batch_seconds,
+            shuffle=True,
+            num_buckets=min(BUCKETS, max(2, len(cuts) // 20)),
+            seed=seed,
+            rank=0,
+            world_size=1,
         )
         sampler.set_epoch(epoch)
         for batch in sampler:

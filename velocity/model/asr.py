@@ -31,7 +31,12 @@ class VelocityModel(nn.Module):
             Block(
                 config.dim,
                 SelectiveSSM(
-                    config.dim, config.inner, config.head_dim, config.state, config.conv_kernel, config.chunk,
+                    config.dim,
+                    config.inner,
+                    config.head_dim,
+                    config.state,
+                    config.conv_kernel,
+                    config.chunk,
                     bidirectional,
                 ),
                 config.ffn,

@@ -27,7 +27,12 @@ class GlobalContext(nn.Module):
             SSMLayer(
                 config.dim,
                 SelectiveSSM(
-                    config.dim, config.inner, config.head_dim, config.context_state, config.conv_kernel, config.chunk,
+                    config.dim,
+                    config.inner,
+                    config.head_dim,
+                    config.context_state,
+                    config.conv_kernel,
+                    config.chunk,
                     not self.causal,
                 ),
                 config.dropout,

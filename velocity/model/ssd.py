@@ -33,9 +33,7 @@ def scan_sequential(
     return torch.stack(outputs, 1), state
 
 
-def scan_step(
-    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def scan_step(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """One frame: x (b, h, p), log_decay (b, h), B and C (b, g, n), state (b, h, n, p) or None for zeros."""
     heads_a_group = x.size(1) // B.size(1)
     B = B.repeat_interleave(heads_a_group, 1)  # (b, h, n)

@@ -44,9 +44,7 @@ class QuantizedLinear(nn.Linear):
             )
             scale = weight_scale(self.weight)
             zeros = torch.zeros_like(scale, dtype=torch.int32)
-            weight = torch.fake_quantize_per_channel_affine(
-                self.weight, scale, zeros, 0, -WEIGHT_HIGH, WEIGHT_HIGH
-            )
+            weight = torch.fake_quantize_per_channel_affine(self.weight, scale, zeros, 0, -WEIGHT_HIGH, WEIGHT_HIGH)
         return F.linear(x, weight, self.bias)
 
     @torch.no_grad()
@@ -80,8 +78,11 @@ class QuantizedLinear(nn.Linear):
         integers = symbolic("QuantizeLinear", (x, *grid), dtype=torch.int8, shape=x.shape)
         x = symbolic("DequantizeLinear", (integers, *grid), dtype=torch.float32, shape=x.shape)
         weight = symbolic(
-            "DequantizeLinear", (self.weight_int8, self.weight_scale), {"axis": 1},
-            dtype=torch.float32, shape=self.weight_int8.shape,
+            "DequantizeLinear",
+            (self.weight_int8, self.weight_scale),
+            {"axis": 1},
+            dtype=torch.float32,
+            shape=self.weight_int8.shape,
         )
         y = x @ weight
         return y if self.bias is None else y + self.bias

@@ -42,11 +42,17 @@ def main() -> None:
         low, high = layer.range.tolist()
         scale, zero = layer.activation_grid()
         layers[name] = {
-            "low": low, "high": high, "scale": scale.item(), "zero_point": zero.item(),
-            "seen": [seen[name]["low"], seen[name]["high"]], "outside_percent": round(seen[name]["outside"], 4),
+            "low": low,
+            "high": high,
+            "scale": scale.item(),
+            "zero_point": zero.item(),
+            "seen": [seen[name]["low"], seen[name]["high"]],
+            "outside_percent": round(seen[name]["outside"], 4),
         }
     result = {
-        "ranges": settings.ranges, "utterances": len(cuts), "layers": layers,
+        "ranges": settings.ranges,
+        "utterances": len(cuts),
+        "layers": layers,
         "int8_against_float": agreement(model, features[:: max(1, len(features) // 50)]),
     }
     write_json(OUTPUT, result)

@@ -53,8 +53,12 @@ def main() -> None:
     recorded = {"seed": params.seed, "model": asdict(params.model), "finetune": asdict(settings)}
     with track_run("finetune", recorded) as tracked:
         history = fit(
-            objective, lambda first: loader.training(cuts, seconds, first), settings.optimisation, params.seed,
-            checkpoints, "finetune",
+            objective,
+            lambda first: loader.training(cuts, seconds, first),
+            settings.optimisation,
+            params.seed,
+            checkpoints,
+            "finetune",
             before_step=lambda step: set_mode(model, "fake" if step >= qat_from else "observe"),
             validate=lambda: validation_scores(objective, loader.plain(validation, seconds), tokenizer),
         )

@@ -49,8 +49,13 @@ def main() -> None:
     recorded = {"seed": params.seed, "model": asdict(params.model), "pretrain": asdict(settings)}
     with track_run("pretrain", recorded) as tracked:
         history = fit(
-            objective, lambda first: loader.training(cuts, seconds, first), settings.optimisation, params.seed,
-            checkpoints, "pretrain", validate=validate,
+            objective,
+            lambda first: loader.training(cuts, seconds, first),
+            settings.optimisation,
+            params.seed,
+            checkpoints,
+            "pretrain",
+            validate=validate,
         )
         metrics = {
             "steps": settings.optimisation.steps,
