@@ -188,6 +188,32 @@ def benchmark(
 
 
 @app.command()
+def export(
+    target: Annotated[str, typer.Option(help="onnx (floating point) or onnx-int8.", metavar="T")],
+    out: Annotated[Path, typer.Option(help="The folder to write; an older export in it is replaced.", metavar="DIR")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with model.safetensors, tokenizer.model and, for INT8, calibration.json. Default: what this "
+            "project has trained.",
+            metavar="M",
+        ),
+    ] = None,
+) -> None:
+    """Turn trained weights into an artefact that runs without PyTorch.
+
+    \b
+    Example:
+      velocity-asr export --target onnx-int8 --out my-model
+    """
+    from velocity.export.targets import export_target
+    from velocity.export.trained import folder_model, project_model
+
+    export_target(target, folder_model(model) if model else project_model(), out)
+    print(f"{out}: {target}")
+
+
+@app.command()
 def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
     """Lay a profile over params.yaml, keeping its comments.
 

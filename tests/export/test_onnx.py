@@ -13,6 +13,7 @@ from tests.model.test_asr import small
 from velocity.errors import VelocityError
 from velocity.export.onnx import export_onnx
 from velocity.export.targets import export_target
+from velocity.export.trained import Trained, folder_model
 from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
 
 SHAPES = [(1, 1), (1, 2), (1, 19), (2, 33), (3, 300), (1, 1111), (2, 2600)]  # batch, frames
@@ -95,27 +96,37 @@ def test_int8_artefact_computes_what_training_saw(quantized, shape):
     assert error.mean() <= 0.25 * (exact - expected).abs().mean() + 1e-6
 
 
+def trained(folder) -> Trained:
+    return Trained(folder / "model.safetensors", folder / "c.json", folder / "tokenizer.model", "x", synthetic=True)
+
+
 def test_unknown_target_is_refused(tmp_path):
     with pytest.raises(VelocityError, match="onnx-int9: unknown export target; known are onnx, onnx-int8"):
-        export_target("onnx-int9", *[tmp_path] * 4, name="x", synthetic=True)
+        export_target("onnx-int9", trained(tmp_path), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_export_leaves_nothing(tmp_path):
-    (tmp_path / "weights").write_bytes(b"junk")
-    with pytest.raises(VelocityError, match="weights: not a VELOCITY-ASR model"):
-        export_target("onnx", tmp_path / "weights", tmp_path, tmp_path, tmp_path / "out", "x", False)
-    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+    (tmp_path / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(VelocityError, match=r"model\.safetensors: not a VELOCITY-ASR model"):
+        export_target("onnx", trained(tmp_path), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
 
 
 def test_exported_folder_describes_itself(tmp_path):
     from velocity.model.asr import save_model
 
-    save_model(small(blocks=1), tmp_path / "w.safetensors")
-    (tmp_path / "tokenizer").write_bytes(b"pieces")
-    export_target("onnx", tmp_path / "w.safetensors", tmp_path, tmp_path / "tokenizer", tmp_path / "onnx", "toy", True)
+    source = tmp_path / "toy"
+    source.mkdir()
+    with pytest.raises(VelocityError, match=r"toy: holds no model\.safetensors"):
+        folder_model(source)
+    save_model(small(blocks=1), source / "model.safetensors")
+    (source / "tokenizer.model").write_bytes(b"pieces")
+    (source / "config.json").write_text('{"name": "a-toy", "synthetic": true}')
+    export_target("onnx", folder_model(source), tmp_path / "onnx")
     config = json.loads((tmp_path / "onnx/config.json").read_text())
     assert config["target"] == "onnx"
+    assert config["name"] == "a-toy"
     assert config["synthetic"] is True
     assert config["frame_seconds"] == 0.02
     assert config["model"]["blocks"] == 1

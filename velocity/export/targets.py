@@ -7,18 +7,16 @@ from pathlib import Path
 
 from velocity.audio import HOP, MEL_BINS, SAMPLE_RATE
 from velocity.errors import VelocityError
+from velocity.export.trained import Trained
 from velocity.files import atomic_directory, write_json
 
 TARGETS = ("onnx", "onnx-int8")
 
 
-def export_target(
-    target: str, weights: Path, calibration: Path, tokenizer: Path, folder: Path, name: str, synthetic: bool
-) -> None:
+def export_target(target: str, trained: Trained, folder: Path) -> None:
     """Write ``model.onnx``, ``config.json`` and ``tokenizer.model`` to ``folder``, all of them or none.
 
-    ``synthetic`` says that the model has heard no speech of people. Raises VelocityError for an unknown target and for
-    inputs that do not fit each other.
+    Raises VelocityError for an unknown target and for inputs that are broken or do not fit each other.
     """
     from velocity.export.onnx import export_onnx
     from velocity.model.asr import load_model
@@ -28,14 +26,14 @@ def export_target(
     if target not in TARGETS:
         raise VelocityError(f"{target}: unknown export target; known are {', '.join(TARGETS)}")
     if target == "onnx":
-        model = load_model(weights)
+        model = load_model(trained.weights)
     else:
-        model = load_quantized(weights, calibration)
+        model = load_quantized(trained.weights, trained.calibration)
         for layer in quantized_layers(model).values():
             layer.prepare_export()
     config = {
         "format": 1,
-        "name": name,
+        "name": trained.name,
         "target": target,
         "sample_rate": SAMPLE_RATE,
         "mel_bins": MEL_BINS,
@@ -43,10 +41,10 @@ def export_target(
         "vocabulary": model.config.vocabulary,
         "blank": 0,
         "normalizer": "velocity-english",
-        "synthetic": synthetic,
+        "synthetic": trained.synthetic,
         "model": model.config.to_dict(),
     }
     with atomic_directory(folder) as partial:
         export_onnx(model, partial / "model.onnx")
         write_json(partial / "config.json", config)
-        shutil.copyfile(tokenizer, partial / "tokenizer.model")
+        shutil.copyfile(trained.tokenizer, partial / "tokenizer.model")
