@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -9,11 +10,13 @@ import onnxruntime
 import pytest
 import torch
 
-from tests.model.test_asr import small
+from tests.model.test_asr import SMALL, small
 from velocity.errors import VelocityError
 from velocity.export.onnx import export_onnx
+from velocity.export.quantize import quantize_graph
 from velocity.export.targets import export_target
 from velocity.export.trained import Trained, folder_model
+from velocity.model.asr import VelocityModel
 from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
 
 SHAPES = [(1, 1), (1, 2), (1, 19), (2, 33), (3, 300), (1, 1111), (2, 2600)]  # batch, frames
@@ -28,7 +31,7 @@ def run(path, mel: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 def exported(request, tmp_path_factory):
     model = small(request.param, blocks=1)
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    export_onnx(model, path)
+    onnx.save(export_onnx(model), path)
     return model, path
 
 
@@ -57,11 +60,13 @@ def quantized(tmp_path_factory):
     for _ in range(3):
         model(torch.randn(2, 200, 80))
     set_mode(model.eval(), "fake")
-    integers = copy.deepcopy(model)
-    for layer in quantized_layers(integers).values():
-        layer.prepare_export()
     path = tmp_path_factory.mktemp("int8") / "model.onnx"
-    export_onnx(integers, path)
+    float_model = small(blocks=1)
+    float_model.load_state_dict(model.state_dict(), strict=False)
+    traced = export_onnx(float_model)
+    onnx.save(quantize_graph(copy.deepcopy(traced), model), path)
+    with pytest.raises(VelocityError, match="no product with the weight of"):
+        quantize_graph(traced, quantize_linears(VelocityModel(replace(SMALL, blocks=1))))
     return model, path
 
 

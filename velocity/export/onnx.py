@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
 
 import onnx
 import torch
@@ -14,11 +13,8 @@ OPSET = 18
 EXAMPLE_FRAMES = 200  # of the traced example; the graph holds for any number
 
 
-def export_onnx(model: nn.Module, path: str | Path) -> None:
-    """Write ``model`` (mel (b, frames, 80) → log_probs, lengths) to ``path`` with names as the runtime expects them.
-
-    A model whose linear layers are in export mode gives INT8 weights and QuantizeLinear/DequantizeLinear pairs.
-    """
+def export_onnx(model: nn.Module) -> onnx.ModelProto:
+    """``model`` (mel (b, frames, 80) → log_probs, lengths) as a graph with names as the runtime expects them."""
     batch, frames = torch.export.Dim("batch", min=1), torch.export.Dim("frames", min=1)
     example = torch.zeros(2, EXAMPLE_FRAMES, model.config.mel_bins)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -37,7 +33,7 @@ def export_onnx(model: nn.Module, path: str | Path) -> None:
         )
     proto = program.model_proto
     _strip(proto)
-    onnx.save(proto, str(path))
+    return proto
 
 
 def _strip(proto: onnx.ModelProto) -> None:

@@ -13,24 +13,26 @@ from velocity.files import atomic_directory, write_json
 TARGETS = ("onnx", "onnx-int8")
 
 
-def export_target(target: str, trained: Trained, folder: Path) -> None:
+def export_target(target: str, trained: Trained, folder: Path, traced: Path | None = None) -> None:
     """Write ``model.onnx``, ``config.json`` and ``tokenizer.model`` to ``folder``, all of them or none.
 
+    ``traced`` is the ``model.onnx`` of target ``onnx`` of the same weights, which spares INT8 the tracing.
     Raises VelocityError for an unknown target and for inputs that are broken or do not fit each other.
     """
+    import onnx
+
     from velocity.export.onnx import export_onnx
+    from velocity.export.quantize import quantize_graph
     from velocity.model.asr import load_model
     from velocity.quantization.calibration import load_quantized
-    from velocity.quantization.linear import quantized_layers
 
     if target not in TARGETS:
         raise VelocityError(f"{target}: unknown export target; known are {', '.join(TARGETS)}")
-    if target == "onnx":
-        model = load_model(trained.weights)
-    else:
-        model = load_quantized(trained.weights, trained.calibration)
-        for layer in quantized_layers(model).values():
-            layer.prepare_export()
+    model = load_model(trained.weights)
+    quantized = load_quantized(trained.weights, trained.calibration) if target == "onnx-int8" else None
+    graph = onnx.load(traced) if traced else export_onnx(model)
+    if quantized:
+        graph = quantize_graph(graph, quantized)
     config = {
         "format": 1,
         "name": trained.name,
@@ -45,6 +47,6 @@ def export_target(target: str, trained: Trained, folder: Path) -> None:
         "model": model.config.to_dict(),
     }
     with atomic_directory(folder) as partial:
-        export_onnx(model, partial / "model.onnx")
+        onnx.save(graph, partial / "model.onnx")
         write_json(partial / "config.json", config)
         shutil.copyfile(trained.tokenizer, partial / "tokenizer.model")

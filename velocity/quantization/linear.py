@@ -1,4 +1,4 @@
-"""INT8 linear layers: fake quantisation in training, and the very integer operations that are exported.
+"""INT8 linear layers: fake quantisation in training, and the integers that are exported.
 
 Weights are symmetric per output channel in [-127, 127], activations affine per tensor in [-128, 127] (ONNX
 QuantizeLinear, opset 18). Every ``nn.Linear`` of a model is quantised; convolutions, norms and the scan with its state
@@ -19,8 +19,7 @@ class QuantizedLinear(nn.Linear):
     """A linear layer that computes as its INT8 export will. ``mode`` is one of
 
     - ``observe``: floating point, while the moving average of the input's range is learned;
-    - ``fake``: fake quantisation with straight-through gradients; the range goes on moving in training mode;
-    - ``export``: emits QuantizeLinear and DequantizeLinear for the ONNX exporter (its eager values mean nothing).
+    - ``fake``: fake quantisation with straight-through gradients; the range goes on moving in training mode.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -32,8 +31,6 @@ class QuantizedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) → (…, out_features)."""
-        if self.mode == "export":
-            return self._exported(x)
         if self.training:
             self._observe(x)
         if self.mode == "observe":
@@ -61,31 +58,11 @@ class QuantizedLinear(nn.Linear):
         zero = ACTIVATION_LOW - torch.round(self.range[0] / scale)
         return scale, zero.clamp(ACTIVATION_LOW, ACTIVATION_HIGH).to(torch.int32)
 
-    def prepare_export(self) -> None:
-        """Turn the weight into the integers that the artefact holds, laid out for MatMul: (in, out) int8."""
-        scale = weight_scale(self.weight.detach())
+    def integer_weight(self) -> tuple[Tensor, Tensor]:
+        """The weight as the artefact holds it: (out, in) int8 and a scale for each output channel (out,) float32."""
+        scale = weight_scale(self.weight)
         integers = torch.round(self.weight.detach() / scale.unsqueeze(1)).clamp(-WEIGHT_HIGH, WEIGHT_HIGH)
-        self.register_buffer("weight_int8", integers.t().contiguous().to(torch.int8))
-        self.register_buffer("weight_scale", scale)
-        grid_scale, zero = self.activation_grid()
-        self.register_buffer("input_scale", grid_scale)
-        self.register_buffer("input_zero", zero.to(torch.int8))
-        self.mode = "export"
-
-    def _exported(self, x: Tensor) -> Tensor:
-        symbolic = torch.onnx.ops.symbolic
-        grid = (self.input_scale, self.input_zero)
-        integers = symbolic("QuantizeLinear", (x, *grid), dtype=torch.int8, shape=x.shape)
-        x = symbolic("DequantizeLinear", (integers, *grid), dtype=torch.float32, shape=x.shape)
-        weight = symbolic(
-            "DequantizeLinear",
-            (self.weight_int8, self.weight_scale),
-            {"axis": 1},
-            dtype=torch.float32,
-            shape=self.weight_int8.shape,
-        )
-        y = x @ weight
-        return y if self.bias is None else y + self.bias
+        return integers.to(torch.int8), scale
 
 
 def weight_scale(weight: Tensor) -> Tensor:

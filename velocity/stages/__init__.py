@@ -13,9 +13,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # PyTorch's tensors in pages of 2 MiB: where a page fault is slow, the first step of a training takes seconds less.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
-# OpenMP threads that wait sleep soon instead of spinning: beside other work a training keeps its speed.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 

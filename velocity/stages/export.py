@@ -9,11 +9,15 @@ from velocity.export.targets import export_target
 from velocity.export.trained import project_model
 from velocity.stages import run
 
+FOLDER = Path("models/export")
+
 
 def main() -> None:
     target = sys.argv[1]
-    print(f"export: tracing the model for {target}, which takes a while", file=sys.stderr, flush=True)
-    export_target(target, project_model(), Path("models/export", target))
+    if target == "onnx":
+        print("export: tracing the model, which takes up to a minute", file=sys.stderr, flush=True)
+    traced = None if target == "onnx" else FOLDER / "onnx/model.onnx"
+    export_target(target, project_model(), FOLDER / target, traced)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+"""The INT8 artefact: the floating-point graph with each linear layer's product between trained scales (QDQ format)."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+from torch import nn
+
+from velocity.errors import VelocityError
+from velocity.quantization.linear import QuantizedLinear, quantized_layers
+
+
+def quantize_graph(proto: onnx.ModelProto, model: nn.Module) -> onnx.ModelProto:
+    """Rewrite ``proto``, exported from the floating point of ``model``, with the integers and ranges of its layers.
+
+    Every ``MatMul(x, W)`` whose W is a layer's weight becomes
+    ``MatMul(DequantizeLinear(QuantizeLinear(x)), DequantizeLinear(W int8))``, which onnxruntime runs as one integer
+    product. Weights are recognised by value, since exporters rename them when they transpose them.
+    Raises VelocityError when a layer has no such product: the graph is of other weights.
+    """
+    layers = {_key(layer.weight.detach().numpy().T): (name, layer) for name, layer in quantized_layers(model).items()}
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    nodes, left = [], {name for name, _ in layers.values()}
+    for node in proto.graph.node:
+        weight = tensors.get(node.input[1]) if node.op_type == "MatMul" else None
+        found = layers.get(_key(numpy_helper.to_array(weight))) if weight is not None else None
+        if found is None:
+            nodes.append(node)
+            continue
+        name, layer = found
+        left.discard(name)
+        constants, quantized = _quantized(node, name, layer)
+        proto.graph.initializer.extend(constants)
+        proto.graph.initializer.remove(weight)
+        nodes += quantized
+    if left:
+        raise VelocityError(f"the exported graph has no product with the weight of {sorted(left)[0]}; export it again")
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def _quantized(
+    node: onnx.NodeProto, name: str, layer: QuantizedLinear
+) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
+    """The constants and nodes that stand for ``node``; x int8 per tensor, W (in, out) int8 per output channel."""
+    integers, weight_scale = layer.integer_weight()
+    scale, zero = layer.activation_grid()
+    constants = {
+        "weight": np.ascontiguousarray(integers.numpy().T),
+        "weight_scale": weight_scale.numpy(),
+        "input_scale": scale.numpy(),
+        "input_zero": zero.numpy().astype(np.int8),
+    }
+    grid = [f"{name}.input_scale", f"{name}.input_zero"]
+    x_int8, x, weight = (f"{name}.{part}" for part in ("input_int8", "input", "weight_float"))
+    return (
+        [numpy_helper.from_array(value, f"{name}.{part}") for part, value in constants.items()],
+        [
+            helper.make_node("QuantizeLinear", [node.input[0], *grid], [x_int8], f"{name}.quantize"),
+            helper.make_node("DequantizeLinear", [x_int8, *grid], [x], f"{name}.dequantize"),
+            helper.make_node(
+                "DequantizeLinear", [f"{name}.weight", f"{name}.weight_scale"], [weight], f"{name}.unpack", axis=1
+            ),
+            helper.make_node("MatMul", [x, weight], node.output, node.name),
+        ],
+    )
+
+
+def _key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+    return array.shape, np.ascontiguousarray(array, dtype=np.float32).tobytes()
