@@ -5,7 +5,7 @@ One dataclass a section; a section is also what its DVC stage lists under ``para
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,9 +19,12 @@ PARAMS_FILE = Path("params.yaml")
 section = checked_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 
 
-@dataclass(frozen=True)
+@section
 class ModelConfig:
-    """Every dimension of the recogniser; the defaults are the reference configuration (4.0–5.0 M parameters)."""
+    """Every dimension of the recogniser; the defaults are the reference configuration (4.0–5.0 M parameters).
+
+    ``params.yaml`` leaves out the vocabulary, which comes from the tokenizer.
+    """
 
     mel_bins: int = 80
     dim: int = 192  # width of the residual stream
@@ -66,34 +69,6 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-@section
-class Architecture:
-    """The part of ModelConfig that ``params.yaml`` sets; the vocabulary comes from the tokenizer."""
-
-    dim: int = 192
-    stride: int = 2
-    blocks: int = 8
-    state: int = 64
-    expand: int = 2
-    head_dim: int = 64
-    conv_kernel: int = 4
-    chunk: int = 64
-    ffn: int = 384
-    dropout: float = 0.1
-    direction: Literal["bidirectional", "causal"] = "bidirectional"
-    context_layers: int = 2
-    context_state: int = 32
-    attention_heads: int = 4
-    attention_head_dim: int = 48
-    head_rank: int = 0
-
-    def __post_init__(self) -> None:
-        self.with_vocabulary(2)  # refuses impossible combinations when the file is read, not when training starts
-
-    def with_vocabulary(self, vocabulary: int) -> ModelConfig:
-        return ModelConfig(**asdict(self), vocabulary=vocabulary)
 
 
 # How speakers are kept out of training: a share of them (drawn by a hash of the speaker's name, so that it stays the
@@ -231,7 +206,7 @@ class Params:
     corpora: dict[str, Corpus]
     validate: Validation
     prepare: Preparation
-    model: Architecture
+    model: ModelConfig
     pretrain: Pretraining
     finetune: Finetuning
     calibrate: Calibration

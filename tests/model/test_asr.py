@@ -30,7 +30,7 @@ def test_reference_configuration_has_its_parameters():
 
 
 def test_embedded_default_has_its_parameters():
-    assert VelocityModel(load_params("params.yaml").model.with_vocabulary(30)).parameter_count() == 643_710
+    assert VelocityModel(replace(load_params("params.yaml").model, vocabulary=30)).parameter_count() == 643_710
 
 
 def test_a_factorised_head_fits_fifty_thousand_classes_into_five_million():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from velocity.config import load_params
@@ -34,7 +34,7 @@ def main() -> None:
     set_determinism(params.threads)
     torch.manual_seed(params.seed)
     statistics = feature_statistics()
-    model = VelocityModel(params.model.with_vocabulary(vocabulary()))
+    model = VelocityModel(replace(params.model, vocabulary=vocabulary()))
     model.set_feature_statistics(**statistics)
     if settings.use_pretrained:
         load_encoder(model, PRETRAINED)
