@@ -41,8 +41,11 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
 	@touch $@
 
+# The reports of the last release are in git, and DVC would take them for this machine's: the first run makes everything.
+first_run = $(if $(wildcard .dvc/cache),,--force)
+
 run: $(INSTALLED) ## install, run the whole pipeline, print the head of its report
-	@$(BIN)/python -m flows.pipeline
+	@$(BIN)/python -m flows.pipeline $(first_run)
 	@echo; head -n 40 reports/README.md
 
 test: $(INSTALLED) ## install and run the tests
