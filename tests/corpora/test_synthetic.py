@@ -64,7 +64,7 @@ def test_voices_differ_and_come_from_many_speakers():
     assert len({voice.name for voice in voices}) == 80
     assert len({voice.speaker for voice in voices}) >= 40
     variants = {}
-    for voice in grammar.voices(300, seed=1):
+    for voice in grammar.voices(200, seed=1):
         variants.setdefault(voice.name.split("+")[1], set()).add(voice.speaker)
     assert all(len(speakers) == 1 for speakers in variants.values())  # so that a split by speaker is one by variant
     assert grammar.voices(20, seed=1) == voices[:20]
@@ -77,7 +77,7 @@ def test_sentences_are_normalised_words_and_vary():
     sentences = [grammar.sentence(np.random.default_rng([3, index])) for index in range(1000)]
     assert all(sentence == normalize(sentence) and sentence for sentence in sentences)
     assert not any("{" in sentence for sentence in sentences)
-    assert len(set(sentences)) > 900
+    assert len(set(sentences)) > 800
 
 
 @pytest.mark.parametrize(
