@@ -3,29 +3,24 @@
 import re
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
 from velocity.data.splits import load_cuts, save_cuts, split_corpus, split_speakers, window_recordings
 from velocity.errors import VelocityError
 
-NAMES = st.sets(st.text(alphabet="abc019-", min_size=1, max_size=6), max_size=30)
 MANY = {f"speaker{index}" for index in range(3000)}
+# With 300 speakers none of these shares leaves a split empty, which is an error of its own.
+NAMES = st.sets(st.text(alphabet="abc019-", min_size=1, max_size=6), max_size=30).map(lambda some: some | set(ENOUGH))
+ENOUGH = sorted(MANY)[:300]
+SHARES = st.sampled_from([0.0, 0.1, 0.25, 0.5])
 
 
-def split_or_skip(*arguments):
-    """A few speakers may leave a split empty, which is an error of its own."""
-    try:
-        return split_speakers(*arguments)
-    except VelocityError:
-        assume(False)
-
-
-@given(NAMES, NAMES, st.floats(0, 1), st.floats(0, 1), st.integers(0, 99))
+@given(NAMES, NAMES, SHARES, SHARES, st.integers(0, 9))
 def test_adding_speakers_moves_nobody(some, more, test, validation, seed):
-    before = split_or_skip("mine", some, test, validation, seed)
-    after = split_or_skip("mine", some | more, test, validation, seed)
+    before = split_speakers("mine", some, test, validation, seed)
+    after = split_speakers("mine", some | more, test, validation, seed)
     assert before.keys() == some
     assert after.keys() == some | more
     assert all(after[speaker] == split for speaker, split in before.items())
@@ -47,9 +42,9 @@ def test_seed_and_corpus_draw_other_speakers():
     assert draws[0] != draws[2]
 
 
-@given(NAMES, st.floats(0, 0.5))
+@given(NAMES, SHARES)
 def test_an_expression_takes_exactly_its_speakers(names, validation):
-    splits = split_or_skip("mine", names, "[05]$", validation, 1)
+    splits = split_speakers("mine", names, "[05]$", validation, 1)
     assert {name for name, split in splits.items() if split == "test"} == {n for n in names if re.search("[05]$", n)}
 
 
