@@ -78,12 +78,13 @@ SpeakerSelection = float | str
 
 @section
 class SyntheticCorpus:
-    """Spoken commands and numbers made by espeak-ng on this machine. Synthetic: no claim about speech of people."""
+    """Speech made by espeak-ng on this machine. Synthetic: no claim about speech of people."""
 
     kind: Literal["synthetic"]
-    source: str  # the vocabulary, sentence patterns and voices: a YAML file
+    source: str  # a YAML file (vocabulary, sentence patterns, voices), or a text whose lines are read aloud
     utterances: int = 2000
     voices: int = 60
+    words: tuple[int, int] = (2, 12)  # of a text's line an utterance takes, from anywhere in it
     test: SpeakerSelection = 0.2
     validation: SpeakerSelection = 0.1
 

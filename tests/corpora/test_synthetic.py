@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 import velocity.corpora
 from velocity.config import SyntheticCorpus
 from velocity.corpora.folder import read_folder
-from velocity.corpora.synthetic import load_grammar, synthesise_corpus
+from velocity.corpora.synthetic import load_grammar, load_text, run_of_words, synthesise_corpus
 from velocity.errors import VelocityError
 from velocity.text import normalize
 
@@ -78,6 +80,36 @@ def test_sentences_are_normalised_words_and_vary():
     assert all(sentence == normalize(sentence) and sentence for sentence in sentences)
     assert not any("{" in sentence for sentence in sentences)
     assert len(set(sentences)) > 800
+
+
+def test_a_text_is_read_aloud_in_runs_of_its_words(tmp_path):
+    text = tmp_path / "book.txt"
+    text.write_text("It was the best of times;\n\nit was the WORST of times, in 1775.\n")
+    corpus = SyntheticCorpus(kind="synthetic", source=str(text), utterances=12, voices=4, words=(2, 4))
+    synthesise_corpus(corpus, 1, tmp_path / "out")
+    _, supervisions = read_folder("reading", tmp_path / "out", synthetic=True)
+    lines = ["it was the best of times", "it was the worst of times in seventeen seventy five"]
+    said = [segment.text.lower() for segment in supervisions]
+    assert all(2 <= len(sentence.split()) <= 4 for sentence in said)
+    assert all(any(sentence in line for line in lines) for sentence in said)
+    assert len(set(said)) > 6
+
+
+@given(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=9), st.integers(1, 5), st.integers(0, 5), st.integers(0, 99)
+)
+def test_a_run_of_words_is_consecutive_and_of_the_length_asked_for(words, fewest, more, seed):
+    run = run_of_words(" ".join(words), fewest, fewest + more, np.random.default_rng(seed)).split()
+    assert min(fewest, len(words)) <= len(run) <= fewest + more
+    assert any(words[start : start + len(run)] == run for start in range(len(words)))
+
+
+@pytest.mark.parametrize(("content", "named"), [(b"\n?!\n", "no line with words"), (b"caf\xe9", "not UTF-8")])
+def test_a_text_without_words_is_named(tmp_path, content, named):
+    path = tmp_path / "book.txt"
+    path.write_bytes(content)
+    with pytest.raises(VelocityError, match=f"book.txt: {named}"):
+        load_text(path)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Spoken commands and numbers by espeak-ng, made on this machine: the corpus of the embedded default.
+"""Speech by espeak-ng, made on this machine: commands and numbers (the embedded default), or a text read aloud.
 
 Synthetic: a recogniser trained and tested on it shows that the pipeline works, not how well it hears people.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import re
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from velocity.text import normalize
 SLOT = re.compile(r"\{([^{}]+)\}")
 NUMBERS = re.compile(r"(\d+)-(\d+)")
 DEEPEST = 8  # rules inside rules
+VOICES = Path(__file__).with_name("commands.yaml")  # who reads a text
 
 WORDS_A_MINUTE = (165, 220)  # of a voice
 PITCH = (35, 65)  # of a voice, espeak-ng's 0 to 100; its variant shifts and scales it
@@ -111,6 +112,27 @@ def load_grammar(path: str | Path) -> Grammar:
     return grammar
 
 
+def load_text(path: str | Path) -> Grammar:
+    """The lines of a text as sentences for the voices of ``commands.yaml``; raises VelocityError, naming the file."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise VelocityError(f"{path}: {error.strerror.lower()}") from error
+    except UnicodeDecodeError as error:
+        raise VelocityError(f"{path}: not UTF-8 (byte {error.start})") from error
+    if not (sentences := [words for line in lines if (words := normalize(line))]):
+        raise VelocityError(f"{path}: no line with words in it")
+    return replace(load_grammar(VOICES), sentences=sentences, rules={})
+
+
+def run_of_words(sentence: str, fewest: int, most: int, random: np.random.Generator) -> str:
+    """``fewest`` to ``most`` consecutive words from anywhere in the sentence; all of a shorter one."""
+    words = sentence.split()
+    length = min(len(words), int(random.integers(fewest, most, endpoint=True)))
+    start = int(random.integers(len(words) - length, endpoint=True))
+    return " ".join(words[start : start + length])
+
+
 def synthesise_corpus(corpus: SyntheticCorpus, seed: int, folder: str | Path) -> None:
     """Write ``corpus.utterances`` FLAC files (16 kHz, 16 bit) and their transcripts in LibriSpeech layout.
 
@@ -119,7 +141,8 @@ def synthesise_corpus(corpus: SyntheticCorpus, seed: int, folder: str | Path) ->
     """
     import soundfile
 
-    grammar = load_grammar(corpus.source)
+    reads_text = not corpus.source.endswith((".yaml", ".yml"))
+    grammar = load_text(corpus.source) if reads_text else load_grammar(corpus.source)
     voices = grammar.voices(corpus.voices, seed)
     folder = Path(folder)
     transcripts: dict[str, list[str]] = {voice.speaker: [] for voice in voices}
@@ -134,6 +157,8 @@ def synthesise_corpus(corpus: SyntheticCorpus, seed: int, folder: str | Path) ->
         for index in track(range(corpus.utterances), "synthesise", corpus.utterances):
             random = np.random.default_rng([seed, 2, index])
             voice, sentence = voices[index % len(voices)], grammar.sentence(random)
+            if reads_text:
+                sentence = run_of_words(sentence, *corpus.words, random)
             name = f"{voice.speaker}-{len(transcripts[voice.speaker]):04d}"
             transcripts[voice.speaker].append(f"{name} {sentence.upper()}\n")
             speed, pitch = random.normal(1.0, VARIATION, 2)
