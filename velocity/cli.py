@@ -19,8 +19,6 @@ from velocity.errors import VelocityError
 if TYPE_CHECKING:
     from velocity.runtime import VelocityASR
 
-EXPORTED = Path("models/export")  # of the project in the current folder
-
 app = typer.Typer(
     help="""A small English speech recogniser, and the pipeline that trains it.
 
@@ -37,8 +35,9 @@ app = typer.Typer(
 Model = Annotated[
     str | None,
     typer.Option(
-        help="A folder with an exported model, the name of one shipped with the package, or models:/name@alias in the "
-        f"MLflow registry. Default: {EXPORTED} here, else a shipped one.",
+        help="A folder with an exported model or with trained weights (model.safetensors, exported when first used), "
+        "the name of a model shipped with the package, or models:/name@alias in the MLflow registry. "
+        "Default: models/export here, else a shipped one.",
         metavar="M",
     ),
 ]
@@ -163,10 +162,10 @@ def benchmark(
       velocity-asr benchmark
       velocity-asr benchmark --model models/export/onnx --threads 2 --json
     """
+    from velocity.commands.models import find_artefact
     from velocity.evaluation.speed import machine, measure, rtf_name
-    from velocity.runtime import find_model
 
-    folder = find_model(_choose(model), quantized)
+    folder = find_artefact(model, quantized)
     result = {"model": str(folder), "machine": machine(), **measure(folder, threads=threads)}
     if as_json:
         print(json.dumps(result, indent=2))
@@ -230,24 +229,11 @@ def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
     print("\n".join(changes) if changes else "params.yaml: says so already")
 
 
-def _choose(model: str | None) -> str:
-    """The model to use when none is named: this project's export, else the first one shipped with the package."""
-    from velocity.runtime import SHIPPED
-
-    if model is not None:
-        return model
-    if EXPORTED.is_dir():
-        return str(EXPORTED)
-    shipped = sorted(path.name for path in SHIPPED.glob("*/"))
-    if not shipped:
-        raise VelocityError(f"no model: {EXPORTED} is not here and none is shipped; run `make run` or pass --model M")
-    return shipped[0]
-
-
 def _load(model: str | None, quantized: bool, threads: int) -> VelocityASR:
+    from velocity.commands.models import find_artefact
     from velocity.runtime import VelocityASR
 
-    return VelocityASR.from_pretrained(_choose(model), quantized, threads)
+    return VelocityASR(find_artefact(model, quantized), threads)
 
 
 def _count(number: int, what: str) -> str:

@@ -1,0 +1,53 @@
+"""The model a command works with: an artefact as it is, or trained weights, exported when they are first used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+from velocity.errors import VelocityError
+from velocity.runtime import SHIPPED, find_model
+
+EXPORTED = Path("models/export")  # of the project in the current folder
+
+
+def find_artefact(model: str | None, quantized: bool) -> Path:
+    """The folder with ``model.onnx`` for ``--model M``; without M, this project's export or else a shipped model.
+
+    A folder with ``model.safetensors`` is exported into the user's cache, once for the same contents: INT8 needs its
+    ``calibration.json``, without one it is floating point. Raises VelocityError when there is no such model.
+    """
+    chosen = model or _default()
+    weights = Path(chosen) / "model.safetensors"
+    if not weights.is_file() or (weights.parent / "model.onnx").exists():
+        return find_model(chosen, quantized)
+    int8 = quantized and (weights.parent / "calibration.json").is_file()
+    return _export(weights.parent, "onnx-int8" if int8 else "onnx")
+
+
+def _default() -> str:
+    if EXPORTED.is_dir():
+        return str(EXPORTED)
+    shipped = sorted(path.name for path in SHIPPED.glob("*/"))
+    if not shipped:
+        raise VelocityError(f"no model: {EXPORTED} is not here and none is shipped; run `make run` or pass --model M")
+    return shipped[0]
+
+
+def _export(folder: Path, target: str) -> Path:
+    import velocity
+    from velocity.export.targets import export_target
+    from velocity.export.trained import folder_model
+
+    trained = folder_model(folder)
+    digest = hashlib.sha256(velocity.__version__.encode())
+    for path in (trained.weights, trained.tokenizer, trained.calibration):
+        digest.update(path.read_bytes() if path.is_file() else b"none")
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    artefact = caches / "velocity-asr" / digest.hexdigest()[:16] / target
+    if not artefact.is_dir():
+        print(f"{folder}: exporting its weights as {target}, which takes about a minute, once", file=sys.stderr)
+        export_target(target, trained, artefact)
+    return artefact
