@@ -101,5 +101,5 @@ def test_a_missing_or_broken_manifest_is_named(tmp_path):
     with pytest.raises(VelocityError, match=r"none\.jsonl: no such file"):
         load_cuts(tmp_path / "none.jsonl")
     (tmp_path / "half.jsonl").write_text('{"id": "a", "sta')
-    with pytest.raises(VelocityError, match=r"half\.jsonl: not JSON lines"):
+    with pytest.raises(VelocityError, match=r"half\.jsonl line 1: not JSON"):
         load_cuts(tmp_path / "half.jsonl")

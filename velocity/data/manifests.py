@@ -1,47 +1,97 @@
-"""Lhotse manifests on disk: uncompressed JSON lines, sorted as given, paths untouched, the same bytes each time."""
+"""Manifests on disk: uncompressed JSON lines, sorted by id, paths untouched, the same bytes each time.
+
+Supervisions are sorted by the id of their recording first, so that the two can be read side by side. They are all written and read one item at a time, so that millions of utterances take no more memory than a few.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from velocity.data.sorting import sort_lines
 from velocity.errors import VelocityError
-from velocity.files import atomic_directory, write_text
+from velocity.files import atomic_directory
 
 if TYPE_CHECKING:
-    from lhotse import RecordingSet, SupervisionSet
+    from lhotse import Recording, SupervisionSegment
+
+RECORDINGS, SUPERVISIONS, FAULTS = "recordings.jsonl", "supervisions.jsonl", "faults.jsonl"
 
 
-def save_manifests(recordings: RecordingSet, supervisions: SupervisionSet, folder: str | Path) -> None:
+@dataclass(frozen=True)
+class Fault:
+    """Something of a corpus that could not be read: it is in none of its other manifests."""
+
+    corpus: str
+    id: str  # <corpus>/<utterance>
+    kind: str  # such as "unreadable-audio"
+    where: str  # the file, with the number of the line where there is one
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def save_manifests(
+    recordings: Iterable[Recording],
+    supervisions: Iterable[SupervisionSegment],
+    faults: Iterable[Fault],
+    folder: str | Path,
+) -> None:
+    """Write the three manifests of a corpus in any order they come in; the folder is there whole or not at all."""
     with atomic_directory(folder) as partial:
-        write_lines(partial / "recordings.jsonl", recordings)
-        write_lines(partial / "supervisions.jsonl", supervisions)
+        for name, items in ((RECORDINGS, recordings), (SUPERVISIONS, supervisions), (FAULTS, faults)):
+            keyed = ((_place(item), to_line(item)) for item in items)
+            write_lines(partial / name, sort_lines(keyed, partial))
 
 
-def load_manifests(*folders: str | Path) -> tuple[RecordingSet, SupervisionSet]:
-    """All of the folders, one after another. Raises VelocityError when a file is missing or is not a manifest."""
-    from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
-
-    recordings, supervisions = [], []
-    for folder in folders:
-        recordings += [Recording.from_dict(line) for line in read_lines(Path(folder, "recordings.jsonl"))]
-        supervisions += [SupervisionSegment.from_dict(line) for line in read_lines(Path(folder, "supervisions.jsonl"))]
-    return RecordingSet.from_recordings(recordings), SupervisionSet.from_segments(supervisions)
+def _place(item: Recording | SupervisionSegment | Fault) -> str:
+    return f"{item.recording_id}\0{item.id}" if hasattr(item, "recording_id") else item.id
 
 
-def write_lines(path: str | Path, items: Iterable[Any]) -> None:
-    """One Lhotse item a line."""
-    write_text(path, "".join(json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items))
+def read_recordings(folder: str | Path) -> Iterator[Recording]:
+    """One at a time, by id. Raises VelocityError when the manifest is missing or faulty."""
+    from lhotse import Recording
+
+    return map(Recording.from_dict, read_lines(Path(folder, RECORDINGS)))
 
 
-def read_lines(path: str | Path) -> list[dict[str, Any]]:
-    """Raises VelocityError when ``path`` is missing or is not JSON lines."""
+def read_supervisions(folder: str | Path) -> Iterator[SupervisionSegment]:
+    """One at a time, by id. Raises VelocityError when the manifest is missing or faulty."""
+    from lhotse import SupervisionSegment
+
+    return map(SupervisionSegment.from_dict, read_lines(Path(folder, SUPERVISIONS)))
+
+
+def read_faults(folder: str | Path) -> Iterator[Fault]:
+    """One at a time, by id. Raises VelocityError when the manifest is missing or faulty."""
+    return (Fault(**line) for line in read_lines(Path(folder, FAULTS)))
+
+
+def to_line(item: Any) -> str:
+    """A Lhotse item, a fault: what has ``to_dict``, as a line of JSON."""
+    return json.dumps(item.to_dict(), ensure_ascii=False) + "\n"
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """Lines that end in a line feed, on disk when this returns."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_lines(path: str | Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines, one at a time. Raises VelocityError when it is missing or no such."""
     try:
         with open(path, encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+            for number, line in enumerate(file, 1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise VelocityError(f"{path} line {number}: not JSON: {error}") from error
     except OSError as error:
         raise VelocityError(f"{path}: {error.strerror.lower()}; run the stages before") from error
-    except ValueError as error:
-        raise VelocityError(f"{path}: not JSON lines: {error}") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velocity.config import SpeakerSelection
-from velocity.data.manifests import read_lines, write_lines
+from velocity.data.manifests import read_lines, to_line, write_lines
 from velocity.errors import VelocityError
 from velocity.text import normalize
 
@@ -120,7 +120,7 @@ def _cut(recording: Recording) -> MonoCut:
 
 
 def save_cuts(cuts: Iterable[MonoCut], path: str | Path) -> None:
-    write_lines(path, cuts)
+    write_lines(path, map(to_line, cuts))
 
 
 def load_cuts(path: str | Path) -> CutSet:

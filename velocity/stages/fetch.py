@@ -32,7 +32,7 @@ def main() -> None:
         recordings, supervisions = read_folder(name, corpus.source, corpus.labelled)
         with atomic_directory(raw) as folder:
             (folder / "SOURCE").write_text(f"{corpus.source}\n", encoding="utf-8")
-    save_manifests(recordings, supervisions, manifests)
+    save_manifests(recordings, supervisions, [], manifests)
 
 
 if __name__ == "__main__":

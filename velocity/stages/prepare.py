@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from velocity.config import FolderCorpus, load_params
-from velocity.data.manifests import load_manifests
+from velocity.data.manifests import read_recordings, read_supervisions
 from velocity.data.splits import SPLITS, describe, save_cuts, split_corpus, window_recordings
 from velocity.data.statistics import measure_features
 from velocity.errors import VelocityError
@@ -21,7 +21,8 @@ def main() -> None:
     cuts = {"train": [], "validation": []}
     unlabelled = []
     for name, corpus in sorted(params.corpora.items()):
-        recordings, supervisions = load_manifests(Path("data/manifests", name))
+        manifests = Path("data/manifests", name)
+        recordings, supervisions = list(read_recordings(manifests)), list(read_supervisions(manifests))
         if isinstance(corpus, FolderCorpus) and not corpus.labelled:
             unlabelled += window_recordings(recordings)
             continue
