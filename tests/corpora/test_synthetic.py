@@ -47,7 +47,7 @@ def test_same_seed_same_bytes_in_another_process(tmp_path):
 def test_the_corpus_is_a_readable_folder_of_clean_16_bit_speech(tmp_path):
     corpus = SyntheticCorpus(kind="synthetic", source=GRAMMAR, utterances=24, voices=12)
     synthesise_corpus(corpus, 1, tmp_path)
-    recordings, supervisions = read_folder("synthetic", tmp_path, synthetic=True)
+    recordings, supervisions, _ = read_folder("synthetic", tmp_path, synthetic=True)
     assert len(recordings) == len(supervisions) == 24
     assert all(segment.custom["synthetic"] for segment in supervisions)
     for recording in recordings:
@@ -87,7 +87,7 @@ def test_a_text_is_read_aloud_in_runs_of_its_words(tmp_path):
     text.write_text("It was the best of times;\n\nit was the WORST of times, in 1775.\n")
     corpus = SyntheticCorpus(kind="synthetic", source=str(text), utterances=12, voices=4, words=(2, 4))
     synthesise_corpus(corpus, 1, tmp_path / "out")
-    _, supervisions = read_folder("reading", tmp_path / "out", synthetic=True)
+    _, supervisions, _ = read_folder("reading", tmp_path / "out", synthetic=True)
     lines = ["it was the best of times", "it was the worst of times in seventeen seventy five"]
     said = [segment.text.lower() for segment in supervisions]
     assert all(2 <= len(sentence.split()) <= 4 for sentence in said)

@@ -7,109 +7,137 @@ or else the folder two levels up. ``SPEAKERS.TXT`` is optional: '|' between colu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velocity.audio import AUDIO_SUFFIXES
+from velocity.data.manifests import Fault
 from velocity.errors import VelocityError
 from velocity.progress import track
 
 if TYPE_CHECKING:
-    from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
+    from lhotse import Recording, SupervisionSegment
 
 ADULT = 18  # years
-SHOWN = 3  # of the faulty items
 
 
 def read_folder(
     name: str, folder: str | Path, labelled: bool = True, synthetic: bool = False
-) -> tuple[RecordingSet, SupervisionSet]:
+) -> tuple[list[Recording], list[SupervisionSegment], list[Fault]]:
     """Recordings and supervisions, sorted by id (``<name>/<utterance id>``), their paths beginning as ``folder`` does.
 
-    Without labels the supervisions are empty. Raises VelocityError, naming the first few files, for a missing folder,
-    no audio or transcript in it, unreadable audio, duplicate ids, a malformed line of a transcript, a transcript
-    without audio, audio without transcript and an unknown speaker.
+    Without labels the supervisions are empty. What is wrong with single utterances comes as faults, and these are not
+    among the others: ``unreadable-audio``, ``transcript-without-audio``, ``audio-without-transcript``,
+    ``duplicate-id``, ``malformed-transcript`` and ``unknown-speaker``.
+    Raises VelocityError for a missing folder, no audio or no transcript in it, and a transcript that is not UTF-8.
     """
-    from lhotse import RecordingSet, SupervisionSet
-
     folder = Path(folder)
     if not folder.is_dir():
         raise VelocityError(f"corpora.{name}.source: {folder}: no such folder")
-    audio = _find_audio(name, folder)
-    recordings = _read_headers(name, audio)
-    supervisions: list[SupervisionSegment] = []
+    faults = Faults(name)
+    audio = _find_audio(name, folder, faults)
+    texts = _read_transcripts(name, folder, faults) if labelled else {}
     if labelled:
-        texts = _read_transcripts(name, folder)
-        _refuse(name, "transcript without audio", sorted(texts.keys() - audio.keys()))
-        _refuse(name, "audio without transcript", [str(audio[i]) for i in sorted(audio.keys() - texts.keys())])
-        ages = _read_ages(folder / "SPEAKERS.TXT")
-        for recording in recordings:
-            utterance = recording.id.removeprefix(f"{name}/")
+        for utterance in sorted(texts.keys() - audio.keys()):
+            faults.add(utterance, "transcript-without-audio", texts[utterance].where)
+        for utterance in sorted(audio.keys() - texts.keys()):
+            faults.add(utterance, "audio-without-transcript", audio[utterance])
+    wanted = {utterance: path for utterance, path in audio.items() if utterance not in faults.ids}
+    recordings, supervisions = [], []
+    ages = _read_ages(folder / "SPEAKERS.TXT")
+    for utterance, recording in _read_headers(name, wanted, faults):
+        if labelled:
             speaker = _speaker_of(audio[utterance].relative_to(folder))
-            supervisions.append(_supervision(name, recording, speaker, texts[utterance], ages.get(speaker), synthetic))
-    return RecordingSet.from_recordings(recordings), SupervisionSet.from_segments(supervisions)
+            if speaker is None:
+                faults.add(utterance, "unknown-speaker", audio[utterance])
+                continue
+            text = texts[utterance].text
+            supervisions.append(_supervision(name, recording, speaker, text, ages.get(speaker), synthetic))
+        recordings.append(recording)
+    return recordings, supervisions, faults.found
 
 
-def _refuse(name: str, what: str, items: Sequence[object]) -> None:
-    """Raise VelocityError when there are ``items``, showing the first few and their number."""
-    if items:
-        shown = ", ".join(map(str, items[:SHOWN])) + (", …" if len(items) > SHOWN else "")
-        raise VelocityError(f"corpus {name}: {what} ({len(items)}): {shown}")
+class Faults:
+    """An utterance is left out for the first fault that is found of it; only the places of a duplicate are all told."""
+
+    def __init__(self, corpus: str) -> None:
+        self.corpus = corpus
+        self.found: list[Fault] = []
+        self.ids: set[str] = set()
+
+    def add(self, utterance: str, kind: str, *places: str | Path) -> None:
+        if utterance not in self.ids:
+            self.ids.add(utterance)
+            self.found += [Fault(self.corpus, f"{self.corpus}/{utterance}", kind, str(place)) for place in places]
 
 
-def _find_audio(name: str, folder: Path) -> dict[str, Path]:
-    """Utterance id → file, sorted by id."""
+def _find_audio(name: str, folder: Path, faults: Faults) -> dict[str, Path]:
+    """Utterance id → its (first) file, sorted by id."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
     if not files:
         raise VelocityError(f"corpora.{name}.source: {folder}: no audio files ({', '.join(sorted(AUDIO_SUFFIXES))})")
-    audio: dict[str, Path] = {}
-    _refuse(name, "duplicate utterance id", [path for path in files if audio.setdefault(path.stem, path) != path])
-    return dict(sorted(audio.items()))
+    named: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        named[path.stem].append(path)
+    for utterance, paths in named.items():
+        if len(paths) > 1:
+            faults.add(utterance, "duplicate-id", *paths)
+    return {utterance: named[utterance][0] for utterance in sorted(named)}
 
 
-def _read_headers(name: str, audio: dict[str, Path]) -> list[Recording]:
+def _read_headers(name: str, audio: dict[str, Path], faults: Faults) -> Iterable[tuple[str, Recording]]:
+    """Of the files that hold audio, in the order given."""
     import soundfile
     from lhotse import AudioSource, Recording
 
-    def read(utterance: str) -> Recording | str:
-        path = audio[utterance]
+    def read(utterance: str) -> Recording | None:
+        path = str(audio[utterance])
         try:
-            header = soundfile.info(str(path))
-        except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-            return f"{path} ({str(error).splitlines()[0].rsplit(': ', 1)[-1]})"
-        source = AudioSource("file", channels=list(range(header.channels)), source=str(path))
+            header = soundfile.info(path)
+        except (soundfile.LibsndfileError, OSError, RuntimeError):
+            return None
+        if header.frames == 0:
+            return None
+        source = AudioSource("file", channels=list(range(header.channels)), source=path)
         seconds = header.frames / header.samplerate
         return Recording(f"{name}/{utterance}", [source], header.samplerate, header.frames, seconds)
 
     with ThreadPoolExecutor(2) as pool:
-        results = list(track(pool.map(read, audio), f"read {name}", len(audio)))
-    _refuse(name, "unreadable audio", [result for result in results if isinstance(result, str)])
-    return [result for result in results if not isinstance(result, str)]
+        for utterance, recording in zip(audio, track(pool.map(read, audio), f"read {name}", len(audio)), strict=True):
+            if recording is None:
+                faults.add(utterance, "unreadable-audio", audio[utterance])
+            else:
+                yield utterance, recording
 
 
-def _read_transcripts(name: str, folder: Path) -> dict[str, str]:
-    """Utterance id → raw text of every ``*.trans.txt``."""
+@dataclass(frozen=True)
+class Transcript:
+    text: str  # as it stands in the file
+    where: str
+
+
+def _read_transcripts(name: str, folder: Path, faults: Faults) -> dict[str, Transcript]:
+    """Utterance id → what every ``*.trans.txt`` says of it, faulty or not."""
     paths = sorted(folder.rglob("*.trans.txt"))
     if not paths:
         advice = f"set corpora.{name}.labelled to false if it has none"
         raise VelocityError(f"corpora.{name}.source: {folder}: no *.trans.txt below it; {advice}")
-    texts: dict[str, str] = {}
-    malformed, duplicates = [], []
+    texts: dict[str, list[Transcript]] = defaultdict(list)
     for path in paths:
         for number, line in enumerate(_lines(path), 1):
             utterance, _, text = line.strip().partition(" ")
-            if not line.strip():
-                continue
-            if not text.strip():
-                malformed.append(f"{path} line {number}: {line.strip()!r}")
-            elif utterance in texts:
-                duplicates.append(f"{utterance} in {path} line {number}")
-            texts[utterance] = text.strip()
-    _refuse(name, "malformed line of a transcript, not 'ID TEXT'", malformed)
-    _refuse(name, "duplicate utterance id", duplicates)
-    return texts
+            if utterance:
+                texts[utterance].append(Transcript(text.strip(), f"{path} line {number}"))
+    for utterance, found in texts.items():
+        if len(found) > 1:
+            faults.add(utterance, "duplicate-id", *(transcript.where for transcript in found))
+        elif not found[0].text:
+            faults.add(utterance, "malformed-transcript", found[0].where)
+    return {utterance: found[0] for utterance, found in texts.items()}
 
 
 def _lines(path: Path) -> Iterable[str]:
@@ -137,13 +165,11 @@ def _read_ages(path: Path) -> dict[str, float]:
     return ages
 
 
-def _speaker_of(path: Path) -> str:
+def _speaker_of(path: Path) -> str | None:
     speaker, dash, _ = path.stem.partition("-")
     if dash and speaker:
         return speaker
-    if len(path.parts) < 3:
-        raise VelocityError(f"{path}: no speaker in its name; call it SPEAKER-… or place it in SPEAKER/CHAPTER/")
-    return path.parts[-3]
+    return path.parts[-3] if len(path.parts) >= 3 else None
 
 
 def _supervision(

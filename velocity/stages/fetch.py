@@ -27,12 +27,12 @@ def main() -> None:
     if isinstance(corpus, SyntheticCorpus):
         with atomic_directory(raw) as folder:
             synthesise_corpus(corpus, params.seed, folder)
-        recordings, supervisions = read_folder(name, raw, synthetic=True)
+        recordings, supervisions, faults = read_folder(name, raw, synthetic=True)
     else:
-        recordings, supervisions = read_folder(name, corpus.source, corpus.labelled)
+        recordings, supervisions, faults = read_folder(name, corpus.source, corpus.labelled)
         with atomic_directory(raw) as folder:
             (folder / "SOURCE").write_text(f"{corpus.source}\n", encoding="utf-8")
-    save_manifests(recordings, supervisions, [], manifests)
+    save_manifests(recordings, supervisions, faults, manifests)
 
 
 if __name__ == "__main__":
