@@ -1,13 +1,20 @@
-"""Batches of features: Lhotse decides which utterances go together, this loads them while the model computes."""
+"""Batches of features: Lhotse decides which utterances go together, this loads them while the model computes.
+
+A training set is read block by block: BLOCK consecutive lines of its manifest, which lies shuffled on disk. Each epoch
+takes the blocks in an order of its own, and each block is sampled by itself, so that memory holds one block of
+metadata whatever the size of the corpus, and a position deep in an epoch is reached without the batches before it.
+"""
 
 from __future__ import annotations
 
-import warnings
-import zlib
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -17,11 +24,27 @@ from torch import Tensor
 
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
 from velocity.config import Augmentation
-from velocity.data.augmentation import distort, mask_features
+from velocity.data.augmentation import Distortion
+from velocity.errors import VelocityError
 from velocity.text import TextTokenizer
 
-BUCKETS = 8
+BLOCK = 20_000  # utterances
+BUCKETS = 8  # groups of similar length
 AHEAD = 3  # batches prepared while one is trained on
+
+
+class Position(NamedTuple):
+    """A place in the endless sequence of batches: all there is to know to go on from it."""
+
+    epoch: int = 0
+    block: int = 0  # in the order of the epoch
+    batch: int = 0  # in the block
+
+    def following(self) -> Position:
+        return self._replace(batch=self.batch + 1)
+
+
+START = Position()
 
 
 @dataclass  # not frozen: Fabric casts what it is handed in place of the fields
@@ -33,10 +56,11 @@ class Batch:
     lengths: Tensor  # (b,) int64, frames
     targets: Tensor  # (b, longest) int64
     target_lengths: Tensor  # (b,) int64
+    position: Position = START  # among the batches of a training
 
     def to(self, device: torch.device) -> Batch:
         tensors = (self.features, self.lengths, self.targets, self.target_lengths)
-        return Batch(self.ids, *(tensor.to(device) for tensor in tensors))
+        return Batch(self.ids, *(tensor.to(device) for tensor in tensors), self.position)
 
 
 def load_cut(cut: MonoCut) -> np.ndarray:
@@ -57,21 +81,24 @@ class Loader:
         augmentation: Augmentation | None = None,
         threads: int = 2,
     ) -> None:
-        self.tokenizer, self.fill, self.seed, self.augmentation = tokenizer, np.float32(fill), seed, augmentation
+        self.tokenizer, self.fill, self.seed = tokenizer, np.float32(fill), seed
+        self.distortion = Distortion(augmentation, seed) if augmentation else None
         self.threads = threads
 
-    def training(self, cuts: CutSet, batch_seconds: float, first: int = 0) -> Iterator[Batch]:
-        """Endless batches of at most ``batch_seconds`` of audio, from batch number ``first`` on.
+    def training(
+        self, path: str | Path, batch_seconds: float, start: Position = START, rank: int = 0, world_size: int = 1
+    ) -> Iterator[Batch]:
+        """Endless batches of the cuts in the manifest ``path``, as ``plan_batches`` orders them, from ``start`` on.
 
-        What batch k holds, and every distortion in it, follows from the seed and k alone.
+        What the batch of a position holds, and every distortion in it, follows from the seed and the position alone.
         """
-        plan = islice(_plan(cuts, batch_seconds, self.seed), first, None)
+        plan = plan_batches(path, batch_seconds, self.seed, start, rank, world_size)
         with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(self.threads) as readers:
-            pending = [ahead.submit(self._load, *next(plan), readers) for _ in range(AHEAD)]
+            pending = [ahead.submit(self._next, plan, readers) for _ in range(AHEAD)]
             try:
                 while True:
                     batch = pending.pop(0).result()
-                    pending.append(ahead.submit(self._load, *next(plan), readers))
+                    pending.append(ahead.submit(self._next, plan, readers))
                     yield batch
             finally:
                 for future in pending:
@@ -86,15 +113,17 @@ class Loader:
                 yield self._collate(list(readers.map(self._plain_example, ordered[:fitting])))
                 del ordered[:fitting]
 
-    def _load(self, epoch: int, cuts: CutSet, readers: ThreadPoolExecutor) -> Batch:
-        return self._collate(list(readers.map(lambda cut: self._example(cut, epoch), cuts)))
+    def _next(self, plan: Iterator[tuple[Position, CutSet]], readers: ThreadPoolExecutor) -> Batch:
+        position, cuts = next(plan)
+        batch = self._collate(list(readers.map(lambda cut: self._example(cut, position.epoch), cuts)))
+        return replace(batch, position=position)
 
     def _example(self, cut: MonoCut, epoch: int) -> tuple[str, np.ndarray, list[int]]:
-        if self.augmentation is None:
+        if self.distortion is None:
             return self._plain_example(cut)
-        random = np.random.default_rng([self.seed, epoch, zlib.crc32(cut.id.encode())])
-        features = compute_mel_spectrogram(distort(load_cut(cut), self.augmentation, random))
-        return cut.id, mask_features(features, self.augmentation, self.fill, random), self._target(cut)
+        random = np.random.default_rng([self.seed, epoch, crc32(cut.id.encode())])
+        features = compute_mel_spectrogram(self.distortion.distort(load_cut(cut), random))
+        return cut.id, self.distortion.mask(features, self.fill, random), self._target(cut)
 
     def _plain_example(self, cut: MonoCut) -> tuple[str, np.ndarray, list[int]]:
         return cut.id, compute_mel_spectrogram(load_cut(cut)), self._target(cut)
@@ -116,20 +145,63 @@ class Loader:
         return Batch(list(ids), torch.from_numpy(padded), mel_lengths, torch.from_numpy(labels), target_lengths)
 
 
-def _plan(cuts: CutSet, batch_seconds: float, seed: int) -> Iterator[tuple[int, CutSet]]:
-    """(epoch, cuts of a batch) without end; similar lengths together, in an order of its own each epoch."""
-    # The sampler prefers lazy manifests; ours is in memory anyway, for its length and its order.
-    warnings.filterwarnings("ignore", message="You are using DynamicBucketingSampler with an eagerly read CutSet")
-    for epoch in count():
-        sampler = DynamicBucketingSampler(
-            cuts,
-            max_duration=batch_seconds,
-            shuffle=True,
-            num_buckets=min(BUCKETS, max(2, len(cuts) // 20)),
-            seed=seed,
-            rank=0,
-            world_size=1,
-        )
-        sampler.set_epoch(epoch)
-        for batch in sampler:
-            yield epoch, batch
+def plan_batches(
+    path: str | Path, batch_seconds: float, seed: int, start: Position = START, rank: int = 0, world_size: int = 1
+) -> Iterator[tuple[Position, CutSet]]:
+    """(position, cuts of a batch) without end from ``start`` on; similar lengths together, at most ``batch_seconds``.
+
+    What a position holds follows from the manifest and the seed alone. Of ``world_size`` processes each takes batches
+    of its own, the same number of them; together they take every cut once (of a block with fewer cuts than processes,
+    some twice). Raises VelocityError when the manifest is missing, empty or faulty.
+    """
+    borders = _block_borders(path)
+    for epoch in count(start.epoch):
+        order = np.random.default_rng([seed, epoch]).permutation(len(borders) - 1).tolist()
+        for place in range(start.block, len(order)):
+            block = order[place]
+            cuts = _read_block(path, borders[block], borders[block + 1])
+            sampler = DynamicBucketingSampler(
+                cuts,
+                max_duration=batch_seconds,
+                shuffle=True,
+                num_buckets=min(BUCKETS, max(2, len(cuts) // 20)),
+                duration_bins=None if len(cuts) > 1 else [cuts[0].duration],  # bins are not found in a single length
+                buffer_size=max(BLOCK, len(cuts)),  # the whole block is shuffled
+                seed=crc32(f"{seed}/{epoch}/{block}".encode()),
+                rank=rank,
+                world_size=world_size,
+            )
+            for number, batch in islice(enumerate(sampler), start.batch, None):
+                yield Position(epoch, place, number), batch
+            start = start._replace(batch=0)
+        start = START
+
+
+def _block_borders(path: str | Path) -> list[int]:
+    """The bytes where the blocks of a manifest begin, and its size; a short rest belongs to the block before it."""
+    borders, end, rest = [0], 0, 0
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                end += len(line)
+                rest += 1
+                if rest == BLOCK:
+                    borders.append(end)
+                    rest = 0
+    except OSError as error:
+        raise VelocityError(f"{path}: {error.strerror.lower()}; run the stages before") from error
+    if not end:
+        raise VelocityError(f"{path}: holds no utterances to train on")
+    if rest < BLOCK // 2 and len(borders) > 1:
+        borders.pop()
+    return [*borders, end] if borders[-1] < end else borders
+
+
+def _read_block(path: str | Path, first: int, end: int) -> list[MonoCut]:
+    with open(path, "rb") as file:
+        file.seek(first)
+        lines = file.read(end - first).splitlines()
+    try:
+        return [MonoCut.from_dict(json.loads(line)) for line in lines]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise VelocityError(f"{path}: not a manifest of cuts, from byte {first} on: {error}") from error

@@ -41,7 +41,7 @@ def main() -> None:
     if settings.qat:
         quantize_linears(model)
     objective = CTC(model)
-    cuts, validation = load_cuts("data/prepared/train.jsonl"), load_cuts("data/prepared/validation.jsonl")
+    validation = load_cuts("data/prepared/validation.jsonl")
     tokenizer = TextTokenizer("data/prepared/tokenizer.model")
     loader = Loader(tokenizer, statistics["mean"], params.seed, settings.augmentation, params.threads)
     seconds = settings.optimisation.batch_seconds
@@ -54,7 +54,7 @@ def main() -> None:
     with track_run("finetune", recorded) as tracked:
         history = fit(
             objective,
-            lambda first: loader.training(cuts, seconds, first),
+            lambda position: loader.training("data/prepared/train.jsonl", seconds, position),
             settings.optimisation,
             params.seed,
             checkpoints,

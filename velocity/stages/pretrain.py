@@ -33,7 +33,7 @@ def main() -> None:
     model = VelocityModel(replace(params.model, vocabulary=vocabulary()))
     model.set_feature_statistics(**statistics)
     objective = MaskedSpectrogram(model, settings)
-    cuts, validation = load_cuts("data/prepared/pretrain.jsonl"), load_cuts("data/prepared/validation.jsonl")
+    validation = load_cuts("data/prepared/validation.jsonl")
     loader = Loader(None, statistics["mean"], params.seed, threads=params.threads)
     seconds = settings.optimisation.batch_seconds
 
@@ -50,7 +50,7 @@ def main() -> None:
     with track_run("pretrain", recorded) as tracked:
         history = fit(
             objective,
-            lambda first: loader.training(cuts, seconds, first),
+            lambda position: loader.training("data/prepared/pretrain.jsonl", seconds, position),
             settings.optimisation,
             params.seed,
             checkpoints,

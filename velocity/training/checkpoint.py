@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,36 +29,36 @@ class Checkpoints:
     def __init__(self, name: str, fingerprint: str) -> None:
         self.path, self.fingerprint = FOLDER / name, fingerprint
 
-    def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, history: dict[str, Any]) -> None:
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        """``state``: what else the training goes on from, as JSON takes it."""
         with atomic_directory(self.path) as folder:
             weights = {key: value.contiguous() for key, value in model.state_dict().items()}
             save_file(weights, folder / "model.safetensors")
             save_file(_flatten(optimizer), folder / "optimizer.safetensors")
-            state = {"step": step, "fingerprint": self.fingerprint, "history": history}
-            (folder / "state.json").write_text(json.dumps(state))
+            (folder / "state.json").write_text(json.dumps({**state, "fingerprint": self.fingerprint}))
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Any]] | None:
-        """Load model and optimiser in place; returns (steps done, history), or None when there is nothing to resume."""
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+        """Load model and optimiser in place; returns the state saved with them, None if there is none to resume."""
         try:
             state = json.loads((self.path / "state.json").read_text())
         except (OSError, ValueError):
             return None
-        if state["fingerprint"] != self.fingerprint:
+        if state.pop("fingerprint") != self.fingerprint:
             return None
         model.load_state_dict(load_file(self.path / "model.safetensors"))
         _unflatten(optimizer, load_file(self.path / "optimizer.safetensors"))
-        return state["step"], state["history"]
+        return state
 
     def clear(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 def fingerprint(parts: Iterable[str | Path]) -> str:
-    """SHA-256 over texts and over the contents of files."""
+    """SHA-256 over texts and over the contents of files, however large."""
     digest = hashlib.sha256()
     for part in parts:
-        data = part.read_bytes() if isinstance(part, Path) else part.encode()
-        digest.update(len(data).to_bytes(8, "big") + data)
+        with open(part, "rb") if isinstance(part, Path) else BytesIO(part.encode()) as data:
+            digest.update(hashlib.file_digest(data, "sha256").digest())  # of one length: borders cannot be mistaken
     return digest.hexdigest()
 
 

@@ -1,7 +1,8 @@
 """The training loop, for both stages: Lightning Fabric for devices and precision, everything else in sight.
 
-Every random draw of step k follows from the seed and k: batches and distortions through their loader, dropout and masks
-through the seed set at the step. So a checkpoint needs no random state, and a resumed training takes the same path.
+Every random draw of step k follows from the seed and k: dropout and masks through the seed set at the step, batches and
+distortions through their position in the data. So a checkpoint holds that position and no random state, and a resumed
+training takes the same path.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from velocity.config import Optimisation
-from velocity.data.batches import Batch
+from velocity.data.batches import START, Batch, Position
 from velocity.errors import VelocityError
 from velocity.progress import Progress
 from velocity.training.checkpoint import Checkpoints
@@ -33,7 +34,7 @@ def set_determinism(threads: int) -> None:
 
 def fit(
     objective: nn.Module,
-    batches: Callable[[int], Iterator[Batch]],
+    batches: Callable[[Position], Iterator[Batch]],
     settings: Optimisation,
     seed: int,
     checkpoints: Checkpoints,
@@ -43,8 +44,8 @@ def fit(
 ) -> dict[str, Any]:
     """Train ``objective`` in place for ``settings.steps`` steps, resuming from ``checkpoints`` where there is one.
 
-    ``batches(k)`` yields the batches from step k on. Returns the history: {"training": [row…], "validation": [row…],
-    "audio_seconds": seconds of audio trained on}, rows being dictionaries with "step".
+    ``batches(position)`` yields the batches of a training from there on. Returns the history: {"training": [row…],
+    "validation": [row…], "audio_seconds": seconds of audio trained on}, rows being dictionaries with "step".
     Raises VelocityError when the loss stops being a number, naming the step and the utterances.
     """
     from lightning_fabric import Fabric
@@ -53,12 +54,13 @@ def fit(
     optimizer = adamw(objective, settings)
     model, optimizer = fabric.setup(objective, optimizer)
     history: dict[str, Any] = {"training": [], "validation": [], "audio_seconds": 0.0, "recent_losses": []}
-    first, restored = 0, checkpoints.restore(objective, optimizer)
+    first, position, restored = 0, START, checkpoints.restore(objective, optimizer)
     if restored is not None:
-        first, history = restored
+        first, history = restored["step"], restored["history"]
+        position = Position(*restored["position"])
         print(f"{title}: goes on from the checkpoint after step {first}", flush=True)
 
-    stream = batches(first)
+    stream = batches(position)
     started, heard = time.monotonic(), history["audio_seconds"]
     with Progress(title, settings.steps, first) as progress:
         for step in range(first, settings.steps):
@@ -78,7 +80,7 @@ def fit(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-            done = step + 1
+            done, position = step + 1, batch.position.following()
             history["recent_losses"].append(loss.item())
             history["audio_seconds"] += batch.lengths.sum().item() / 100
             if done % LOG_EVERY == 0 or done == settings.steps:
@@ -91,7 +93,7 @@ def fit(
                 model.eval()
                 history["validation"].append({"step": done, **validate()})
             if done % settings.checkpoint_every == 0 and done < settings.steps:
-                checkpoints.save(done, objective, optimizer, history)
+                checkpoints.save(objective, optimizer, {"step": done, "position": position, "history": history})
             speed = (history["audio_seconds"] - heard) / (time.monotonic() - started)
             progress.advance(loss=loss.item(), **{"× real time": speed})
     return history
