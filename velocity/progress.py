@@ -38,9 +38,9 @@ class Progress:
             self._task = self._bar.add_task(self.title, total=self.total, completed=self.done, figures="")
         return self
 
-    def advance(self, **figures: float) -> None:
-        """One more of ``total`` is done; ``figures`` are shown beside it."""
-        self.done += 1
+    def advance(self, count: int = 1, /, **figures: float) -> None:
+        """``count`` more of ``total`` are done; ``figures`` are shown beside it."""
+        self.done += count
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, figures=shown)
