@@ -12,7 +12,7 @@ from tests.model.test_asr import small
 from velocity.audio import compute_mel_spectrogram
 from velocity.config import Augmentation, Optimisation, Pretraining
 from velocity.data.batches import Loader, Position
-from velocity.data.splits import save_cuts
+from velocity.data.manifests import to_line, write_lines
 from velocity.errors import VelocityError
 from velocity.model.asr import save_model
 from velocity.quantization.linear import quantize_linears, set_mode
@@ -52,7 +52,7 @@ def cuts(tmp_path_factory) -> CutSet:
 @pytest.fixture(scope="module")
 def manifest(cuts, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("manifest") / "train.jsonl"
-    save_cuts(cuts, path)
+    write_lines(path, map(to_line, cuts))
     return path
 
 

@@ -148,11 +148,12 @@ class Loader:
 def plan_batches(
     path: str | Path, batch_seconds: float, seed: int, start: Position = START, rank: int = 0, world_size: int = 1
 ) -> Iterator[tuple[Position, CutSet]]:
-    """(position, cuts of a batch) without end from ``start`` on; similar lengths together, at most ``batch_seconds``.
+    """(position, cuts of a batch) without end from ``start`` on; similar lengths, padded ``batch_seconds`` long.
 
     What a position holds follows from the manifest and the seed alone. Of ``world_size`` processes each takes batches
-    of its own, the same number of them; together they take every cut once (of a block with fewer cuts than processes,
-    some twice). Raises VelocityError when the manifest is missing, empty or faulty.
+    of its own, the same number of them; together they take every cut once, but where the last of a block do not go
+    round: then some are taken twice, as ``<id>_dup0``.
+    Raises VelocityError when the manifest is missing, empty or faulty.
     """
     borders = _block_borders(path)
     for epoch in count(start.epoch):
@@ -164,8 +165,7 @@ def plan_batches(
                 cuts,
                 max_duration=batch_seconds,
                 shuffle=True,
-                num_buckets=min(BUCKETS, max(2, len(cuts) // 20)),
-                duration_bins=None if len(cuts) > 1 else [cuts[0].duration],  # bins are not found in a single length
+                duration_bins=_bins(cuts),
                 buffer_size=max(BLOCK, len(cuts)),  # the whole block is shuffled
                 seed=crc32(f"{seed}/{epoch}/{block}".encode()),
                 rank=rank,
@@ -175,6 +175,14 @@ def plan_batches(
                 yield Position(epoch, place, number), batch
             start = start._replace(batch=0)
         start = START
+
+
+def _bins(cuts: list[MonoCut]) -> list[float]:
+    """The lengths that part the cuts in buckets of about the same number of seconds."""
+    lengths = np.sort([cut.duration for cut in cuts])
+    buckets = min(BUCKETS, max(2, len(cuts) // 20))
+    shares = np.cumsum(lengths) / lengths.sum()
+    return lengths[np.searchsorted(shares, np.arange(1, buckets) / buckets)].tolist()
 
 
 def _block_borders(path: str | Path) -> list[int]:
