@@ -7,27 +7,28 @@ or else the folder two levels up. ``SPEAKERS.TXT`` is optional: '|' between colu
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velocity.audio import AUDIO_SUFFIXES
-from velocity.data.manifests import Fault
+from velocity.corpora.utterances import (
+    Faults,
+    Transcript,
+    age_group,
+    collect_audio,
+    collect_transcripts,
+    describe,
+    read_lines,
+)
 from velocity.errors import VelocityError
-from velocity.progress import track
 
 if TYPE_CHECKING:
-    from lhotse import Recording, SupervisionSegment
-
-ADULT = 18  # years
+    from velocity.corpora.utterances import Manifests
 
 
-def read_folder(
-    name: str, folder: str | Path, labelled: bool = True, synthetic: bool = False
-) -> tuple[list[Recording], list[SupervisionSegment], list[Fault]]:
+def read_folder(name: str, folder: str | Path, labelled: bool = True, synthetic: bool = False) -> Manifests:
     """Recordings and supervisions, sorted by id (``<name>/<utterance id>``), their paths beginning as ``folder`` does.
 
     Without labels the supervisions are empty. What is wrong with single utterances comes as faults, and these are not
@@ -40,39 +41,15 @@ def read_folder(
         raise VelocityError(f"corpora.{name}.source: {folder}: no such folder")
     faults = Faults(name)
     audio = _find_audio(name, folder, faults)
-    texts = _read_transcripts(name, folder, faults) if labelled else {}
-    if labelled:
-        for utterance in sorted(texts.keys() - audio.keys()):
-            faults.add(utterance, "transcript-without-audio", texts[utterance].where)
-        for utterance in sorted(audio.keys() - texts.keys()):
-            faults.add(utterance, "audio-without-transcript", audio[utterance])
-    wanted = {utterance: path for utterance, path in audio.items() if utterance not in faults.ids}
-    recordings, supervisions = [], []
+    if not labelled:
+        return describe(audio, None, faults)
+    transcripts = collect_transcripts(_read_transcripts(name, folder), faults)
     ages = _read_ages(folder / "SPEAKERS.TXT")
-    for utterance, recording in _read_headers(name, wanted, faults):
-        if labelled:
-            speaker = _speaker_of(audio[utterance].relative_to(folder))
-            if speaker is None:
-                faults.add(utterance, "unknown-speaker", audio[utterance])
-                continue
-            text = texts[utterance].text
-            supervisions.append(_supervision(name, recording, speaker, text, ages.get(speaker), synthetic))
-        recordings.append(recording)
-    return recordings, supervisions, faults.found
-
-
-class Faults:
-    """An utterance is left out for the first fault that is found of it; only the places of a duplicate are all told."""
-
-    def __init__(self, corpus: str) -> None:
-        self.corpus = corpus
-        self.found: list[Fault] = []
-        self.ids: set[str] = set()
-
-    def add(self, utterance: str, kind: str, *places: str | Path) -> None:
-        if utterance not in self.ids:
-            self.ids.add(utterance)
-            self.found += [Fault(self.corpus, f"{self.corpus}/{utterance}", kind, str(place)) for place in places]
+    for utterance in transcripts.keys() & audio.keys():
+        speaker = _speaker_of(audio[utterance].relative_to(folder))
+        told = replace(transcripts[utterance], speaker=speaker, group=age_group(ages.get(speaker)))
+        transcripts[utterance] = told
+    return describe(audio, transcripts, faults, synthetic)
 
 
 def _find_audio(name: str, folder: Path, faults: Faults) -> dict[str, Path]:
@@ -80,80 +57,29 @@ def _find_audio(name: str, folder: Path, faults: Faults) -> dict[str, Path]:
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
     if not files:
         raise VelocityError(f"corpora.{name}.source: {folder}: no audio files ({', '.join(sorted(AUDIO_SUFFIXES))})")
-    named: dict[str, list[Path]] = defaultdict(list)
-    for path in files:
-        named[path.stem].append(path)
-    for utterance, paths in named.items():
-        if len(paths) > 1:
-            faults.add(utterance, "duplicate-id", *paths)
-    return {utterance: named[utterance][0] for utterance in sorted(named)}
+    return collect_audio(((path.stem, path) for path in files), faults)
 
 
-def _read_headers(name: str, audio: dict[str, Path], faults: Faults) -> Iterable[tuple[str, Recording]]:
-    """Of the files that hold audio, in the order given."""
-    import soundfile
-    from lhotse import AudioSource, Recording
-
-    def read(utterance: str) -> Recording | None:
-        path = str(audio[utterance])
-        try:
-            header = soundfile.info(path)
-        except (soundfile.LibsndfileError, OSError, RuntimeError):
-            return None
-        if header.frames == 0:
-            return None
-        source = AudioSource("file", channels=list(range(header.channels)), source=path)
-        seconds = header.frames / header.samplerate
-        return Recording(f"{name}/{utterance}", [source], header.samplerate, header.frames, seconds)
-
-    with ThreadPoolExecutor(2) as pool:
-        for utterance, recording in zip(audio, track(pool.map(read, audio), f"read {name}", len(audio)), strict=True):
-            if recording is None:
-                faults.add(utterance, "unreadable-audio", audio[utterance])
-            else:
-                yield utterance, recording
-
-
-@dataclass(frozen=True)
-class Transcript:
-    text: str  # as it stands in the file
-    where: str
-
-
-def _read_transcripts(name: str, folder: Path, faults: Faults) -> dict[str, Transcript]:
-    """Utterance id → what every ``*.trans.txt`` says of it, faulty or not."""
+def _read_transcripts(name: str, folder: Path) -> Iterator[tuple[str, Transcript]]:
+    """What each line of every ``*.trans.txt`` says, still without its speaker."""
     paths = sorted(folder.rglob("*.trans.txt"))
     if not paths:
         advice = f"set corpora.{name}.labelled to false if it has none"
         raise VelocityError(f"corpora.{name}.source: {folder}: no *.trans.txt below it; {advice}")
-    texts: dict[str, list[Transcript]] = defaultdict(list)
     for path in paths:
-        for number, line in enumerate(_lines(path), 1):
-            utterance, _, text = line.strip().partition(" ")
+        for number, line in enumerate(read_lines(path), 1):
+            utterance, _, text = line.replace("\t", " ").strip().partition(" ")
             if utterance:
-                texts[utterance].append(Transcript(text.strip(), f"{path} line {number}"))
-    for utterance, found in texts.items():
-        if len(found) > 1:
-            faults.add(utterance, "duplicate-id", *(transcript.where for transcript in found))
-        elif not found[0].text:
-            faults.add(utterance, "malformed-transcript", found[0].where)
-    return {utterance: found[0] for utterance, found in texts.items()}
+                yield utterance, Transcript(text.strip(), f"{path} line {number}", speaker=None)
 
 
-def _lines(path: Path) -> Iterable[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").replace("\t", " ").splitlines()
-    except UnicodeDecodeError as error:
-        raise VelocityError(f"{path}: not UTF-8 (byte {error.start})") from error
-
-
-def _read_ages(path: Path) -> dict[str, float]:
+def _read_ages(path: Path) -> dict[str | None, float]:
     """Speaker → age in years, of those the file has one for; {} without a file or a column ``age``."""
     if not path.is_file():
         return {}
     columns: list[str] = []
-    ages: dict[str, float] = {}
-    for line in _lines(path):
+    ages: dict[str | None, float] = {}
+    for line in read_lines(path):
         cells = [cell.strip() for cell in line.lstrip("; ").split("|")]
         if line.startswith(";"):
             columns = [cell.lower() for cell in cells]
@@ -170,23 +96,3 @@ def _speaker_of(path: Path) -> str | None:
     if dash and speaker:
         return speaker
     return path.parts[-3] if len(path.parts) >= 3 else None
-
-
-def _supervision(
-    name: str, recording: Recording, speaker: str, text: str, age: float | None, synthetic: bool
-) -> SupervisionSegment:
-    from lhotse import SupervisionSegment
-
-    custom: dict[str, str | bool] = {"corpus": name, "synthetic": synthetic}
-    if age is not None:
-        custom["group"] = "adult" if age >= ADULT else "child"
-    return SupervisionSegment(
-        id=recording.id,
-        recording_id=recording.id,
-        start=0.0,
-        duration=recording.duration,
-        text=text,
-        language="English",
-        speaker=speaker,
-        custom=custom,
-    )
