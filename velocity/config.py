@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -72,14 +72,15 @@ class ModelConfig:
 
 
 # How speakers are kept out of training: a share of them (drawn by a hash of the speaker's name, so that it stays the
-# same when speakers are added) or a regular expression searched for in the name.
-SpeakerSelection = float | str
+# same when speakers are added), a regular expression searched for in the name, or a list of the corpus' official parts.
+SpeakerSelection = float | str | tuple[str, ...]
 
 
 @section
 class SyntheticCorpus:
     """Speech made by espeak-ng on this machine. Synthetic: no claim about speech of people."""
 
+    labelled: ClassVar[bool] = True
     kind: Literal["synthetic"]
     source: str  # a YAML file (vocabulary, sentence patterns, voices), or a text whose lines are read aloud
     utterances: int = 2000
