@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Literal
 
 from velocity.errors import VelocityError
@@ -17,6 +19,7 @@ from velocity.errors import VelocityError
 ALPHABET = "abcdefghijklmnopqrstuvwxyz'"
 BLANK, UNKNOWN = 0, 1  # pieces of every tokenizer; the blank of CTC (Graves et al. 2006) comes first
 WORD_START = "▁"  # how sentencepiece writes a space
+ENOUGH_TEXTS = 500_000  # pieces have settled by then
 
 CURRENCIES = {"$": "dollar", "£": "pound", "€": "euro"}
 SYMBOLS = {"&": " and ", "%": " percent ", "+": " plus ", "@": " at ", "°": " degrees "}
@@ -138,6 +141,11 @@ class TextTokenizer:
         """Normalised text → classes, without blanks."""
         return self._model.encode(text)
 
+    def ctc_frames(self, text: str) -> int:
+        """The fewest frames CTC can align ``text`` with: one a class, and a blank between equal ones."""
+        classes = self.encode(text)
+        return len(classes) + sum(first == second for first, second in pairwise(classes))
+
     def decode(self, ids: Sequence[int]) -> str:
         """Classes → text; blanks and unknown characters write nothing."""
         return self._model.decode([int(i) for i in ids if i > UNKNOWN]).strip()
@@ -148,7 +156,8 @@ def train_tokenizer(
 ) -> TextTokenizer:
     """Train on normalised ``texts`` (Kudo & Richardson 2018), write the model to ``path``: same texts, same bytes.
 
-    ``characters``: the whole alphabet and the space, ``vocabulary`` is not used. ``bpe``: ``vocabulary`` pieces.
+    ``characters``: the whole alphabet and the space, ``vocabulary`` is not used. ``bpe``: ``vocabulary`` pieces, of
+    ENOUGH_TEXTS texts drawn while all are read once.
     Raises VelocityError when the texts are too few for ``vocabulary`` pieces.
     """
     import sentencepiece
@@ -159,7 +168,7 @@ def train_tokenizer(
     model = BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts),
+            sentence_iterator=_draw(texts, ENOUGH_TEXTS),
             model_writer=model,
             model_type={"characters": "char", "bpe": "bpe"}[kind],
             vocab_size=vocabulary,
@@ -183,3 +192,18 @@ def train_tokenizer(
         ) from error
     Path(path).write_bytes(model.getvalue())
     return TextTokenizer(path)
+
+
+def _draw(texts: Iterable[str], count: int) -> Iterator[str]:
+    """``count`` of the texts, each as likely, in one pass (Vitter 1985, algorithm R); the same ones each time.
+
+    sentencepiece draws as well, but other texts in each process, whatever its seed.
+    """
+    random = Random(count)
+    drawn: list[str] = []
+    for index, text in enumerate(texts):
+        if index < count:
+            drawn.append(text)
+        elif (place := random.randrange(index + 1)) < count:
+            drawn[place] = text
+    return iter(drawn)

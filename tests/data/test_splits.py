@@ -1,13 +1,14 @@
-"""Splits: disjoint, stable when speakers come or go, of the share asked for; windows of unlabelled recordings."""
+"""Splits: disjoint, stable when speakers come or go, of the share asked for or the parts listed."""
 
 import re
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lhotse import AudioSource, Recording, RecordingSet, SupervisionSegment, SupervisionSet
 
-from velocity.data.splits import load_cuts, save_cuts, split_corpus, split_speakers, window_recordings
+from velocity.config import FolderCorpus
+from velocity.data.splits import OTHER_SPLIT, UNUSED_PART, Splits, split_speakers
 from velocity.errors import VelocityError
 
 MANY = {f"speaker{index}" for index in range(3000)}
@@ -62,44 +63,86 @@ def test_a_split_that_cannot_be_is_named(speakers, test, validation, named):
         split_speakers("mine", speakers, test, validation, 1)
 
 
-def recording_of(name, seconds, channels=1):
-    source = AudioSource("file", list(range(channels)), f"audio/{name}.wav")
-    return Recording(f"mine/{name}", [source], 16_000, round(seconds * 16_000), seconds)
+@dataclass
+class Corpus:
+    """As the sections of params.yaml: ``train`` is there where a corpus has official parts."""
+
+    test: object = 0.0
+    validation: object = 0.0
+    train: tuple = ()
 
 
-def test_cuts_of_a_corpus_share_no_speaker_and_come_back_from_disk(tmp_path):
-    recordings = [recording_of(f"{speaker}-{n}", 2.5, channels=2) for speaker in "abcdefgh" for n in range(3)]
-    segments = [
-        SupervisionSegment(r.id, r.id, 0.0, r.duration, text=f"Number {i}!", speaker=r.id[5], custom={"corpus": "mine"})
-        for i, r in enumerate(recordings)
-    ]
-    segments[4].text = "...?!"
-    splits = split_corpus(
-        RecordingSet.from_recordings(recordings), SupervisionSet.from_segments(segments), "mine", "[ab]", "c", 1
-    )
-    speakers = {split: {cut.supervisions[0].speaker for cut in cuts} for split, cuts in splits.items()}
-    assert speakers == {"test": set("ab"), "validation": {"c"}, "train": set("defgh")}
-    assert [cut.id for cut in splits["test"]] == [f"mine/{u}" for u in ("a-0", "a-1", "a-2", "b-0", "b-2")]
-    assert splits["test"][3].supervisions[0].text == "number three"
-    save_cuts(splits["train"], tmp_path / "train.jsonl")
-    assert list(load_cuts(tmp_path / "train.jsonl")) == splits["train"]
+PARTS = ("train-a", "train-b", "dev", "test-clean", "test-other")
+SPOKEN = st.dictionaries(
+    st.sampled_from([f"s{index}" for index in range(9)] + [f"world:{index}" for index in range(3)]),
+    st.sets(st.sampled_from(PARTS), min_size=1),
+    max_size=12,
+)
+EVERYWHERE = {"s-dev": {"dev"}, "s-clean": {"test-clean"}, "s-other": {"test-other"}, "s-train": {"train-a", "train-b"}}
 
 
-@given(st.integers(8_000, 200 * 16_000))
-def test_windows_cover_a_recording_in_order_and_none_is_long(samples):
-    (recording,) = recordings = [recording_of("long", samples / 16_000)]
-    windows = window_recordings(RecordingSet.from_recordings(recordings))
-    assert max(window.duration for window in windows) <= 20.0
-    assert len({window.id for window in windows}) == len(windows)
-    ends = [0.0] + [window.start + window.duration for window in windows]
-    assert all(window.start == pytest.approx(end, abs=1e-6) for window, end in zip(windows, ends, strict=False))
-    assert recording.duration - ends[-1] < 1e-2
-    assert ends[-1] <= recording.duration + 1e-6
+@given(SPOKEN, SPOKEN, st.sampled_from(["5|7", "^nobody$|s1"]))
+def test_nobody_is_in_two_splits_whatever_parts_they_speak_in(first, second, expression):
+    """``first`` has parts for everything, ``second`` draws by an expression; "world:…" are the same people in both."""
+    speakers = {"one": first | EVERYWHERE, "two": second | {"s1": {"dev"}, "s57": {"dev"}, "world:57": {"dev"}}}
+    corpora = {
+        "one": Corpus(("test-clean", "test-other"), ("dev",), ("train-a",)),
+        "two": Corpus(expression),
+    }
+    splits = Splits(corpora, speakers, 1)
+    where = {}
+    for name, spoken in speakers.items():
+        for speaker, parts in spoken.items():
+            person = speaker if ":" in speaker else (name, speaker)
+            for part in parts:
+                where.setdefault(person, set()).add((name, part, splits.of(name, speaker, part)))
+    for person, places in where.items():
+        assert len({split.partition("-")[0] for *_, split in places} - {"unused", "speaker"}) <= 1, person
+        for name, part, split in places:
+            if name == "one":
+                official = {"test-clean": "test-one-clean", "test-other": "test-one-other", "dev": "validation"}
+                allowed = {official.get(part, "train"), OTHER_SPLIT} if part != "train-b" else {UNUSED_PART}
+                assert split in allowed
+                assert split != OTHER_SPLIT or not part.startswith("test")
+            else:
+                drawn = re.search(expression, person if isinstance(person, str) else person[1])
+                assert split in {"test-two" if drawn else "train", OTHER_SPLIT}
 
 
-def test_a_missing_or_broken_manifest_is_named(tmp_path):
-    with pytest.raises(VelocityError, match=r"none\.jsonl: no such file"):
-        load_cuts(tmp_path / "none.jsonl")
-    (tmp_path / "half.jsonl").write_text('{"id": "a", "sta')
-    with pytest.raises(VelocityError, match=r"half\.jsonl line 1: not JSON"):
-        load_cuts(tmp_path / "half.jsonl")
+def test_parts_give_files_of_their_own_and_a_speaker_of_a_test_part_is_nowhere_else():
+    corpora = {"libri": Corpus(("test-clean",), 0.5, ("train-5", "train-10")), "web": Corpus(train=())}
+    people = {f"libri:{index}": {"train-5"} for index in range(20)}
+    speakers = {"libri": people | {"libri:both": {"train-10", "test-clean"}}, "web": {"libri:both": {""}, "own": {""}}}
+    splits = Splits(corpora, speakers, 1)
+    assert splits.of("libri", "libri:both", "test-clean") == "test-libri-clean"
+    assert splits.of("libri", "libri:both", "train-10") == OTHER_SPLIT
+    assert splits.of("web", "libri:both") == OTHER_SPLIT
+    assert splits.of("web", "own") == "train"
+    assert not splits.may_train("unlabelled", "libri:both")
+    assert splits.may_train("unlabelled", "somebody")
+    drawn = [splits.of("libri", speaker, "train-5") for speaker in people]
+    assert 4 < drawn.count("validation") < 16
+    assert set(drawn) == {"train", "validation"}
+
+
+@pytest.mark.parametrize("key", ["test", "validation", "train"])
+def test_a_part_that_is_not_there_is_named(key):
+    named = rf"corpora\.mine\.{key}: 'test-claen' is no part of this corpus; it has dev, test-clean"
+    with pytest.raises(VelocityError, match=named):
+        Splits({"mine": Corpus(**{key: ("test-claen",)})}, {"mine": {"a": {"dev", "test-clean"}}}, 1)
+
+
+def test_speakers_come_from_the_manifests_of_the_labelled_corpora(tmp_path):
+    (tmp_path / "mine").mkdir()
+    lines = [f'{{"speaker": "s{index % 40}", "custom": {{"corpus": "mine"}}}}\n' for index in range(200)]
+    (tmp_path / "mine/supervisions.jsonl").write_text("".join(lines))
+    corpora = {
+        "mine": FolderCorpus(kind="folder", source="speech", test=0.3, validation=0.2),
+        "plain": FolderCorpus(kind="folder", source="more", labelled=False),
+    }
+    splits = Splits.read(corpora, tmp_path, 3)
+    expected = split_speakers("mine", {f"s{index}" for index in range(40)}, 0.3, 0.2, 3)
+    names = {"train": "train", "validation": "validation", "test": "test-mine"}
+    assert {speaker: splits.of("mine", speaker) for speaker in expected} == {
+        speaker: names[split] for speaker, split in expected.items()
+    }

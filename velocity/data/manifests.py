@@ -1,6 +1,7 @@
 """Manifests on disk: uncompressed JSON lines, sorted by id, paths untouched, the same bytes each time.
 
-Supervisions are sorted by the id of their recording first, so that the two can be read side by side. They are all written and read one item at a time, so that millions of utterances take no more memory than a few.
+Supervisions are sorted by the id of their recording first, so that the two can be read side by side. All are written
+and read one item at a time: millions of utterances take no more memory than a few.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from velocity.data.sorting import sort_lines
+from velocity.data.sorting import Sorter
 from velocity.errors import VelocityError
 from velocity.files import atomic_directory
 
@@ -44,8 +46,10 @@ def save_manifests(
     """Write the three manifests of a corpus in any order they come in; the folder is there whole or not at all."""
     with atomic_directory(folder) as partial:
         for name, items in ((RECORDINGS, recordings), (SUPERVISIONS, supervisions), (FAULTS, faults)):
-            keyed = ((_place(item), to_line(item)) for item in items)
-            write_lines(partial / name, sort_lines(keyed, partial))
+            with Sorter(partial) as sorter:
+                for item in items:
+                    sorter.add(_place(item), to_line(item))
+                write_lines(partial / name, (line for _, line in sorter))
 
 
 def _place(item: Recording | SupervisionSegment | Fault) -> str:
@@ -69,6 +73,34 @@ def read_supervisions(folder: str | Path) -> Iterator[SupervisionSegment]:
 def read_faults(folder: str | Path) -> Iterator[Fault]:
     """One at a time, by id. Raises VelocityError when the manifest is missing or faulty."""
     return (Fault(**line) for line in read_lines(Path(folder, FAULTS)))
+
+
+def read_utterances(folder: str | Path) -> Iterator[tuple[Recording, list[SupervisionSegment]]]:
+    """Every recording with its supervisions, none where it is unlabelled, by id.
+
+    Raises VelocityError when a manifest is missing or faulty, or a supervision has no recording.
+    """
+    groups = groupby(read_supervisions(folder), key=lambda segment: segment.recording_id)
+    recording_id, segments = next(groups, (None, ()))
+    for recording in read_recordings(folder):
+        if recording.id == recording_id:
+            yield recording, list(segments)
+            recording_id, segments = next(groups, (None, ()))
+        else:
+            yield recording, []
+    if recording_id is not None:
+        raise VelocityError(
+            f"{Path(folder, SUPERVISIONS)}: {recording_id}: no such recording; run the stage fetch again"
+        )
+
+
+def count_lines(path: str | Path) -> int:
+    """Raises VelocityError when ``path`` is missing."""
+    try:
+        with open(path, "rb") as file:
+            return sum(1 for _ in file)
+    except OSError as error:
+        raise VelocityError(f"{path}: {error.strerror.lower()}; run the stages before") from error
 
 
 def to_line(item: Any) -> str:

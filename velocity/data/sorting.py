@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-RUN = 100_000  # lines sorted in memory at a time: about 200 MB of cuts
+RUN = 100_000  # lines sorted in memory at a time: about 150 MB of cuts
 
 
-def sort_lines(keyed: Iterable[tuple[str, str]], folder: str | Path, run: int = RUN) -> Iterator[str]:
-    """(key, line) pairs → the lines by key, those of equal keys as they came; lines end in a line feed, keys hold none.
+class Sorter:
+    """Takes lines with keys in any order, gives them by key, as often as wanted; equal keys as they came.
 
-    Of more than ``run`` pairs, sorted runs go to temporary files below ``folder`` while this is read.
+    ``with Sorter(folder) as sorter: sorter.add(key, line)``, then ``for key, line in sorter``. Lines end in a line
+    feed; keys hold no tab. Of more than ``run`` lines, sorted runs go to temporary files below ``folder``.
     """
-    keyed = iter(keyed)
-    with TemporaryDirectory(prefix=".sorting-", dir=folder) as temporary, ExitStack() as files:
-        runs = []
-        while pairs := sorted(islice(keyed, run), key=lambda pair: pair[0]):
-            if len(pairs) < run and not runs:
-                yield from (line for _, line in pairs)
-                return
-            path = Path(temporary, str(len(runs)))
+
+    def __init__(self, folder: str | Path, run: int = RUN) -> None:
+        self._folder = TemporaryDirectory(prefix=".sorting-", dir=folder)
+        self._run = run
+        self._files: list[Path] = []
+        self._pairs: list[tuple[str, str]] = []
+
+    def __enter__(self) -> Sorter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._folder.cleanup()
+
+    def add(self, key: str, line: str) -> None:
+        self._pairs.append((key, line))
+        if len(self._pairs) == self._run:
+            path = Path(self._folder.name, str(len(self._files)))
             with open(path, "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{key}\t{line}" for key, line in pairs)
-            runs.append(path)
-        opened = [files.enter_context(open(path, encoding="utf-8", newline="\n")) for path in runs]
-        split = [(line.split("\t", 1) for line in file) for file in opened]
-        yield from (line for _, line in heapq.merge(*split, key=lambda pair: pair[0]))
+                file.writelines(f"{key}\t{line}" for key, line in self._sorted())
+            self._files.append(path)
+            self._pairs.clear()
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        with ExitStack() as stack:
+            files = [stack.enter_context(open(path, encoding="utf-8", newline="\n")) for path in self._files]
+            runs = [(tuple(line.split("\t", 1)) for line in file) for file in files]
+            yield from heapq.merge(*runs, self._sorted(), key=_key)
+
+    def _sorted(self) -> list[tuple[str, str]]:
+        self._pairs.sort(key=_key)
+        return self._pairs
+
+
+def _key(pair: tuple[str, str]) -> str:
+    return pair[0]

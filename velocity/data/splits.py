@@ -1,25 +1,111 @@
-"""Splits that share no speaker, and the cuts (Lhotse's utterances with their audio) they consist of."""
+"""Splits that share no speaker, drawn so that nobody moves when speakers are added."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from velocity.config import SpeakerSelection
-from velocity.data.manifests import read_lines, to_line, write_lines
+from velocity.config import Corpus, SpeakerSelection
+from velocity.data.manifests import SUPERVISIONS, read_lines
 from velocity.errors import VelocityError
-from velocity.text import normalize
 
-if TYPE_CHECKING:
-    from lhotse import CutSet, MonoCut, Recording, RecordingSet, SupervisionSet
+SPLITS = ("train", "validation", "test")  # whoever is in two of them stays in the later one
+UNUSED_PART, OTHER_SPLIT = "unused-part", "speaker-of-another-split"
 
-SPLITS = ("train", "validation", "test")
-LONGEST_WINDOW = 20.0  # seconds of an unlabelled cut
+Speakers = Mapping[str, Iterable[str]]  # speaker → the official parts of the corpus that they speak in, "" for none
+
+
+class Splits:
+    """Where each utterance of some labelled corpora goes.
+
+    ``test`` and ``validation`` of a corpus are a share of its speakers, an expression on their names (both as in
+    ``split_speakers``) or a list of its official parts; ``train`` lists the parts to draw from and to train on, all
+    others when it is empty. Who speaks in a part that is listed for testing or validation is drawn for nothing else.
+    A speaker whose name has a colon ("librivox:1089") is one person wherever the name occurs; others are their corpus'.
+    """
+
+    def __init__(self, corpora: Mapping[str, Corpus], speakers: Mapping[str, Speakers], seed: int) -> None:
+        """``speakers`` by corpus. Raises VelocityError for a part nobody speaks in, and as ``split_speakers`` does."""
+        self._official = {name: _official_parts(name, corpus, speakers[name]) for name, corpus in corpora.items()}
+        self._train = {name: set(getattr(corpus, "train", ())) for name, corpus in corpora.items()}
+        self._drawn: dict[str, dict[str, str]] = {}  # corpus → speaker → split
+        self._split: dict[str, str] = {}  # person → split, over all corpora
+        for name in corpora:
+            for speaker, parts in speakers[name].items():
+                for part in parts:
+                    if file := self._official[name].get(part):
+                        self._claim(_person(name, speaker), file.partition("-")[0])
+        for name, corpus in corpora.items():
+            free = [
+                speaker
+                for speaker, parts in speakers[name].items()
+                if _person(name, speaker) not in self._split and any(self._is_open(name, part) for part in parts)
+            ]
+            shares = [
+                0.0 if isinstance(selection, tuple) else selection for selection in (corpus.test, corpus.validation)
+            ]
+            self._drawn[name] = split_speakers(name, free, *shares, seed)
+        for name, drawn in self._drawn.items():
+            for speaker, split in drawn.items():
+                self._claim(_person(name, speaker), split)
+
+    @classmethod
+    def read(cls, corpora: Mapping[str, Corpus], manifests: str | Path, seed: int) -> Splits:
+        """The labelled ones of ``corpora``, their speakers as the manifests ``manifests/<corpus>`` have them."""
+        labelled = {name: corpus for name, corpus in sorted(corpora.items()) if corpus.labelled}
+        return cls(labelled, {name: read_speakers(Path(manifests, name)) for name in labelled}, seed)
+
+    def of(self, corpus: str, speaker: str, part: str = "") -> str:
+        """``train``, ``validation``, ``test-<corpus>`` or, of an official part, ``test-<corpus>-<part less "test-">``.
+
+        Or why it is left out: UNUSED_PART, or OTHER_SPLIT when the speaker is kept for another one.
+        """
+        file = self._official[corpus].get(part)
+        if file is None and not self._is_open(corpus, part):
+            return UNUSED_PART
+        split = file.partition("-")[0] if file else self._drawn[corpus].get(speaker)
+        if split != self._split[_person(corpus, speaker)]:
+            return OTHER_SPLIT
+        return file or (f"test-{corpus}" if split == "test" else split)
+
+    def may_train(self, corpus: str, speaker: str) -> bool:
+        """Whether unlabelled speech of this speaker may be trained on: nobody is tested on that voice."""
+        return self._split.get(_person(corpus, speaker), "train") == "train"
+
+    def _is_open(self, corpus: str, part: str) -> bool:
+        return part not in self._official[corpus] and (not self._train[corpus] or part in self._train[corpus])
+
+    def _claim(self, person: str, split: str) -> None:
+        self._split[person] = max(split, self._split.get(person, split), key=SPLITS.index)
+
+
+def read_speakers(folder: str | Path) -> dict[str, set[str]]:
+    """Speaker → official parts, of the supervisions of a corpus, in one pass. Raises VelocityError as readers do."""
+    speakers: dict[str, set[str]] = {}
+    for line in read_lines(Path(folder, SUPERVISIONS)):
+        speakers.setdefault(line["speaker"], set()).add(line["custom"].get("part", ""))
+    return speakers
+
+
+def _official_parts(name: str, corpus: Corpus, speakers: Speakers) -> dict[str, str]:
+    """Part → the split of a listed one, by the name of its file."""
+    known = {part for parts in speakers.values() for part in parts}
+    official = {}
+    for split in ("train", "validation", "test"):
+        listed = getattr(corpus, split, ())
+        for part in listed if isinstance(listed, tuple) else ():
+            if part not in known:
+                there = ", ".join(sorted(known - {""})) or "none"
+                raise VelocityError(f"corpora.{name}.{split}: {part!r} is no part of this corpus; it has {there}")
+            if split != "train":
+                official[part] = f"test-{name}-{part.removeprefix('test-')}" if split == "test" else split
+    return official
+
+
+def _person(corpus: str, speaker: str) -> str:
+    return speaker if ":" in speaker else f"{corpus}/{speaker}"
 
 
 def split_speakers(
@@ -37,7 +123,7 @@ def split_speakers(
     after_test = in_test.share or 0.0
     splits = {}
     for speaker in sorted(set(speakers)):
-        place = _place(f"{seed}/{corpus}/{speaker}")
+        place = _place(f"{seed}/{_person(corpus, speaker)}")
         if in_test.takes(speaker, place, 0.0):
             splits[speaker] = "test"
         elif in_validation.takes(speaker, place, after_test):
@@ -52,7 +138,7 @@ def split_speakers(
 
 
 class _Selection:
-    def __init__(self, key: str, selection: SpeakerSelection) -> None:
+    def __init__(self, key: str, selection: float | str) -> None:
         self.key = key
         self.share = self.pattern = None
         if isinstance(selection, str):
@@ -75,69 +161,3 @@ class _Selection:
 def _place(key: str) -> float:
     """Uniform in [0, 1), by the first 53 bits of the hash."""
     return (int.from_bytes(sha256(key.encode()).digest()[:8], "big") >> 11) / 2**53
-
-
-def split_corpus(
-    recordings: RecordingSet,
-    supervisions: SupervisionSet,
-    corpus: str,
-    test: SpeakerSelection,
-    validation: SpeakerSelection,
-    seed: int,
-) -> dict[str, list[MonoCut]]:
-    """Cuts of a labelled corpus by split, in the manifests' order, texts normalised, those without words left out."""
-    by_id = {recording.id: recording for recording in recordings}
-    splits = split_speakers(corpus, (segment.speaker for segment in supervisions), test, validation, seed)
-    cuts: dict[str, list[MonoCut]] = {split: [] for split in SPLITS}
-    for segment in supervisions:
-        text = normalize(segment.text)
-        if text:
-            cut = _cut(by_id[segment.recording_id])
-            cut.supervisions.append(replace(segment, text=text))
-            cuts[splits[segment.speaker]].append(cut)
-    return cuts
-
-
-def window_recordings(recordings: RecordingSet) -> list[MonoCut]:
-    """Cuts without text: whole recordings, long ones in equal windows of at most LONGEST_WINDOW seconds."""
-    cuts = []
-    for recording in recordings:
-        count = ceil(recording.duration / LONGEST_WINDOW)
-        length = recording.num_samples // count / recording.sampling_rate
-        for index in range(count):
-            cut = _cut(recording)
-            if count > 1:
-                cut = replace(cut, id=f"{recording.id}-{index:04d}", start=index * length, duration=length)
-            cuts.append(cut)
-    return cuts
-
-
-def _cut(recording: Recording) -> MonoCut:
-    """The whole of it; its first channel stands for all, which ``load_audio`` averages."""
-    from lhotse import MonoCut
-
-    return MonoCut(recording.id, 0.0, recording.duration, recording.channel_ids[0], recording=recording)
-
-
-def save_cuts(cuts: Iterable[MonoCut], path: str | Path) -> None:
-    write_lines(path, map(to_line, cuts))
-
-
-def load_cuts(path: str | Path) -> CutSet:
-    """All cuts of a file in memory, in its order. Raises VelocityError when it is missing or is not a manifest."""
-    from lhotse import CutSet
-    from lhotse.serialization import deserialize_item
-
-    return CutSet.from_cuts([deserialize_item(line) for line in read_lines(path)])
-
-
-def describe(cuts: Iterable[MonoCut]) -> dict[str, float]:
-    """Utterances, hours, and where there is text: speakers and words."""
-    cuts = list(cuts)
-    segments = [segment for cut in cuts for segment in cut.supervisions]
-    return {
-        "utterances": len(cuts),
-        "hours": round(sum(cut.duration for cut in cuts) / 3600, 4),
-        "speakers": len({(segment.custom["corpus"], segment.speaker) for segment in segments}),
-        "words": sum(len(segment.text.split()) for segment in segments),
-    }

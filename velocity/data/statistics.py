@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,14 +19,14 @@ SMALLEST_STD = 1e-3  # of a bin that never changes
 
 
 def measure_features(
-    cuts: Sequence[MonoCut], threads: int = 2, enough_seconds: float = ENOUGH_SECONDS
+    cuts: Iterable[MonoCut], threads: int = 2, enough_seconds: float = ENOUGH_SECONDS
 ) -> dict[str, list[float]]:
-    """{"mean": [80], "std": [80]} over the frames of ``cuts``, in one pass.
+    """{"mean": [80], "std": [80]} over the frames of the first ``enough_seconds`` of ``cuts``, in one pass.
 
-    Of more than ``enough_seconds`` a sample is taken: the cuts whose ids have the lowest hashes. Sums are added in the
-    order of the cuts, so that the figures do not depend on the number of threads.
+    They come in the order of training, so the first are a sample of all. Sums are added in that order: the figures do
+    not depend on the number of threads.
     """
-    sample = _sample(cuts, enough_seconds)
+    sample = list(_first_seconds(cuts, enough_seconds))
     frames, total, squares = 0, np.zeros(MEL_BINS), np.zeros(MEL_BINS)
     with ThreadPoolExecutor(threads) as pool:
         for count, part, part_squares in track(pool.map(_sums, sample), "feature statistics", len(sample)):
@@ -39,16 +38,13 @@ def measure_features(
     return {"mean": [round(float(value), 6) for value in mean], "std": [round(float(value), 6) for value in std]}
 
 
-def _sample(cuts: Sequence[MonoCut], enough_seconds: float) -> list[MonoCut]:
-    if sum(cut.duration for cut in cuts) <= enough_seconds:
-        return list(cuts)
-    chosen, seconds = [], 0.0
-    for cut in sorted(cuts, key=lambda cut: sha256(cut.id.encode()).digest()):
-        if seconds >= enough_seconds:
-            break
-        chosen.append(cut)
+def _first_seconds(cuts: Iterable[MonoCut], enough: float) -> Iterator[MonoCut]:
+    seconds = 0.0
+    for cut in cuts:
+        yield cut
         seconds += cut.duration
-    return chosen
+        if seconds >= enough:
+            return
 
 
 def _sums(cut: MonoCut) -> tuple[int, np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from velocity.config import load_params
@@ -10,6 +11,7 @@ from velocity.stages import run
 
 FINETUNED = Path("models/finetuned.safetensors")
 OUTPUT = Path("models/calibration.json")
+DRAWN_FROM = 20_000  # utterances: the training set is shuffled, its first are like the rest
 
 
 def main() -> None:
@@ -17,7 +19,7 @@ def main() -> None:
 
     from velocity.audio import compute_mel_spectrogram
     from velocity.data.batches import load_cut
-    from velocity.data.splits import load_cuts
+    from velocity.data.cuts import read_cuts
     from velocity.files import write_json
     from velocity.progress import Progress
     from velocity.quantization.calibration import agreement, choose_ranges, load_quantizable, observe, representative
@@ -30,7 +32,7 @@ def main() -> None:
     model, trained = load_quantizable(FINETUNED)
     if settings.ranges == "trained" and not trained:
         raise VelocityError("calibrate.ranges: 'trained' needs finetune.qat: true; use minmax or percentile")
-    cuts = representative(load_cuts("data/prepared/train.jsonl"), settings.utterances)
+    cuts = representative(islice(read_cuts("data/prepared/train.jsonl"), DRAWN_FROM), settings.utterances)
     features = [torch.from_numpy(compute_mel_spectrogram(load_cut(cut)).copy()).unsqueeze(0) for cut in cuts]
     with Progress("calibrate", len(features)) as progress:
         seen = observe(model, features, params.seed, progress.advance)

@@ -19,7 +19,7 @@ def main() -> None:
     import torch
 
     from velocity.data.batches import Loader
-    from velocity.data.splits import load_cuts
+    from velocity.data.cuts import load_cuts
     from velocity.files import write_json
     from velocity.model.asr import VelocityModel, load_encoder, save_model
     from velocity.quantization.linear import quantize_linears, set_mode

@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from velocity.config import FolderCorpus, load_params
-from velocity.data.manifests import read_recordings, read_supervisions
-from velocity.data.splits import SPLITS, describe, save_cuts, split_corpus, window_recordings
+from velocity.config import load_params
+from velocity.data.cuts import LEFT_OUT, Alignable, place_cuts, read_cuts, write_splits
+from velocity.data.manifests import read_lines
+from velocity.data.splits import SPLITS, Splits
 from velocity.data.statistics import measure_features
 from velocity.errors import VelocityError
 from velocity.files import atomic_directory, write_json
 from velocity.stages import run
 from velocity.text import train_tokenizer
 
+if TYPE_CHECKING:
+    from lhotse import MonoCut
+
+MANIFESTS = Path("data/manifests")
+EXCLUSIONS = Path("data/validated/exclusions.jsonl")
 OUTPUT = Path("data/prepared")
 
 
 def main() -> None:
     params = load_params()
-    cuts = {"train": [], "validation": []}
-    unlabelled = []
-    for name, corpus in sorted(params.corpora.items()):
-        manifests = Path("data/manifests", name)
-        recordings, supervisions = list(read_recordings(manifests)), list(read_supervisions(manifests))
-        if isinstance(corpus, FolderCorpus) and not corpus.labelled:
-            unlabelled += window_recordings(recordings)
-            continue
-        parts = split_corpus(recordings, supervisions, name, corpus.test, corpus.validation, params.seed)
-        cuts["train"] += parts["train"]
-        cuts["validation"] += parts["validation"]
-        if parts["test"]:
-            cuts[f"test-{name}"] = parts["test"]
-    for split in SPLITS:
-        if not any(part for name, part in cuts.items() if name.startswith(split)):
-            raise VelocityError(
-                f"corpora: no corpus gives any utterance for {split}; change a corpus' test or validation"
-            )
-    cuts["pretrain"] = cuts["train"] + unlabelled
+    splits = Splits.read(params.corpora, MANIFESTS, params.seed)
+    excluded = {line["id"] for line in read_lines(EXCLUSIONS)}
+
+    def placed(alignable: Alignable) -> Iterator[tuple[str, MonoCut]]:
+        for name, corpus in sorted(params.corpora.items()):
+            yield from place_cuts(name, corpus, MANIFESTS / name, splits, excluded, alignable)
 
     with atomic_directory(OUTPUT) as folder:
-        for name, part in cuts.items():
-            save_cuts(part, folder / f"{name}.jsonl")
-        texts = [cut.supervisions[0].text for cut in cuts["train"]]
         kind, vocabulary = params.prepare.tokenizer.kind, params.prepare.tokenizer.vocabulary
+        texts = (cut.supervisions[0].text for place, cut in placed(lambda text, frames: True) if place == "train")
         tokenizer = train_tokenizer(texts, kind, vocabulary, folder / "tokenizer.model")
-        write_json(folder / "features.json", measure_features(cuts["train"], params.threads))
-        splits = {name: describe(part) for name, part in cuts.items()}
-        write_json(folder / "summary.json", {"splits": splits, "vocabulary": tokenizer.vocabulary})
+        stride = params.model.stride
+        summary = write_splits(
+            placed(lambda text, frames: tokenizer.ctc_frames(text) <= -(-frames // stride)), params.seed, folder
+        )
+        for split in SPLITS:
+            if not any(figures["utterances"] for name, figures in summary["splits"].items() if name.startswith(split)):
+                raise VelocityError(
+                    f"corpora: no corpus gives any utterance for {split}; change a corpus' test or validation"
+                )
+        write_json(folder / "features.json", measure_features(read_cuts(folder / "train.jsonl"), params.threads))
+        write_json(folder / "summary.json", {**summary, "vocabulary": tokenizer.vocabulary})
+    for name, reasons in summary["left_out"].items():
+        counts = ", ".join(f"{reasons[reason]} {reason}" for reason in LEFT_OUT if reason in reasons)
+        print(f"prepare {name}: left out {counts}", file=sys.stderr)
 
 
 if __name__ == "__main__":

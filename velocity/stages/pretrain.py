@@ -18,7 +18,7 @@ def main() -> None:
     import torch
 
     from velocity.data.batches import Loader
-    from velocity.data.splits import load_cuts
+    from velocity.data.cuts import load_cuts
     from velocity.files import write_json
     from velocity.model.asr import VelocityModel, save_model
     from velocity.training.checkpoint import Checkpoints, fingerprint
