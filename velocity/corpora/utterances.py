@@ -124,7 +124,7 @@ def _read_headers(audio: dict[str, Path], faults: Faults) -> Iterator[tuple[str,
 def read_lines(path: Path) -> list[str]:
     """Raises VelocityError, naming the file, when it is missing or not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_text(encoding="utf-8-sig").split("\n")  # and not at what Unicode calls a line
     except OSError as error:
         raise VelocityError(f"{path}: {error.strerror.lower()}") from error
     except UnicodeDecodeError as error:

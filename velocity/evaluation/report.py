@@ -18,7 +18,8 @@ STAGES = {
     "finetune": "CTC fine-tuning with INT8 quantisation-aware training",
 }
 SHIPPED = "onnx-int8"  # the artefact that figures are quoted for when only one is
-KINDS = {"synthetic": "**synthetic** (espeak-ng)", "folder": "recorded speech"}
+KINDS = {"synthetic": "**synthetic** (espeak-ng)"}
+RECORDED = "recorded speech"  # any other kind of corpus
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def accuracy(results: Results) -> str:
     rows = []
     for name, artefacts in sorted(results.metrics["test_sets"].items()):
         corpus = results.corpus_of(name)
-        speech = KINDS[corpus.kind] if corpus else ""
+        speech = KINDS.get(corpus.kind, RECORDED) if corpus else ""
         for artefact, figures in sorted(artefacts.items()):
             rows.append([f"`{name}`", speech, artefact, *_error_cells(figures)])
             for group, part in sorted(figures.get("groups", {}).items()):
@@ -216,8 +217,8 @@ def corpora(results: Results) -> str:
     for name, corpus in sorted(results.params.corpora.items()):
         figures = known.get(name, {})
         hours = f"{figures['hours']:.2f}" if "hours" in figures else "–"
-        labelled = "yes" if getattr(corpus, "labelled", True) else "no"
-        rows.append([f"`{name}`", KINDS[corpus.kind], labelled, hours])
+        labelled = "yes" if corpus.labelled else "no"
+        rows.append([f"`{name}`", KINDS.get(corpus.kind, RECORDED), labelled, hours])
     return table(["corpus", "speech", "with text", "hours"], rows)
 
 

@@ -6,9 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from velocity.config import SyntheticCorpus, load_params
-from velocity.corpora.folder import read_folder
-from velocity.corpora.synthetic import synthesise_corpus
+from velocity.config import load_params
+from velocity.corpora.kinds import KINDS
 from velocity.data.manifests import save_manifests
 from velocity.errors import VelocityError
 from velocity.files import atomic_directory
@@ -21,18 +20,13 @@ def main() -> None:
     if name not in params.corpora:
         raise VelocityError(f"fetch: name one of the corpora of params.yaml: {', '.join(params.corpora)}")
     corpus = params.corpora[name]
+    kind = KINDS[corpus.kind]
     raw, manifests = Path("data/raw", name), Path("data/manifests", name)
     shutil.rmtree(manifests, ignore_errors=True)  # a failure must not leave the description of something else
 
-    if isinstance(corpus, SyntheticCorpus):
-        with atomic_directory(raw) as folder:
-            synthesise_corpus(corpus, params.seed, folder)
-        recordings, supervisions, faults = read_folder(name, raw, synthetic=True)
-    else:
-        recordings, supervisions, faults = read_folder(name, corpus.source, corpus.labelled)
-        with atomic_directory(raw) as folder:
-            (folder / "SOURCE").write_text(f"{corpus.source}\n", encoding="utf-8")
-    save_manifests(recordings, supervisions, faults, manifests)
+    with atomic_directory(raw) as folder:
+        kind.bring(corpus, params.seed, folder)
+    save_manifests(*kind.read(name, corpus, raw), manifests)
 
 
 if __name__ == "__main__":
