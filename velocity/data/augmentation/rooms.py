@@ -13,6 +13,7 @@ import numpy as np
 from velocity.audio import SAMPLE_RATE
 from velocity.config import Augmentation
 from velocity.data.augmentation.sounds import find_sounds
+from velocity.progress import track
 
 SMALLEST, LARGEST = (3.0, 2.5, 2.4), (8.0, 6.0, 3.5)  # m: length, width, height
 FROM_WALL = 0.4  # m that talker and microphone keep from walls
@@ -38,7 +39,8 @@ def rooms_from(settings: Augmentation, seed: int) -> DrawRoom:
     Raises VelocityError when the folder is missing or holds no audio.
     """
     if settings.room_source is None:
-        rooms = [simulate_room(settings.room_rt60, [seed, index]) for index in range(settings.simulated_rooms)]
+        seeds = [[seed, index] for index in range(settings.simulated_rooms)]
+        rooms = [simulate_room(settings.room_rt60, seed) for seed in track(seeds, "simulate rooms", len(seeds))]
         return lambda random: rooms[random.integers(len(rooms))]
     sounds = find_sounds("finetune.augmentation.room_source", settings.room_source)
 

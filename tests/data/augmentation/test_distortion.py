@@ -1,0 +1,129 @@
+"""The chain as a whole, speed and level: measured on the signal that comes out."""
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from velocity.audio import SAMPLE_RATE
+from velocity.config import Augmentation, load_params, parse_params
+from velocity.data.augmentation import Distortion
+from velocity.errors import VelocityError
+
+OFF = {"speeds": (1.0,), "gain_db": 0.0, "time_masks": 0, "frequency_masks": 0}
+EVERYTHING = {"rooms": 1.0, "simulated_rooms": 2, "noise": 1.0, "telephone": 1.0, "codec": 1.0}
+
+
+def distort(samples, seed=0, **settings):
+    return Distortion(Augmentation(**{**OFF, **settings}), 1).distort(samples, np.random.default_rng(seed))
+
+
+def pitch(samples):
+    """Hz of the strongest partial."""
+    return np.fft.rfft(samples * np.hanning(len(samples)), 1 << 20).__abs__().argmax() * SAMPLE_RATE / (1 << 20)
+
+
+@given(st.integers(1, 100_000), st.integers(0, 2**32))
+def test_all_off_changes_no_byte(length, seed):
+    samples = np.random.default_rng(seed).standard_normal(length, dtype=np.float32)
+    nothing = Distortion(Augmentation(**OFF), 1)
+    random = np.random.default_rng(seed)
+    assert nothing.distort(samples, random).tobytes() == samples.tobytes()
+    features = np.random.default_rng(seed).standard_normal((max(1, length // 160), 80), dtype=np.float32)
+    assert nothing.mask(features, np.zeros(80, np.float32), random).tobytes() == features.tobytes()
+
+
+@pytest.fixture(scope="module")
+def everything():
+    return Distortion(Augmentation(**EVERYTHING), 1)
+
+
+@given(st.integers(1, 40_000), st.integers(0, 2**32))
+def test_all_on_gives_the_same_bytes_for_the_same_draws_at_any_length(everything, length, seed):
+    samples = np.random.default_rng(seed).standard_normal(length, dtype=np.float32)
+    first, again = (everything.distort(samples, np.random.default_rng(seed)) for _ in range(2))
+    assert first.dtype == np.float32
+    assert np.isfinite(first).all()
+    assert length / 1.1 - 1 <= len(first) <= length / 0.9 + 1
+    assert first.tobytes() == again.tobytes()
+
+
+def test_a_new_training_from_the_same_seed_has_the_same_rooms_and_another_seed_has_others(everything, speech):
+    heard = [Distortion(Augmentation(**EVERYTHING), seed).distort(speech, np.random.default_rng(4)) for seed in (1, 2)]
+    assert heard[0].tobytes() == everything.distort(speech, np.random.default_rng(4)).tobytes()
+    assert heard[0].tobytes() != heard[1].tobytes()
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1, 1.25])
+def test_speed_moves_pitch_and_length_by_its_factor(factor):
+    tone = np.sin(2 * np.pi * 440 * np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
+    faster = distort(tone, speeds=(factor,))
+    assert len(faster) == pytest.approx(len(tone) / factor, abs=1)
+    assert pitch(faster) == pytest.approx(440 * factor, abs=0.1)
+
+
+def test_gain_is_within_its_decibels_on_either_side_and_clips_nothing(speech):
+    gains = [
+        20 * np.log10(heard[9_999] / speech[9_999]) for heard in (distort(speech, s, gain_db=9.0) for s in range(40))
+    ]
+    assert -9 <= min(gains) < -7
+    assert 7 < max(gains) <= 9
+    loud = distort(4 * speech, 1, gain_db=9.0)
+    assert np.abs(loud).max() == pytest.approx(4 * np.abs(speech).max() * 10 ** (gains[1] / 20), rel=1e-5)
+
+
+@pytest.mark.parametrize("switch", ["rooms", "noise", "telephone", "codec"])
+def test_a_switch_is_the_share_of_utterances_that_it_touches(switch, speech):
+    settings = Augmentation(**{**OFF, switch: 0.3, "simulated_rooms": 1, "codecs": ("vorbis",)})
+    distortion = Distortion(settings, 1)
+    random = np.random.default_rng(0)
+    touched = [distortion.distort(speech[:800], random).tobytes() != speech[:800].tobytes() for _ in range(300)]
+    assert np.mean(touched) == pytest.approx(0.3, abs=0.08)
+
+
+def test_the_switches_of_params_yaml_are_those_of_the_code():
+    default = load_params("params.yaml").finetune.augmentation
+    assert default.rooms == default.telephone == default.codec == 0  # the embedded default is trained without them
+    assert distort(np.zeros(1600, np.float32), noise=default.noise, speeds=default.speeds).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rooms", 1.5),
+        ("noise", -0.1),
+        ("speeds", []),
+        ("speeds", [0.0]),
+        ("room_rt60", [0.5, 0.2]),
+        ("noise_snr_db", [30, 10]),
+        ("codecs", ["flac"]),
+        ("time_mask_share", 1.2),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_with_its_key(key, value):
+    from ruamel.yaml import YAML
+
+    with open("params.yaml", encoding="utf-8") as file:
+        document = YAML(typ="safe").load(file)
+    document["finetune"]["augmentation"][key] = value
+    with pytest.raises(VelocityError, match=rf"finetune\.augmentation.*{key}"):
+        parse_params(document)
+
+
+@pytest.mark.parametrize(("switch", "key"), [("noise", "noise_source"), ("rooms", "room_source")])
+def test_a_folder_without_usable_audio_is_named_before_the_training(switch, key, tmp_path):
+    def message(folder):
+        with pytest.raises(VelocityError, match=rf"finetune\.augmentation\.{key}: .*{folder.name}") as error:
+            Distortion(Augmentation(**{switch: 0.5, key: str(folder)}), 1)
+        return str(error.value)
+
+    assert "no such folder" in message(tmp_path / "nowhere")
+    (tmp_path / "README.md").write_text("no audio here")
+    assert "no audio files" in message(tmp_path)
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), SAMPLE_RATE)
+    assert "empty.wav" in message(tmp_path)
+    (tmp_path / "empty.wav").unlink()
+    (tmp_path / "broken.flac").write_bytes(b"fLaC and no more")
+    assert "broken.flac: cannot be read" in message(tmp_path)
+    Distortion(Augmentation(**{key: str(tmp_path)}), 1)  # not asked for, not looked at
