@@ -229,6 +229,22 @@ def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
     print("\n".join(changes) if changes else "params.yaml: says so already")
 
 
+@app.command()
+def accept() -> None:
+    """Take the data that passed validation last as what later deliveries are compared with.
+
+    Writes data/accepted.json, which belongs into git; the limits of a drift are validate.drift in params.yaml.
+
+    \b
+    Example:
+      dvc repro validate && velocity-asr accept && git add data/accepted.json
+    """
+    from velocity.commands.accept import ACCEPTED
+    from velocity.commands.accept import accept as accept_data
+
+    print("\n".join([f"{ACCEPTED}: accepted", *accept_data()]))
+
+
 def _load(model: str | None, quantized: bool, threads: int) -> VelocityASR:
     from velocity.commands.models import find_artefact
     from velocity.runtime import VelocityASR

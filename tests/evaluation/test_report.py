@@ -20,7 +20,7 @@ FIGURES = {
     },
     "reports/validation/summary.json": {
         "corpora": {"synthetic": {"hours": 1.48}},
-        "expectations": [{"expectation": "samples are numbers", "success": True}],
+        "checks": {"silence": {"severity": "drop", "failed": 2, "of": 24, "examples": ["synthetic/a-1"]}},
     },
     "reports/pretrain.json": {"steps": 150, "loss": 0.51234},
     "reports/finetune.json": {"steps": 700, "loss": 0.1, "validation_wer": 0.0625, "use_pretrained": True},

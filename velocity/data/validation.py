@@ -1,235 +1,173 @@
-"""What speech must be like before anything is trained on it.
-
-Two tables are judged: ``audio``, a row a recording, decoded to its end; and ``utterances``, a row a transcript.
-Great Expectations 1.x is used here alone; its pages for people ("data docs") are written beside the summary.
-"""
+"""The judgement over some corpora: what is refused, what is left out, and the summary of what was found."""
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from velocity.config import Validation
+from velocity.config import SEVERITIES, Severity, Validation
+from velocity.data.checks import Check
+from velocity.data.manifests import RECORDINGS, read_lines
+from velocity.data.tables import Measurements
 from velocity.errors import VelocityError
-from velocity.progress import track
-from velocity.text import foreign_letters, normalize
 
 if TYPE_CHECKING:
     import pandas
-    from great_expectations.expectations import Expectation
-    from lhotse import Recording, RecordingSet, SupervisionSet
 
-FULL_SCALE = 0.999  # a sample at least as large is clipped
-SILENT_DB = -120.0  # the level of digital silence
-MAX_MISSING_SECONDS = 0.1  # of what the header promises: MP3 and Ogg headers are a little off
-BLOCK = 1 << 16  # frames decoded at a time
-SHOWN = 3  # of the utterances that fail an expectation
+SHOWN = 3  # of the utterances that fail a check
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One expectation over a column of a table: the sentence that says it, and the ids that break it, in order."""
+class Finding:
+    """An utterance that fails a check, or one place of it."""
 
-    table: str
-    column: str
-    expectation: str
-    success: bool
-    rows: int
-    failed: list[str]
+    check: str
+    severity: Severity
+    corpus: str
+    id: str
+    where: str  # file, with the number of the line where there is one
+    value: float | None  # of the column that is out of its range
 
-
-def measure_audio(recordings: RecordingSet, threads: int) -> pandas.DataFrame:
-    """Decode every recording once: ids, files and figures, a row a recording, in the manifest's order."""
-    import pandas
-
-    with ThreadPoolExecutor(threads) as pool:
-        rows = list(track(pool.map(_measure, recordings), "decode", len(recordings)))
-    return pandas.DataFrame(rows)
+    def __str__(self) -> str:
+        return (self.where or self.id) + ("" if self.value is None else f" ({self.value:.4g})")
 
 
-def _measure(recording: Recording) -> dict[str, Any]:
-    """Levels are relative to full scale, over all channels; what cannot be decoded counts as missing."""
-    import soundfile
-
-    path = recording.sources[0].source
-    frames = count = clipped = not_numbers = rate = channels = 0
-    total = energy = 0.0
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, channels = file.samplerate, file.channels
-            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-                frames += len(block)
-                count += block.size
-                finite = np.isfinite(block)
-                if not finite.all():
-                    not_numbers += int(block.size - finite.sum())
-                    block = np.where(finite, block, 0.0)
-                clipped += int((np.abs(block) >= FULL_SCALE).sum())
-                total += float(block.sum(dtype=np.float64))
-                energy += float(np.square(block, dtype=np.float64).sum())
-    except (soundfile.LibsndfileError, OSError, RuntimeError):
-        pass  # the frames that did not come are missing_seconds
-    power = energy / count if count else 0.0
-    return {
-        "id": recording.id,
-        "path": path,
-        "rate": rate,
-        "channels": channels,
-        "seconds": frames / rate if rate else 0.0,
-        "missing_seconds": recording.duration - (frames / rate if rate else 0.0),
-        "level_db": max(SILENT_DB, 10 * np.log10(power)) if power else SILENT_DB,
-        "clipped": clipped / count if count else 0.0,
-        "dc_offset": total / count if count else 0.0,
-        "not_numbers": not_numbers,
-    }
+def find(
+    measured: Measurements,
+    checks: Iterable[Check],
+    failed: Iterable[np.ndarray],
+    limits: Validation,
+    folders: Mapping[str, Path],
+) -> list[Finding]:
+    """The rows that ``failed`` each check, named, in the order of the checks and of the manifests."""
+    pairs = [(check, rows) for check, rows in zip(checks, failed, strict=True) if len(rows)]
+    places = _places({i for check, rows in pairs for i in _recordings(measured, check, rows)}, folders)
+    findings = []
+    for check, rows in pairs:
+        table, severity = measured.tables[check.table].iloc[rows], limits.severity_of(check.name)
+        wheres = table["where"] if check.table == "faults" else map(places.get, _recordings(measured, check, rows))
+        marks = table[check.column].dtype == np.int8  # a flag's value says nothing
+        for identity, value, where in zip(table["id"], table[check.column], wheres, strict=True):
+            corpus = identity.partition("/")[0]
+            shown = None if marks else round(float(value), 6)
+            findings.append(Finding(check.name, severity, corpus, identity, where or "", shown))
+    return findings
 
 
-def measure_text(supervisions: SupervisionSet) -> pandas.DataFrame:
-    """Normalise every transcript: a row an utterance, in the manifest's order."""
-    import pandas
+def _recordings(measured: Measurements, check: Check, rows: np.ndarray) -> list[str | None]:
+    """The ids of the recordings that some rows are about."""
+    if check.table == "faults":
+        return []
+    if check.table == "audio":
+        return measured.audio["id"].iloc[rows].tolist()
+    recordings = measured.utterances["recording"].to_numpy()[rows]
+    ids = measured.audio["id"].iloc[np.maximum(recordings, 0)]
+    return [identity if row >= 0 else None for identity, row in zip(ids, recordings, strict=True)]
 
-    rows = []
-    for segment in supervisions:
-        text = normalize(segment.text or "")
-        rows.append(
-            {
-                "id": segment.id,
-                "seconds": segment.duration,
-                "characters": len(text),
-                "characters_per_second": len(text) / segment.duration if text else None,
-                "foreign_letters": len(foreign_letters(segment.text or "")),
+
+def _places(wanted: set[str | None], folders: Mapping[str, Path]) -> dict[str | None, str]:
+    """The files of recordings: paths are looked up for those alone that have to be named."""
+    if not wanted:
+        return {}
+    lines = (line for folder in folders.values() for line in read_lines(folder / RECORDINGS))
+    return {line["id"]: line["sources"][0]["source"] for line in lines if line["id"] in wanted}
+
+
+def exclusions(findings: Iterable[Finding], measured: Measurements) -> list[dict[str, Any]]:
+    """``{"id", "reasons"}`` by id, for every utterance that a check drops; a recording takes its utterances along."""
+    reasons: dict[str, list[str]] = defaultdict(list)
+    faulty = set(measured.faults["id"])  # never were in the manifests
+    for finding in findings:
+        if finding.severity == "drop" and finding.id not in faulty and finding.check not in reasons[finding.id]:
+            reasons[finding.id].append(finding.check)
+    dropped = {identity: why for identity, why in reasons.items() if why}
+    recordings = np.flatnonzero(measured.audio["id"].isin(list(dropped)).to_numpy())
+    taken = measured.utterances[measured.utterances["recording"].isin(recordings)]
+    for identity, row in zip(taken["id"], taken["recording"], strict=True):
+        recording = measured.audio["id"].iloc[row]
+        if recording != identity:
+            dropped[identity] = sorted({*dropped[recording], *dropped.get(identity, [])})
+    return [{"id": identity, "reasons": sorted(dropped[identity])} for identity in sorted(dropped)]
+
+
+def refuse(findings: list[Finding], summary: Mapping[str, Any], limits: Validation, listing: Path) -> None:
+    """Say what is dropped and what is worth knowing; raise VelocityError when a check, or all together, refuse."""
+    by_check = {check: [finding for finding in findings if finding.check == check] for check in SEVERITIES}
+    refused = {check: found for check, found in by_check.items() if found and found[0].severity == "refuse"}
+    if refused:
+        check, found = next(iter(refused.items()))
+        others = f" (also refused: {', '.join(list(refused)[1:])})" if len(refused) > 1 else ""
+        raise VelocityError(f"{_told(check, found, summary)}{others}; all findings are in {listing}")
+    for name, corpus in summary["corpora"].items():
+        if corpus["dropped_share"] > limits.max_dropped:
+            counts = {
+                check: sum(f.corpus == name and f.severity == "drop" for f in by_check[check]) for check in by_check
             }
-        )
-    return pandas.DataFrame(rows, columns=["id", "seconds", "characters", "characters_per_second", "foreign_letters"])
+            most = ", ".join(f"{check} {count}" for check, count in counts.items() if count)
+            raise VelocityError(
+                f"corpus {name}: {corpus['dropped']} utterances would be dropped, more than validate.max_dropped = "
+                f"{limits.max_dropped:g} of it ({most}); all findings are in {listing}"
+            )
+    for check, found in by_check.items():
+        if found:
+            done = "dropped" if found[0].severity == "drop" else "warning"
+            print(f"validate: {done}: {_told(check, found, summary)}", file=sys.stderr)
 
 
-def check_tables(
-    tables: dict[str, pandas.DataFrame], limits: Validation, data_docs: str | Path | None = None
-) -> list[Outcome]:
-    """Judge the tables ``audio`` and ``utterances`` (left out when it has no rows); the data docs replace a folder."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when it is imported; it would report to its makers
-    import great_expectations as gx
-
-    for noisy in ("great_expectations", "posthog"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    for site in list(context.list_data_docs_sites()):
-        context.delete_data_docs_site(site)
-    actions = []
-    if data_docs is not None:
-        shutil.rmtree(data_docs, ignore_errors=True)  # pages of earlier runs
-        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(Path(data_docs).absolute())}
-        index = {"class_name": "DefaultSiteIndexBuilder"}
-        site = {"class_name": "SiteBuilder", "store_backend": store, "site_index_builder": index}
-        context.add_data_docs_site("validation", site)
-        actions.append(gx.checkpoint.UpdateDataDocsAction(name="data docs", site_names=["validation"]))
-    source = context.data_sources.add_pandas("speech")
-    wanted = _expectations(limits, len(tables["utterances"]))
-    outcomes = []
-    for name, table in tables.items():
-        if table.empty:
-            continue
-        batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe(name)
-        suite = context.suites.add(gx.ExpectationSuite(name, expectations=wanted[name]))
-        definition = gx.ValidationDefinition(name=name, data=batch, suite=suite)
-        context.validation_definitions.add(definition)
-        checkpoint = gx.Checkpoint(
-            name=name,
-            validation_definitions=[definition],
-            actions=actions,
-            result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["id"]},
-        )
-        run = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
-        (judged,) = run.run_results.values()
-        for result in judged.results:
-            failed = [row["id"] for row in result.result.get("unexpected_index_list") or []]
-            config = result.expectation_config
-            outcome = Outcome(name, config.kwargs["column"], config.description, result.success, len(table), failed)
-            outcomes.append(outcome)
-    order = [expectation.description for expectations in wanted.values() for expectation in expectations]
-    return sorted(outcomes, key=lambda outcome: order.index(outcome.expectation))
+def _told(check: str, found: list[Finding], summary: Mapping[str, Any]) -> str:
+    figures = summary["checks"][check]
+    shown = ", ".join(map(str, found[:SHOWN])) + (", …" if len(found) > SHOWN else "")
+    return f"{check}: {figures['failed']} of {figures['of']}: {shown}"
 
 
-def _expectations(limits: Validation, utterances: int) -> dict[str, list[Expectation]]:
-    """By table. Transcripts bound the length: a recording without one is cut into windows by ``prepare``."""
-    from great_expectations.expectations import ExpectColumnValuesToBeBetween as Between
-    from great_expectations.expectations import ExpectColumnValuesToBeUnique as Unique
-
-    offset, missing, empty = limits.max_dc_offset, MAX_MISSING_SECONDS, limits.max_empty_after_normalization
-    pace = (limits.min_characters_per_second, limits.max_characters_per_second)
-    # Half an utterance of slack keeps the share on the right side of the number that is allowed.
-    filled = max(0.0, 1 - (empty + 0.5) / max(1, utterances)) if empty else 1.0
-
-    def between(column: str, low: float | None, high: float | None, sentence: str, mostly: float = 1.0) -> Between:
-        return Between(column=column, min_value=low, max_value=high, mostly=mostly, description=sentence)
-
-    return {
-        "audio": [
-            Unique(column="id", description="recording ids are unique"),
-            between("missing_seconds", -missing, missing, "audio decodes to the end its header promises"),
-            between("not_numbers", None, 0, "samples are numbers (no NaN, no Inf)"),
-            between("seconds", limits.min_seconds, None, "audio is not shorter than validate.min_seconds"),
-            between("level_db", limits.min_level_db, None, "audio is not silent (validate.min_level_db)"),
-            between("clipped", None, limits.max_clipped, "audio is not clipped (validate.max_clipped)"),
-            between("dc_offset", -offset, offset, "audio has no DC offset (validate.max_dc_offset)"),
-        ],
-        "utterances": [
-            Unique(column="id", description="utterance ids are unique"),
-            between("seconds", None, limits.max_seconds, "utterances are not longer than validate.max_seconds"),
-            between("foreign_letters", None, 0, "transcripts have no letters that normalisation drops"),
-            between("characters", 1, None, "transcripts are not empty once normalised", mostly=filled),
-            between("characters_per_second", *pace, "pace is that of speech (validate.*_characters_per_second)"),
-        ],
-    }
-
-
-def refuse_failures(outcomes: list[Outcome], tables: dict[str, pandas.DataFrame]) -> None:
-    """Raise VelocityError for the first expectation that failed, naming it and the first few files or utterances."""
-    failures = [outcome for outcome in outcomes if not outcome.success]
-    if not failures:
-        return
-    first = failures[0]
-    rows = tables[first.table].set_index("id", drop=False)
-    shown = ", ".join(_show(rows, utterance, first.column) for utterance in first.failed[:SHOWN])
-    dots = ", …" if len(first.failed) > SHOWN else ""
-    more = f" (and {len(failures) - 1} more expectations)" if len(failures) > 1 else ""
-    raise VelocityError(f"{first.expectation}: {len(first.failed)} of {first.rows} do not comply{more}: {shown}{dots}")
-
-
-def _show(rows: pandas.DataFrame, utterance: str, column: str) -> str:
-    row = rows.loc[[utterance]].iloc[0]
-    where = row.get("path", utterance)
-    return str(where) if column == "id" else f"{where} ({column} {row[column]:.4g})"
-
-
-def summarise(tables: dict[str, pandas.DataFrame], outcomes: list[Outcome]) -> dict[str, Any]:
-    """Counts, hours and quantiles by corpus, and each expectation with the number that break it: a metric for DVC."""
-    audio, utterances = tables["audio"], tables["utterances"]
+def summarise(
+    measured: Measurements, checks: Iterable[Check], findings: Iterable[Finding], limits: Validation
+) -> dict[str, Any]:
+    """Counts, hours and quantiles by corpus, and how many fail each check: plain JSON, a metric for DVC."""
+    failed: dict[str, dict[str, None]] = {check: {} for check in SEVERITIES}
+    lost: dict[str, set[str]] = {name: set() for name in measured.rows}
+    for finding in findings:
+        failed[finding.check][finding.id] = None
+        if finding.severity == "drop":
+            lost[finding.corpus].add(finding.id)
     corpora = {}
-    for name, part in audio.groupby(audio["id"].str.partition("/")[0]):
-        texts = utterances[utterances["id"].str.startswith(f"{name}/")]
+    for name, rows in measured.rows.items():
+        audio, texts = (measured.audio.iloc[rows["audio"]], measured.utterances.iloc[rows["utterances"]])
+        faulty = measured.faults["id"][measured.faults["corpus"] == name].nunique()
         corpora[name] = {
-            "recordings": len(part),
+            "recordings": len(audio),
             "utterances": len(texts),
-            "hours": round(float(part["seconds"].sum()) / 3600, 4),
-            "rates": {str(rate): int(count) for rate, count in part["rate"].value_counts().items()},
-            "channels": {str(channels): int(count) for channels, count in part["channels"].value_counts().items()},
-            **{column: _quantiles(part[column]) for column in ("seconds", "level_db", "clipped", "dc_offset")},
+            "faulty": faulty,
+            "dropped": len(lost[name]),
+            "dropped_share": round(len(lost[name]) / max(1, len(audio) + faulty), 6),
+            "hours": round(float(audio["seconds"].sum()) / 3600, 4),
+            "rates": _counts(audio["rate"]),
+            "channels": _counts(audio["channels"]),
+            **{column: _quantiles(audio[column]) for column in ("seconds", "level_db", "clipped", "dc_offset")},
         }
         if len(texts):
             corpora[name]["characters_per_second"] = _quantiles(texts["characters_per_second"])
-    expectations = [{**asdict(outcome), "failed": len(outcome.failed)} for outcome in outcomes]
-    return {"corpora": corpora, "expectations": expectations}
+    total = {"audio": len(measured.audio), "utterances": len(measured.utterances), "faults": 0}
+    judged: dict[str, dict[str, Any]] = {}
+    for check in checks:
+        ids, of = list(failed[check.name]), total[check.table] or len(measured.audio) + measured.faults["id"].nunique()
+        figures = {"severity": limits.severity_of(check.name), "failed": len(ids), "of": of, "examples": ids[:SHOWN]}
+        judged.setdefault(check.name, figures)
+    return {"corpora": corpora, "checks": judged}
+
+
+def _counts(values: pandas.Series) -> dict[str, int]:
+    return {str(value): int(count) for value, count in values.value_counts().sort_index().items()}
 
 
 def _quantiles(values: pandas.Series) -> dict[str, float]:
     shares = {"min": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "max": 1.0}
+    if not values.notna().any():
+        return {}
     return {name: round(float(values.quantile(share)), 4) for name, share in shares.items()}

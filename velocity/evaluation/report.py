@@ -20,6 +20,7 @@ STAGES = {
 SHIPPED = "onnx-int8"  # the artefact that figures are quoted for when only one is
 KINDS = {"synthetic": "**synthetic** (espeak-ng)"}
 RECORDED = "recorded speech"  # any other kind of corpus
+DONE = {"drop": "left out", "warn": "only told"}  # about what a check of ``validate`` finds
 
 
 @dataclass(frozen=True)
@@ -235,8 +236,19 @@ def splits(results: Results) -> str:
 
 
 def validation(results: Results) -> str:
-    checks = results.validation.get("expectations")
-    return f"{len(checks)} expectations about the audio and its text were checked, and all were met." if checks else ""
+    """Which checks found something, and what was done about it."""
+    checks = results.validation.get("checks")
+    if not checks:
+        return ""
+    told = f"{len(checks)} checks of the audio and its text"
+    rows = [
+        [name, f"{figures['failed']:,} of {figures['of']:,}", DONE[figures["severity"]]]
+        for name, figures in checks.items()
+        if figures["failed"]
+    ]
+    if not rows:
+        return f"{told} found nothing to object to."
+    return f"{told} found:\n\n" + table(["check", "utterances", ""], rows)
 
 
 def training(results: Results) -> str:

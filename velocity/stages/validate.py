@@ -1,29 +1,48 @@
-"""Stage ``validate``: refuse speech that would spoil a training, naming the utterances."""
+"""Stage ``validate``: refuse speech that would spoil a training, leave single utterances out, compare with before."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from velocity.config import load_params
-from velocity.data.manifests import read_recordings, read_supervisions
-from velocity.data.validation import check_tables, measure_audio, measure_text, refuse_failures, summarise
-from velocity.files import write_json
+from velocity.data.checks import add_comparisons, checks
+from velocity.data.drift import compare, describe, distributions, load_accepted, refuse_drift, show
+from velocity.data.expectations import judge
+from velocity.data.tables import measure_corpora
+from velocity.data.validation import exclusions, find, refuse, summarise
+from velocity.files import write_json, write_json_lines
 from velocity.stages import run
 
+MANIFESTS = Path("data/manifests")
+ACCEPTED = Path("data/accepted.json")
+EXCLUSIONS = Path("data/validated/exclusions.jsonl")
+DISTRIBUTIONS = Path("data/validated/distributions.json")
 SUMMARY = Path("reports/validation/summary.json")
+FINDINGS = Path("reports/validation/findings.jsonl")
 DATA_DOCS = Path("reports/validation/data_docs")
 
 
 def main() -> None:
     params = load_params()
-    SUMMARY.unlink(missing_ok=True)  # it stands for accepted speech: a refusal must not leave the last one
-    manifests = [Path("data/manifests", name) for name in sorted(params.corpora)]
-    recordings = [recording for folder in manifests for recording in read_recordings(folder)]
-    supervisions = [segment for folder in manifests for segment in read_supervisions(folder)]
-    tables = {"audio": measure_audio(recordings, params.threads), "utterances": measure_text(supervisions)}
-    outcomes = check_tables(tables, params.validate, DATA_DOCS)
-    refuse_failures(outcomes, tables)
-    write_json(SUMMARY, summarise(tables, outcomes))
+    for accepted in (EXCLUSIONS, DISTRIBUTIONS, SUMMARY):
+        accepted.unlink(missing_ok=True)  # they stand for accepted speech: a refusal must not leave the last ones
+    folders = {name: MANIFESTS / name for name in sorted(params.corpora)}
+    labelled = {name for name, corpus in params.corpora.items() if corpus.labelled}
+    measured = measure_corpora(folders, labelled, params.threads)
+    add_comparisons(measured, params)
+    wanted = checks(params)
+    findings = find(measured, wanted, judge(measured.tables, wanted, DATA_DOCS), params.validate, folders)
+    write_json_lines(FINDINGS, map(asdict, findings))
+    changes = compare(measured, load_accepted(ACCEPTED), params.validate.drift)
+    show(changes)
+    summary = summarise(measured, wanted, findings, params.validate)
+    refuse(findings, summary, params.validate, FINDINGS)
+    refuse_drift(changes, params.validate.drift)
+
+    write_json_lines(EXCLUSIONS, exclusions(findings, measured))
+    write_json(DISTRIBUTIONS, distributions(measured))
+    write_json(SUMMARY, {**summary, "drift": describe(changes)})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+"""What ``validate`` looks for: each check is the range that a column of a table must lie in, for a row to pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from velocity.config import Params
+from velocity.data.splits import OTHER_SPLIT, UNUSED_PART, Splits
+
+if TYPE_CHECKING:
+    import pandas
+
+    from velocity.data.tables import Measurements
+
+FETCHED = {  # kind of a fault → what would be right
+    "unreadable-audio": "audio files can be opened and hold audio",
+    "transcript-without-audio": "every transcript has its audio",
+    "audio-without-transcript": "every audio file has its transcript",
+    "duplicate-id": "an id is there once",
+    "malformed-transcript": "lines of a transcript are 'ID TEXT'",
+    "unknown-speaker": "the name or the folder of a file says who speaks (SPEAKER-… or SPEAKER/CHAPTER/)",
+}
+MAX_MISSING_SECONDS = 0.1  # of what the header promises: MP3 and Ogg headers are a little off
+MAX_OUTSIDE_SECONDS = 0.02  # two feature frames of rounding
+
+
+@dataclass(frozen=True)
+class Check:
+    """Rows of ``table`` whose ``column`` is outside ``low`` to ``high`` fail; None is no limit, NaN always passes."""
+
+    name: str  # as in SEVERITIES
+    table: str
+    column: str
+    low: float | None
+    high: float | None
+    sentence: str  # true of what passes
+
+
+def checks(params: Params) -> list[Check]:
+    """In the order in which they are reported."""
+    limits = params.validate
+    offset, missing = limits.max_dc_offset, MAX_MISSING_SECONDS
+    slow, fast = limits.min_characters_per_second, limits.max_characters_per_second
+    return [
+        *(Check(kind, "faults", kind, None, 0, sentence) for kind, sentence in FETCHED.items()),
+        Check("duplicate-id", "audio", "repeated_id", None, 0, "recording ids are unique"),
+        Check("truncated-audio", "audio", "missing_seconds", -missing, missing, "audio decodes to its promised end"),
+        Check("sample-rate", "audio", "rate", limits.min_rate, limits.max_rate, "the sample rate is that of speech"),
+        Check("channels", "audio", "channels", 1, limits.max_channels, "there are not too many channels"),
+        Check("not-a-number", "audio", "not_numbers", None, 0, "samples are numbers (no NaN, no Inf)"),
+        Check("silence", "audio", "level_db", limits.min_level_db, None, "audio is not silent"),
+        Check("clipping", "audio", "clipped", None, limits.max_clipped, "audio is not clipped"),
+        Check("dc-offset", "audio", "dc_offset", -offset, offset, "audio has no DC offset"),
+        Check("too-short", "audio", "seconds", limits.min_seconds, None, "audio is not too short"),
+        Check("duplicate-audio", "audio", "copied", None, 0, "no recording is there twice, or with two texts"),
+        Check("id-in-two-corpora", "audio", "id_elsewhere", None, 0, "no other corpus has an utterance of this name"),
+        Check("too-long", "utterances", "seconds", None, limits.max_seconds, "utterances are not too long"),
+        Check(
+            "outside-recording", "utterances", "outside_seconds", None, MAX_OUTSIDE_SECONDS, "text lies in its audio"
+        ),
+        Check("foreign-letters", "utterances", "foreign_letters", None, 0, "text has no letters outside the alphabet"),
+        Check("empty-text", "utterances", "characters", 1, None, "text is not empty once normalised"),
+        Check("pace", "utterances", "characters_per_second", slow, fast, "the pace is that of speech"),
+        Check("ctc-infeasible", "utterances", "spare_frames", 0, None, "there are frames enough for CTC"),
+        Check("speaker-in-two-splits", "utterances", "speaker_elsewhere", None, 0, "a speaker is in one split alone"),
+        Check(
+            "sentence-in-two-splits", "utterances", "sentence_elsewhere", None, 0, "a sentence is in one split alone"
+        ),
+    ]
+
+
+def add_comparisons(measured: Measurements, params: Params) -> None:
+    """Add the columns that compare rows with each other, or with the model, to the tables.
+
+    ``faults``: a column a kind. ``audio``: ``copied``, ``id_elsewhere``. ``utterances``: ``spare_frames``,
+    ``speaker_elsewhere``, ``sentence_elsewhere``.
+    """
+    audio, utterances, faults = measured.audio, measured.utterances, measured.faults
+    for kind in FETCHED:
+        faults[kind] = (faults["kind"] == kind).astype(np.int8)
+    audio["copied"] = copied(audio, utterances)
+    audio["id_elsewhere"] = _bare_ids(audio["id"]).duplicated().to_numpy(np.int8) * (1 - audio["repeated_id"])
+    labels = "character_labels" if params.prepare.tokenizer.kind == "characters" else "word_labels"
+    frames = -(-utterances["feature_frames"] // params.model.stride)  # what the convolutions leave
+    utterances["spare_frames"] = frames - utterances[labels]
+    splits = np.array(voice_splits(measured, params))[utterances["voice"]] if len(utterances) else np.array([], str)
+    utterances["speaker_elsewhere"] = (splits == OTHER_SPLIT).astype(np.int8)
+    utterances["sentence_elsewhere"] = heard_elsewhere(utterances["sentence"].to_numpy(), splits)
+
+
+def copied(audio: pandas.DataFrame, utterances: pandas.DataFrame) -> np.ndarray:
+    """1 for a recording whose samples an earlier one has, int8; for all of them when their texts differ.
+
+    A recording with text goes before one without.
+    """
+    result = np.zeros(len(audio), np.int8)
+    rows = np.flatnonzero((audio["content"].duplicated(keep=False) & (audio["seconds"] > 0)).to_numpy())
+    if len(rows):
+        first = utterances[["recording", "sentence"]].drop_duplicates("recording").set_index("recording")["sentence"]
+        group = audio[["content"]].iloc[rows].reset_index(drop=True)
+        group["sentence"] = first.reindex(rows).astype("Int64").to_numpy(dtype=object, na_value=None)
+        group["row"] = rows
+        disagree = group.groupby("content")["sentence"].transform("nunique") > 1
+        ordered = group.iloc[group["sentence"].isna().argsort(kind="stable")]
+        later = ordered["content"].duplicated().reindex(group.index)
+        result[rows] = disagree | later
+    return result
+
+
+def _bare_ids(ids: pandas.Series) -> pandas.Series:
+    """Without the corpus."""
+    return ids.str.partition("/")[2]
+
+
+def voice_splits(measured: Measurements, params: Params) -> list[str]:
+    """Where ``prepare`` will put the utterances of each of ``measured.voices``."""
+    speakers: dict[str, dict[str, set[str]]] = {}
+    for corpus, speaker, part in measured.voices:
+        speakers.setdefault(corpus, {}).setdefault(speaker, set()).add(part)
+    splits = Splits({name: params.corpora[name] for name in speakers}, speakers, params.seed)
+    return [splits.of(*voice) for voice in measured.voices]
+
+
+def heard_elsewhere(sentences: np.ndarray, splits: np.ndarray) -> np.ndarray:
+    """1 for what is trained on, or validated with, and also kept for a later purpose; all (utterances,), int8."""
+    held_out = np.char.startswith(splits, "test")
+    result = np.zeros(len(sentences), np.int8)
+    for earlier in ("validation", "train"):
+        of_it = splits == earlier
+        result[of_it] = np.isin(sentences[of_it], sentences[held_out])
+        held_out |= of_it
+    result[(splits == OTHER_SPLIT) | (splits == UNUSED_PART)] = 0  # prepare leaves them out
+    return result
