@@ -53,6 +53,8 @@ def download(archive: Archive, folder: str | Path) -> Path:
             part = target.with_name(f"{target.name}.part")
             _bring(archive, part)
             _verify(archive, part)
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())
             os.replace(part, target)
             _validator(part).unlink(missing_ok=True)
     return target
@@ -101,13 +103,9 @@ def _go_on(client: httpx.Client, archive: Archive, part: Path, progress: Progres
         _check_space(archive, part, (total or 0) - start)
         _keep_validator(response, part)
         with open(part, "ab" if start else "wb") as file:
-            try:
-                for block in response.iter_raw():
-                    file.write(block)
-                    progress.advance(file.tell() // MB - progress.done)
-            finally:
-                file.flush()
-                os.fsync(file.fileno())
+            for block in response.iter_raw():
+                file.write(block)
+                progress.advance(file.tell() // MB - progress.done)
     if total is not None and _size(part) < total:
         raise _Cut(f"the connection ended {total - _size(part)} bytes early")
 

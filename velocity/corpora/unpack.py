@@ -170,6 +170,8 @@ def _tar_members(file: IO[bytes]) -> Iterator[Member]:
             )  # fmt: skip
             metered.left = HEADERS
             tar.members = []  # or the list of all members would grow with the archive
+        if tar.fileobj.tell() == tar.offset:  # no block of zeros was read, which ends a tar file
+            raise EOFError("it ends between two members")
     while metered.read(BLOCK):  # to the end, where gzip and its like keep their check sums
         pass
 
