@@ -96,11 +96,7 @@ def read_utterances(folder: str | Path) -> Iterator[tuple[Recording, list[Superv
 
 def count_lines(path: str | Path) -> int:
     """Raises VelocityError when ``path`` is missing."""
-    try:
-        with open(path, "rb") as file:
-            return sum(1 for _ in file)
-    except OSError as error:
-        raise VelocityError(f"{path}: {error.strerror.lower()}; run the stages before") from error
+    return sum(1 for _ in open_lines(path))
 
 
 def to_line(item: Any) -> str:
@@ -118,12 +114,17 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
 
 def read_lines(path: str | Path) -> Iterator[dict[str, Any]]:
     """The objects of a file of JSON lines, one at a time. Raises VelocityError when it is missing or no such."""
+    for number, line in enumerate(open_lines(path), 1):
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise VelocityError(f"{path} line {number}: not JSON: {error}") from error
+
+
+def open_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a file, one at a time. Raises VelocityError when it is missing."""
     try:
         with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise VelocityError(f"{path} line {number}: not JSON: {error}") from error
+            yield from file
     except OSError as error:
         raise VelocityError(f"{path}: {error.strerror.lower()}; run the stages before") from error

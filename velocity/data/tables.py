@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, frame_count
-from velocity.data.manifests import FAULTS, RECORDINGS, SUPERVISIONS, read_lines
+from velocity.data.manifests import FAULTS, RECORDINGS, SUPERVISIONS, count_lines, open_lines, read_lines
 from velocity.data.measurement import AUDIO_WORK, PART, TEXT_WORK, measure_recordings, measure_transcripts
 from velocity.data.parts import map_parts
-from velocity.errors import VelocityError
 from velocity.progress import track
 
 if TYPE_CHECKING:
@@ -101,21 +100,13 @@ def measure_corpora(folders: Mapping[str, Path], labelled: Container[str], threa
 
 
 def _audio_rows(name: str, folder: Path, threads: int) -> Iterator[dict[str, Any]]:
-    total = sum(1 for _ in _lines(folder / RECORDINGS))
-    rows = map_parts(AUDIO_WORK, _lines(folder / RECORDINGS), partial(measure_recordings, threads=threads), PART)
+    total = count_lines(folder / RECORDINGS)
+    rows = map_parts(AUDIO_WORK, open_lines(folder / RECORDINGS), partial(measure_recordings, threads=threads), PART)
     return track(rows, f"decode {name}", total)
 
 
 def _text_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    return map_parts(TEXT_WORK, _lines(folder / SUPERVISIONS), measure_transcripts, PART)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            yield from file
-    except OSError as error:
-        raise VelocityError(f"{path}: {error.strerror.lower()}; run the stages before") from error
+    return map_parts(TEXT_WORK, open_lines(folder / SUPERVISIONS), measure_transcripts, PART)
 
 
 def _beside(
