@@ -259,7 +259,7 @@ class Sharding:
     url: str = ""  # a folder or any other URL fsspec knows, such as s3://bucket/folder; "": no shards
     shard_size: Annotated[int, Field(ge=1)] = 1000  # utterances
     audio: Literal["flac", "opus"] = "flac"
-    cache_gb: Annotated[float, Field(ge=0)] = 20.0  # copies of shards of a store that is not a local folder, while training
+    cache_gb: Annotated[float, Field(ge=0)] = 20.0  # of copies, when the store is not a local folder
 
 
 @section

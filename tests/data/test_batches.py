@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
@@ -17,8 +17,9 @@ from tests.data.speech import speak
 from velocity.audio import compute_mel_spectrogram
 from velocity.config import Augmentation
 from velocity.data import batches
-from velocity.data.batches import START, Loader, Position, load_cut, plan_batches
+from velocity.data.batches import START, Loader, Position, plan_batches
 from velocity.data.manifests import to_line, write_lines
+from velocity.data.shards import load_cut
 from velocity.errors import VelocityError
 from velocity.text import TextTokenizer, train_tokenizer
 
@@ -86,6 +87,7 @@ def test_a_batch_keeps_to_its_seconds_and_to_similar_lengths(manifest):
 WHOLE = 260  # batches: more than two epochs
 
 
+@settings(max_examples=15)
 @given(done=st.integers(0, WHOLE - 20))
 def test_a_training_goes_on_from_any_position(manifest, done):
     whole = plan(manifest, WHOLE)
@@ -126,6 +128,7 @@ def test_processes_share_an_epoch(manifest, world_size):
         assert everybody.total() - first.total() < 4 * world_size, "some are heard twice where a block ends, no more"
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 160))
 def test_every_size_of_corpus_is_heard(tmp_path_factory, utterances):
     path = write_manifest(tmp_path_factory.mktemp("sizes") / "train.jsonl", utterances)

@@ -22,9 +22,10 @@ from lhotse import CutSet, MonoCut
 from lhotse.dataset import DynamicBucketingSampler
 from torch import Tensor
 
-from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
+from velocity.audio import compute_mel_spectrogram
 from velocity.config import Augmentation
 from velocity.data.augmentation import Distortion
+from velocity.data.shards import Shards, load_cut
 from velocity.errors import VelocityError
 from velocity.text import TextTokenizer
 
@@ -63,15 +64,11 @@ class Batch:
         return Batch(self.ids, *(tensor.to(device) for tensor in tensors), self.position)
 
 
-def load_cut(cut: MonoCut) -> np.ndarray:
-    """The waveform of a cut: (samples,) float32 at 16 kHz."""
-    samples = load_audio(cut.recording.sources[0].source)
-    start = round(cut.start * SAMPLE_RATE)
-    return samples[start : start + round(cut.duration * SAMPLE_RATE)]
-
-
 class Loader:
-    """Turns cuts into batches; ``fill`` (80,) is what masked features become, the mean of each bin."""
+    """Turns cuts into batches; ``fill`` (80,) is what masked features become, the mean of each bin.
+
+    ``shards`` holds the audio of training cuts that were put there.
+    """
 
     def __init__(
         self,
@@ -80,10 +77,11 @@ class Loader:
         seed: int,
         augmentation: Augmentation | None = None,
         threads: int = 2,
+        shards: Shards | None = None,
     ) -> None:
         self.tokenizer, self.fill, self.seed = tokenizer, np.float32(fill), seed
         self.distortion = Distortion(augmentation, seed) if augmentation else None
-        self.threads = threads
+        self.threads, self.shards = threads, shards
 
     def training(
         self, path: str | Path, batch_seconds: float, start: Position = START, rank: int = 0, world_size: int = 1
@@ -122,11 +120,11 @@ class Loader:
         if self.distortion is None:
             return self._plain_example(cut)
         random = np.random.default_rng([self.seed, epoch, crc32(cut.id.encode())])
-        features = compute_mel_spectrogram(self.distortion.distort(load_cut(cut), random))
+        features = compute_mel_spectrogram(self.distortion.distort(load_cut(cut, self.shards), random))
         return cut.id, self.distortion.mask(features, self.fill, random), self._target(cut)
 
     def _plain_example(self, cut: MonoCut) -> tuple[str, np.ndarray, list[int]]:
-        return cut.id, compute_mel_spectrogram(load_cut(cut)), self._target(cut)
+        return cut.id, compute_mel_spectrogram(load_cut(cut, self.shards)), self._target(cut)
 
     def _target(self, cut: MonoCut) -> list[int]:
         return self.tokenizer.encode(cut.supervisions[0].text) if self.tokenizer else []

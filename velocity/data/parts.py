@@ -70,13 +70,17 @@ def parts(work: str, lines: Iterable[str], size: int = SIZE, folder: Path = FOLD
 
 
 def _part(work: str, lines: list[str], folder: Path) -> Part:
-    """Its key: the work, the lines, and size and time of change of each audio file that they name."""
+    return Part(lines, Path(folder, work, f"{part_key(work, lines)}.jsonl"))
+
+
+def part_key(work: str, lines: Iterable[str]) -> str:
+    """SHA-256 of what a part follows from: work, lines, size and time of change of each audio file they name."""
     key = sha256(work.encode())
     for line in lines:
         key.update(line.encode())
         for path in _audio_files(json.loads(line)):
             key.update(_state(path).encode())
-    return Part(lines, Path(folder, work, f"{key.hexdigest()}.jsonl"))
+    return key.hexdigest()
 
 
 def _audio_files(item: dict[str, Any]) -> list[str]:

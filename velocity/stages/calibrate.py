@@ -8,6 +8,7 @@ from pathlib import Path
 from velocity.config import load_params
 from velocity.errors import VelocityError
 from velocity.stages import run
+from velocity.stages.inputs import training_shards
 
 FINETUNED = Path("models/finetuned.safetensors")
 OUTPUT = Path("models/calibration.json")
@@ -18,8 +19,8 @@ def main() -> None:
     import torch
 
     from velocity.audio import compute_mel_spectrogram
-    from velocity.data.batches import load_cut
     from velocity.data.cuts import read_cuts
+    from velocity.data.shards import load_cut
     from velocity.files import write_json
     from velocity.progress import Progress
     from velocity.quantization.calibration import agreement, choose_ranges, load_quantizable, observe, representative
@@ -33,7 +34,8 @@ def main() -> None:
     if settings.ranges == "trained" and not trained:
         raise VelocityError("calibrate.ranges: 'trained' needs finetune.qat: true; use minmax or percentile")
     cuts = representative(islice(read_cuts("data/prepared/train.jsonl"), DRAWN_FROM), settings.utterances)
-    features = [torch.from_numpy(compute_mel_spectrogram(load_cut(cut)).copy()).unsqueeze(0) for cut in cuts]
+    shards = training_shards(params.prepare.shards.cache_gb)
+    features = [torch.from_numpy(compute_mel_spectrogram(load_cut(cut, shards)).copy()).unsqueeze(0) for cut in cuts]
     with Progress("calibrate", len(features)) as progress:
         seen = observe(model, features, params.seed, progress.advance)
     ranges = choose_ranges(model, seen, settings.ranges, settings.percentile)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from velocity.config import load_params
 from velocity.stages import run
-from velocity.stages.inputs import feature_statistics, vocabulary
+from velocity.stages.inputs import feature_statistics, training_shards, vocabulary
 from velocity.stages.outputs import write_curve
 from velocity.tracking import track_run
 
@@ -43,7 +43,8 @@ def main() -> None:
     objective = CTC(model)
     validation = load_cuts("data/prepared/validation.jsonl")
     tokenizer = TextTokenizer("data/prepared/tokenizer.model")
-    loader = Loader(tokenizer, statistics["mean"], params.seed, settings.augmentation, params.threads)
+    shards = training_shards(params.prepare.shards.cache_gb)
+    loader = Loader(tokenizer, statistics["mean"], params.seed, settings.augmentation, params.threads, shards)
     seconds = settings.optimisation.batch_seconds
     qat_from = round(settings.qat_start * settings.optimisation.steps)
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from velocity.errors import VelocityError
 from velocity.text import TextTokenizer
+
+if TYPE_CHECKING:
+    from velocity.data.shards import Shards
 
 PREPARED = Path("data/prepared")
 
@@ -22,3 +26,11 @@ def feature_statistics() -> dict[str, list[float]]:
 def vocabulary() -> int:
     """Number of CTC classes, blank included."""
     return TextTokenizer(PREPARED / "tokenizer.model").vocabulary
+
+
+def training_shards(cache_gb: float) -> Shards | None:
+    """Where the audio of the training set lies; None when it is read from the recordings themselves."""
+    from velocity.data.shards import INDEX, Shards
+
+    index = PREPARED / INDEX
+    return Shards(index, round(cache_gb * 1e9)) if index.exists() else None

@@ -1,4 +1,4 @@
-"""Stage ``prepare``: speaker-disjoint splits, normalised text, tokenizer, feature statistics."""
+"""Stage ``prepare``: speaker-disjoint splits, normalised text, tokenizer, feature statistics, shards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from velocity.config import load_params
 from velocity.data.cuts import LEFT_OUT, Alignable, place_cuts, read_cuts, write_splits
 from velocity.data.manifests import read_lines
+from velocity.data.sharding import write_shards
+from velocity.data.shards import INDEX
 from velocity.data.splits import SPLITS, Splits
 from velocity.data.statistics import measure_features
 from velocity.errors import VelocityError
@@ -49,6 +51,9 @@ def main() -> None:
                 )
         write_json(folder / "features.json", measure_features(read_cuts(folder / "train.jsonl"), params.threads))
         write_json(folder / "summary.json", {**summary, "vocabulary": tokenizer.vocabulary})
+        if params.prepare.shards.url:
+            manifests = [folder / "train.jsonl", folder / "pretrain.jsonl"]
+            write_shards(manifests, params.prepare.shards, folder / INDEX, params.threads)
     for name, reasons in summary["left_out"].items():
         counts = ", ".join(f"{reasons[reason]} {reason}" for reason in LEFT_OUT if reason in reasons)
         print(f"prepare {name}: left out {counts}", file=sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from velocity.config import load_params
 from velocity.stages import run
-from velocity.stages.inputs import feature_statistics, vocabulary
+from velocity.stages.inputs import feature_statistics, training_shards, vocabulary
 from velocity.stages.outputs import write_curve
 from velocity.tracking import track_run
 
@@ -34,7 +34,8 @@ def main() -> None:
     model.set_feature_statistics(**statistics)
     objective = MaskedSpectrogram(model, settings)
     validation = load_cuts("data/prepared/validation.jsonl")
-    loader = Loader(None, statistics["mean"], params.seed, threads=params.threads)
+    shards = training_shards(params.prepare.shards.cache_gb)
+    loader = Loader(None, statistics["mean"], params.seed, threads=params.threads, shards=shards)
     seconds = settings.optimisation.batch_seconds
 
     @torch.no_grad()
