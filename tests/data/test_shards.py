@@ -216,15 +216,16 @@ def test_a_bad_shard_is_named(cuts, url, tmp_path, fault):
         next(Loader(None, [0.0] * 80, 1, shards=shards).training(sharded.train, 400.0))
 
 
-def test_a_swapped_shard_is_written_again_only_if_its_size_shows_it(cuts, tmp_path):
-    """Writing trusts sizes, for it would have to read the whole store; reading trusts nothing."""
-    sharded = Sharded(cuts, "memory://bucket", tmp_path / "prepared")
+@pytest.mark.parametrize("kept", [None, 5000])
+def test_preparing_again_repairs_the_store(cuts, url, tmp_path, kept):
+    sharded = Sharded(cuts, url, tmp_path / "prepared")
     plain = sharded.train.read_bytes()
     expected = sharded.write()["files"]
-    sharded.spoil(TAR, sharded.stored()[TAR][:5000])
+    whole = sharded.stored()
+    sharded.spoil(TAR, whole[TAR][:kept] if kept else None)
     sharded.train.write_bytes(plain)
     assert sharded.write()["files"] == expected
-    load_cut(load_cuts(sharded.train)[10], sharded.open())
+    assert sharded.stored() == whole
 
 
 def test_copies_stay_within_the_limit_and_are_used_again(cuts, tmp_path, monkeypatch):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 INDEX = "shards.json"
 CACHE = Path("data/cache/shards")  # copies of shards from stores that are no local folder
 OPENED = 200  # shards at a time
+REPAIR = "dvc repro --force --single-item prepare writes what is missing"
 
 
 def load_cut(cut: MonoCut, shards: Shards | None = None) -> np.ndarray:
@@ -77,7 +78,7 @@ class Shards:
         try:
             return soundfile.read(io.BytesIO(self._shard(name).read(member)), dtype="float32")[0]
         except KeyError as error:
-            raise VelocityError(f"{self._store.url}/{name}: has no {member}; run the stage prepare again") from error
+            raise VelocityError(f"{self._store.url}/{name}: has no {member}; remove it, {REPAIR}") from error
 
     def _shard(self, name: str) -> OpenShard:
         with self._lock:
@@ -106,18 +107,18 @@ class Shards:
     def _open(self, name: str) -> OpenShard:
         place, expected = f"{self._store.url}/{name}", self._files.get(name)
         if expected is None:
-            raise VelocityError(f"{place}: not in data/prepared/{INDEX}; run the stage prepare again")
+            raise VelocityError(f"{place}: not in {INDEX}; {REPAIR}")
         try:
             path = Path(self._store.path(name)) if self._store.local else self._copy(name, expected["sha256"])
             with open(path, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError as error:
-            raise VelocityError(f"{place}: no such shard; run the stage prepare again") from error
+            raise VelocityError(f"{place}: no such shard; {REPAIR}") from error
         if digest == expected["sha256"]:
             return OpenShard(path)
         if not self._store.local:
             path.unlink()
-        raise VelocityError(f"{place}: damaged, its SHA-256 is not the one written; run the stage prepare again")
+        raise VelocityError(f"{place}: damaged, its SHA-256 is not the one written; remove it, {REPAIR}")
 
     def _copy(self, name: str, digest: str) -> Path:
         path = self._cache / f"{digest}.tar"
