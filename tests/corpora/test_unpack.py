@@ -8,6 +8,7 @@ import os
 import stat
 import tarfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -96,11 +97,8 @@ def test_whatever_the_members_nothing_is_written_outside(tmp_path_factory, membe
     folder = tmp_path_factory.mktemp("unpack")
     if pack is zipped:
         members = [(name, content) for name, content in members if isinstance(content, bytes)]
-    try:
+    with suppress(VelocityError):
         take_apart(pack(*members), folder)
-    except VelocityError as error:
-        assert "speech.tar" in str(error)
-        assert "\n" not in str(error)
     assert {path.name for path in folder.iterdir()} == {"speech.tar", "out"}
     for path in folder.rglob("*"):
         assert path.is_dir() or path.is_file()

@@ -105,6 +105,7 @@ def _go_on(client: httpx.Client, archive: Archive, part: Path, progress: Progres
         with open(part, "ab" if start else "wb") as file:
             for block in response.iter_raw():
                 file.write(block)
+                file.flush()  # a kill may come at any time
                 progress.advance(file.tell() // MB - progress.done)
     if total is not None and _size(part) < total:
         raise _Cut(f"the connection ended {total - _size(part)} bytes early")
