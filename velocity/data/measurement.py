@@ -15,7 +15,7 @@ import numpy as np
 from velocity.text import foreign_letters, normalize
 
 # Names and versions of the measurements: another version whenever a row changes.
-AUDIO_WORK, TEXT_WORK = "validate-audio-1", "validate-text-1"
+AUDIO_WORK, TEXT_WORK = "validate-audio-1", "validate-text-2"
 PART = 500  # lines: what an interruption loses, and what a worker takes at a time
 
 FULL_SCALE = 0.999  # a sample at least as large is clipped
@@ -93,10 +93,12 @@ def missing_share(path: str | Path) -> float:
 
 
 def measure_transcripts(supervisions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines of ``supervisions.jsonl`` → rows of figures with the normalised text, in their order."""
+    """Lines of ``supervisions.jsonl`` that have a text → rows of figures with it, normalised, in their order."""
     rows = []
     for segment in supervisions:
-        text = normalize(segment.get("text") or "")
+        if "text" not in segment:  # unlabelled: it only says who speaks
+            continue
+        text = normalize(segment["text"])
         words = text.split()
         rows.append(
             {
@@ -107,7 +109,7 @@ def measure_transcripts(supervisions: list[dict[str, Any]]) -> list[dict[str, An
                 "text": text,
                 "speaker": segment.get("speaker") or "",
                 "part": (segment.get("custom") or {}).get("part", ""),
-                "foreign_letters": len(foreign_letters(segment.get("text") or "")),
+                "foreign_letters": len(foreign_letters(segment["text"])),
                 "character_labels": len(text) + equal_neighbours(text),
                 "word_labels": len(words) + equal_neighbours(words),
             }
