@@ -16,7 +16,7 @@ from velocity.text import normalize
 
 PREPARED = Path("data/prepared")  # test-<corpus>.jsonl here is the test set <corpus>-test
 LIBRISPEECH = {"libri_speech_test_clean": "test-clean", "libri_speech_test_other": "test-other"}
-LIBRISPEECH_ROOT = Path("data/raw/librispeech/LibriSpeech")
+LIBRISPEECH_ROOT = Path("data/raw/librispeech")  # as the stage fetch unpacks it
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,11 @@ def manifest_name(path: Path) -> str:
 
 def _named(name: str) -> Path:
     if name in LIBRISPEECH:
-        folder = LIBRISPEECH_ROOT / LIBRISPEECH[name]
+        part = LIBRISPEECH[name]
+        folder = LIBRISPEECH_ROOT / part / "LibriSpeech" / part
         if not folder.is_dir():
-            raise VelocityError(f"{name}: LibriSpeech's {folder.name} is not in {folder}; unpack it there")
+            advice = f"unpack {part}.tar.gz in {folder.parents[1]}"
+            raise VelocityError(f"{name}: LibriSpeech's {part} is not in {folder}; {advice}")
         return folder
     manifest = PREPARED / f"test-{name.removesuffix('-test')}.jsonl"
     if name.endswith("-test") and manifest.is_file():
