@@ -64,6 +64,8 @@ def foreign_letters(text: str) -> str:
 
 
 def _fold(text: str) -> str:
+    if text.isascii():  # most English; the rest would take ten times as long and change nothing else
+        return text.lower().translate(APOSTROPHES)
     text = unicodedata.normalize("NFKC", text).casefold().translate(APOSTROPHES)
     text = unicodedata.normalize("NFKD", text.translate(LIGATURES)).translate(APOSTROPHES)
     text = "".join(character for character in text if not unicodedata.combining(character))

@@ -1,12 +1,14 @@
 """Cuts: streamed as they would be made in memory, training shuffled on disk, windows of unlabelled recordings."""
 
+import json
 from collections import Counter
+from copy import deepcopy
 from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lhotse import AudioSource, Recording, SupervisionSegment
+from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
 
 import velocity.data.sorting
 from velocity.config import FolderCorpus
@@ -57,7 +59,8 @@ def prepare(manifests, folder, excluded=(), alignable=lambda text, frames: True)
         for name, corpus in CORPORA.items()
         for pair in place_cuts(name, corpus, manifests / name, splits, set(excluded), alignable)
     ]
-    return placed, write_splits(iter(placed), SEED, folder)
+    summary = write_splits(iter(placed), SEED, folder)
+    return [(place, MonoCut.from_dict(deepcopy(cut))) for place, cut in placed], summary
 
 
 def test_files_hold_what_memory_would(manifests, tmp_path, monkeypatch):
@@ -70,6 +73,9 @@ def test_files_hold_what_memory_would(manifests, tmp_path, monkeypatch):
     assert list(read_cuts(tmp_path / "train.jsonl")) == list(load_cuts(tmp_path / "train.jsonl")) == train
     assert list(read_cuts(tmp_path / "pretrain.jsonl")) == sorted(train + windows, key=order)
     assert len(windows) == 20
+    for name, corpus in (("train", "mine"), ("pretrain", "plain")):  # lines are what Lhotse writes
+        lines = [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines() if corpus in line]
+        assert lines == [cut.to_dict() for cut in read_cuts(tmp_path / f"{name}.jsonl") if cut.id.startswith(corpus)]
     assert {cut.supervisions[0].speaker for cut in train} == set("defghijkl")
     tested = list(read_cuts(tmp_path / "test-mine.jsonl"))
     assert [cut.id for cut in tested] == [f"mine/{s}-{n}" for s in "ab" for n in range(5) if (s, n) != ("a", 3)]
@@ -120,7 +126,8 @@ def test_segments_of_a_recording_are_cut_from_it(tmp_path):
     segments += [segment_of(other, other.id[-1], "some words") for other in others]
     save_manifests(recordings + others, segments, [], tmp_path / "mine")
     splits = Splits.read({"mine": CORPORA["mine"]}, tmp_path, SEED)
-    cuts = [cut for _, cut in place_cuts("mine", CORPORA["mine"], tmp_path / "mine", splits, set(), lambda *_: True)]
+    placed = place_cuts("mine", CORPORA["mine"], tmp_path / "mine", splits, set(), lambda *_: True)
+    cuts = [MonoCut.from_dict(deepcopy(cut)) for _, cut in placed]
     assert [(cut.id[5:], cut.start, cut.duration) for cut in cuts] == [
         ("a", 0.0, 2.0), ("c", 0.0, 2.0), ("talk-0", 0.0, 5.0), ("talk-1", 10.0, 5.0), ("talk-2", 20.0, 5.0)
     ]  # fmt: skip
@@ -131,7 +138,7 @@ def test_segments_of_a_recording_are_cut_from_it(tmp_path):
 @given(st.integers(8_000, 200 * 16_000))
 def test_windows_cover_a_recording_in_order_and_none_is_long(samples):
     recording = recording_of("mine", "long", samples / 16_000)
-    windows = list(window_recording(recording))
+    windows = [MonoCut.from_dict(deepcopy(window)) for window in window_recording(recording.to_dict())]
     assert max(window.duration for window in windows) <= 20.0
     assert len({window.id for window in windows}) == len(windows)
     ends = [0.0] + [window.start + window.duration for window in windows]

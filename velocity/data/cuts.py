@@ -9,7 +9,6 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
@@ -24,19 +23,20 @@ from velocity.progress import track
 from velocity.text import normalize
 
 if TYPE_CHECKING:
-    from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+    from lhotse import CutSet, MonoCut
 
 LONGEST_WINDOW = 20.0  # seconds of an unlabelled cut
 UNLABELLED = "unlabelled"  # where cuts without text go
 EXCLUDED, NO_WORDS, NOT_ALIGNABLE = "excluded-by-validation", "no-words", "too-short-for-its-text"
 LEFT_OUT = (EXCLUDED, NO_WORDS, UNUSED_PART, OTHER_SPLIT, NOT_ALIGNABLE)  # why, in the order of looking
 
+Cut = dict[str, Any]  # as Lhotse writes a MonoCut; its objects take ten times as long to make and to write
 Alignable = Callable[[str, int], bool]  # (normalised text, feature frames) → whether CTC has a path
 
 
 def place_cuts(
     name: str, corpus: Corpus, folder: Path, splits: Splits, excluded: set[str], alignable: Alignable
-) -> Iterator[tuple[str, MonoCut]]:
+) -> Iterator[tuple[str, Cut]]:
     """(split, UNLABELLED, or one of LEFT_OUT; cut) of each utterance of a corpus, texts normalised, by id.
 
     Training and validation cuts that CTC cannot align are left out, for they have no loss. Those of a test set stay:
@@ -44,48 +44,58 @@ def place_cuts(
     """
     for recording, segments in track(read_utterances(folder), f"prepare {name}", count_lines(folder / RECORDINGS)):
         if not corpus.labelled:
-            heard = all(splits.may_train(name, segment.speaker) for segment in segments if segment.speaker)
-            place = EXCLUDED if recording.id in excluded else UNLABELLED if heard else OTHER_SPLIT
+            heard = all(splits.may_train(name, segment["speaker"]) for segment in segments)
+            place = EXCLUDED if recording["id"] in excluded else UNLABELLED if heard else OTHER_SPLIT
             yield from ((place, cut) for cut in window_recording(recording))
             continue
         for segment in segments:
             cut = utterance_cut(recording, segment)
-            (spoken,) = cut.supervisions
-            place = splits.of(name, spoken.speaker, spoken.custom.get("part", ""))
-            if {segment.id, recording.id} & excluded:
+            (spoken,) = cut["supervisions"]
+            place = splits.of(name, spoken["speaker"], spoken["custom"].get("part", ""))
+            if segment["id"] in excluded or recording["id"] in excluded:
                 place = EXCLUDED
-            elif not spoken.text:
+            elif not spoken["text"]:
                 place = NO_WORDS
-            elif place in ("train", "validation") and not alignable(spoken.text, feature_frames(cut)):
+            elif place in ("train", "validation") and not alignable(spoken["text"], feature_frames(cut)):
                 place = NOT_ALIGNABLE
             yield place, cut
 
 
-def utterance_cut(recording: Recording, segment: SupervisionSegment) -> MonoCut:
-    """What is said in ``segment``, normalised; the recording's first channel stands for all, which are averaged."""
-    from lhotse import MonoCut
-
-    spoken = replace(segment, start=0.0, text=normalize(segment.text or ""))
-    channel = recording.channel_ids[0]
-    return MonoCut(segment.id, segment.start, segment.duration, channel, supervisions=[spoken], recording=recording)
+def utterance_cut(recording: dict[str, Any], segment: dict[str, Any]) -> Cut:
+    """What is said in ``segment``, its text normalised."""
+    spoken = {**segment, "start": 0.0, "text": normalize(segment.get("text") or "")}
+    return _cut(segment["id"], segment["start"], segment["duration"], [spoken], recording)
 
 
-def window_recording(recording: Recording) -> Iterator[MonoCut]:
+def window_recording(recording: dict[str, Any]) -> Iterator[Cut]:
     """Cuts without text: the whole recording, a long one in equal windows of at most LONGEST_WINDOW seconds."""
-    from lhotse import MonoCut
-
-    count = ceil(recording.duration / LONGEST_WINDOW)
-    length = recording.num_samples // count / recording.sampling_rate if count > 1 else recording.duration
+    count = ceil(recording["duration"] / LONGEST_WINDOW)
+    if count == 1:
+        yield _cut(recording["id"], 0.0, recording["duration"], [], recording)
+        return
+    length = recording["num_samples"] // count / recording["sampling_rate"]
     for index in range(count):
-        name = f"{recording.id}-{index:04d}" if count > 1 else recording.id
-        yield MonoCut(name, index * length, length, recording.channel_ids[0], recording=recording)
+        yield _cut(f"{recording['id']}-{index:04d}", index * length, length, [], recording)
 
 
-def feature_frames(cut: MonoCut) -> int:
-    return frame_count(round(cut.duration * SAMPLE_RATE))
+def _cut(name: str, start: float, seconds: float, supervisions: list[dict[str, Any]], recording: dict[str, Any]) -> Cut:
+    """The recording's first channel stands for all, which are averaged when it is read."""
+    return {
+        "id": name,
+        "start": start,
+        "duration": seconds,
+        "channel": recording["sources"][0]["channels"][0],
+        "supervisions": supervisions,
+        "recording": recording,
+        "type": "MonoCut",
+    }
 
 
-def write_splits(placed: Iterable[tuple[str, MonoCut]], seed: int, folder: str | Path) -> dict[str, Any]:
+def feature_frames(cut: Cut) -> int:
+    return frame_count(round(cut["duration"] * SAMPLE_RATE))
+
+
+def write_splits(placed: Iterable[tuple[str, Cut]], seed: int, folder: str | Path) -> dict[str, Any]:
     """Write what ``place_cuts`` gives, a file a split; {"splits": figures of each, "left_out": by corpus and reason}.
 
     ``train.jsonl`` and ``pretrain.jsonl`` (``train`` and all unlabelled speech) are in the order of a hash of the seed
@@ -100,10 +110,10 @@ def write_splits(placed: Iterable[tuple[str, MonoCut]], seed: int, folder: str |
         files: dict[str, IO[str]] = {}
         for place, cut in placed:
             if place in LEFT_OUT:
-                left_out.setdefault(cut.id.partition("/")[0], Counter())[place] += 1
+                left_out.setdefault(cut["id"].partition("/")[0], Counter())[place] += 1
                 continue
             if place in ("train", UNLABELLED):
-                (train if place == "train" else unlabelled).add(training_place(seed, cut.id), to_line(cut))
+                (train if place == "train" else unlabelled).add(training_place(seed, cut["id"]), to_line(cut))
                 figures["pretrain"].add(cut)
             else:
                 if place not in files:
@@ -133,12 +143,12 @@ class Figures:
         self._seconds = 0.0
         self._speakers: set[tuple[str, str]] = set()
 
-    def add(self, cut: MonoCut) -> None:
+    def add(self, cut: Cut) -> None:
         self._utterances += 1
-        self._seconds += cut.duration
-        for segment in cut.supervisions:
-            self._words += len(segment.text.split())
-            self._speakers.add((segment.custom["corpus"], segment.speaker))
+        self._seconds += cut["duration"]
+        for segment in cut["supervisions"]:
+            self._words += len(segment["text"].split())
+            self._speakers.add((segment["custom"]["corpus"], segment["speaker"]))
 
     def to_dict(self) -> dict[str, float]:
         hours = round(self._seconds / 3600, 4)

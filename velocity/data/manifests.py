@@ -48,7 +48,7 @@ def save_manifests(
         for name, items in ((RECORDINGS, recordings), (SUPERVISIONS, supervisions), (FAULTS, faults)):
             with Sorter(partial) as sorter:
                 for item in items:
-                    sorter.add(_place(item), to_line(item))
+                    sorter.add(_place(item), to_line(item.to_dict()))
                 write_lines(partial / name, (line for _, line in sorter))
 
 
@@ -75,15 +75,15 @@ def read_faults(folder: str | Path) -> Iterator[Fault]:
     return (Fault(**line) for line in read_lines(Path(folder, FAULTS)))
 
 
-def read_utterances(folder: str | Path) -> Iterator[tuple[Recording, list[SupervisionSegment]]]:
-    """Every recording with its supervisions, none where it is unlabelled, by id.
+def read_utterances(folder: str | Path) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Every recording with its supervisions, by id, as they are written: Lhotse's objects take ten times as long.
 
     Raises VelocityError when a manifest is missing or faulty, or a supervision has no recording.
     """
-    groups = groupby(read_supervisions(folder), key=lambda segment: segment.recording_id)
+    groups = groupby(read_lines(Path(folder, SUPERVISIONS)), key=lambda segment: segment["recording_id"])
     recording_id, segments = next(groups, (None, ()))
-    for recording in read_recordings(folder):
-        if recording.id == recording_id:
+    for recording in read_lines(Path(folder, RECORDINGS)):
+        if recording["id"] == recording_id:
             yield recording, list(segments)
             recording_id, segments = next(groups, (None, ()))
         else:
@@ -99,9 +99,8 @@ def count_lines(path: str | Path) -> int:
     return sum(1 for _ in open_lines(path))
 
 
-def to_line(item: Any) -> str:
-    """A Lhotse item, a fault: what has ``to_dict``, as a line of JSON."""
-    return json.dumps(item.to_dict(), ensure_ascii=False) + "\n"
+def to_line(fields: dict[str, Any]) -> str:
+    return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from velocity.config import load_params
-from velocity.data.cuts import LEFT_OUT, Alignable, place_cuts, read_cuts, write_splits
+from velocity.data.cuts import LEFT_OUT, Alignable, Cut, place_cuts, read_cuts, write_splits
 from velocity.data.manifests import read_lines
 from velocity.data.sharding import write_shards
 from velocity.data.shards import INDEX
@@ -18,9 +17,6 @@ from velocity.errors import VelocityError
 from velocity.files import atomic_directory, write_json
 from velocity.stages import run
 from velocity.text import train_tokenizer
-
-if TYPE_CHECKING:
-    from lhotse import MonoCut
 
 MANIFESTS = Path("data/manifests")
 EXCLUSIONS = Path("data/validated/exclusions.jsonl")
@@ -32,13 +28,13 @@ def main() -> None:
     splits = Splits.read(params.corpora, MANIFESTS, params.seed)
     excluded = {line["id"] for line in read_lines(EXCLUSIONS)}
 
-    def placed(alignable: Alignable) -> Iterator[tuple[str, MonoCut]]:
+    def placed(alignable: Alignable) -> Iterator[tuple[str, Cut]]:
         for name, corpus in sorted(params.corpora.items()):
             yield from place_cuts(name, corpus, MANIFESTS / name, splits, excluded, alignable)
 
     with atomic_directory(OUTPUT) as folder:
         kind, vocabulary = params.prepare.tokenizer.kind, params.prepare.tokenizer.vocabulary
-        texts = (cut.supervisions[0].text for place, cut in placed(lambda text, frames: True) if place == "train")
+        texts = (cut["supervisions"][0]["text"] for place, cut in placed(lambda text, frames: True) if place == "train")
         tokenizer = train_tokenizer(texts, kind, vocabulary, folder / "tokenizer.model")
         stride = params.model.stride
         summary = write_splits(
