@@ -54,7 +54,7 @@ def checks(params: Params) -> list[Check]:
         Check("silence", "audio", "level_db", limits.min_level_db, None, "audio is not silent"),
         Check("clipping", "audio", "clipped", None, limits.max_clipped, "audio is not clipped"),
         Check("dc-offset", "audio", "dc_offset", -offset, offset, "audio has no DC offset"),
-        Check("too-short", "audio", "seconds", limits.min_seconds, None, "audio is not too short"),
+        Check("too-short", "audio", "promised_seconds", limits.min_seconds, None, "audio is not too short"),
         Check("duplicate-audio", "audio", "copied", None, 0, "no recording is there twice, or with two texts"),
         Check("id-in-two-corpora", "audio", "id_elsewhere", None, 0, "no other corpus has an utterance of this name"),
         Check("too-long", "utterances", "seconds", None, limits.max_seconds, "utterances are not too long"),
@@ -75,12 +75,13 @@ def checks(params: Params) -> list[Check]:
 def add_comparisons(measured: Measurements, params: Params) -> None:
     """Add the columns that compare rows with each other, or with the model, to the tables.
 
-    ``faults``: a column a kind. ``audio``: ``copied``, ``id_elsewhere``. ``utterances``: ``spare_frames``,
-    ``speaker_elsewhere``, ``sentence_elsewhere``.
+    ``faults``: a column a kind. ``audio``: ``promised_seconds``, ``copied``, ``id_elsewhere``.
+    ``utterances``: ``spare_frames``, ``speaker_elsewhere``, ``sentence_elsewhere``.
     """
     audio, utterances, faults = measured.audio, measured.utterances, measured.faults
     for kind in FETCHED:
         faults[kind] = (faults["kind"] == kind).astype(np.int8)
+    audio["promised_seconds"] = audio["seconds"] + audio["missing_seconds"]
     audio["copied"] = copied(audio, utterances)
     audio["id_elsewhere"] = _bare_ids(audio["id"]).duplicated().to_numpy(np.int8) * (1 - audio["repeated_id"])
     labels = "character_labels" if params.prepare.tokenizer.kind == "characters" else "word_labels"

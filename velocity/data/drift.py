@@ -3,8 +3,9 @@
 Numbers: the population stability index over deciles of the accepted version (Siddiqi 2006, Credit Risk Scorecards).
 Words: the Jensen–Shannon divergence of their frequencies (Lin 1991, IEEE Trans. Information Theory 37). Both are about
 χ²-distributed when nothing has changed (Yurdakul & Naranjo 2020, J. Risk Model Validation 14), which says how much of
-them is chance in a small corpus. Speakers: the share of new ones among those with the lowest hashes, a sample that is
-the same whoever draws it (bottom-k sketch: Cohen & Kaplan 2007, PODC).
+them is chance in a small corpus. New words: their share beyond the one that Good (1953, Biometrika 40) expects of the
+same speech, which is the share of words that occur once. Speakers: the share of new ones among those with the lowest
+hashes, a sample that is the same whoever draws it (bottom-k sketch: Cohen & Kaplan 2007, PODC).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from math import log
+from math import log, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 NUMBERS = {"seconds": "audio", "level_db": "audio", "characters_per_second": "utterances"}  # column → table
 BINS = 10
-FREQUENT = 1000  # words kept; the others are counted together
+FREQUENT = 1000  # words kept
+COMMON = 5  # times: rarer words are counted together (Cochran 1954), else there is no χ² distribution
+DEVIATIONS = 3  # of the share of new words, that are chance
 SPEAKERS = 1000  # hashes kept
 CHANCE = 0.999  # of the distribution of an index when nothing has changed: what is below it is no drift
 
@@ -149,18 +152,20 @@ def _index(corpus: str, what: str, before: list[int], after: list[int], limit: f
 def _vocabulary(corpus: str, old: Mapping[str, Any], words: Mapping[str, int], limits: Drift) -> list[Change]:
     from scipy.spatial.distance import jensenshannon
 
-    total = sum(words.values())
+    total, known = sum(words.values()), old["frequent"]
     if not total or not old["total"]:
         return []
-    before = [*old["frequent"].values()]
-    after = [words.get(word, 0) for word in old["frequent"]]
-    before, after = ([*counts, whole - sum(counts)] for counts, whole in ((before, old["total"]), (after, total)))
+    common = [word for word, count in known.items() if count >= COMMON]
+    before, after = [known[word] for word in common], [words.get(word, 0) for word in common]
+    before, after = [*before, old["total"] - sum(before)], [*after, total - sum(after)]
     divergence = float(jensenshannon(before, after, base=2)) ** 2  # SciPy gives the root
-    limit = max(limits.max_vocabulary_divergence, _chance(len(before), old["total"], total) / (8 * log(2)))
-    new = max(0.0, after[-1] / total - before[-1] / old["total"])
+    chance = _chance(len(before), old["total"], total) / (8 * log(2))
+    unseen = 1 - sum(known.values()) / old["total"] + sum(count == 1 for count in known.values()) / old["total"]
+    new = 1 - sum(words.get(word, 0) for word in known) / total
+    spread = sqrt(unseen * (1 - unseen) * (1 / old["total"] + 1 / total))
     return [
-        Change(corpus, "vocabulary", divergence, limit),
-        Change(corpus, "new_words", new, limits.max_new_words),
+        Change(corpus, "vocabulary", divergence, max(limits.max_vocabulary_divergence, chance)),
+        Change(corpus, "new_words", max(0.0, new - unseen), limits.max_new_words + DEVIATIONS * spread),
     ]
 
 

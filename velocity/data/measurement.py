@@ -15,7 +15,7 @@ import numpy as np
 from velocity.text import foreign_letters, normalize
 
 # Names and versions of the measurements: another version whenever a row changes.
-AUDIO_WORK, TEXT_WORK = "validate-audio-1", "validate-text-2"
+AUDIO_WORK, TEXT_WORK = "validate-audio-2", "validate-text-2"
 PART = 500  # lines: what an interruption loses, and what a worker takes at a time
 
 FULL_SCALE = 0.999  # a sample at least as large is clipped
@@ -31,18 +31,18 @@ def measure_recordings(recordings: list[dict[str, Any]], threads: int) -> list[d
 
 
 def measure_recording(recording: Mapping[str, Any]) -> dict[str, Any]:
-    """Decode one recording; what does not come counts as missing."""
+    """Decode one recording; what does not come counts as missing, and has no level."""
     import soundfile
 
     path = recording["sources"][0]["source"]
-    frames = clipped = not_numbers = rate = channels = 0
+    rate, channels = recording["sampling_rate"], len(recording["channel_ids"] or [0])
+    frames = clipped = not_numbers = 0
     total = energy = cut_off = 0.0
     content = blake2b(digest_size=8)
     try:
         with soundfile.SoundFile(path) as file:
             rate, channels = file.samplerate, file.channels
-            if rate > 0:
-                cut_off = missing_share(path) * file.frames / rate
+            cut_off = missing_share(path) * file.frames / rate
             buffer = np.empty((min(BLOCK, file.frames), channels), dtype=np.float32)
             while len(block := file.read(out=buffer)):
                 frames += len(block)
@@ -61,20 +61,23 @@ def measure_recording(recording: Mapping[str, Any]) -> dict[str, Any]:
     except (soundfile.LibsndfileError, OSError, RuntimeError):
         pass  # the frames that did not come are missing_seconds
     count = frames * channels
-    seconds = frames / rate if rate else 0.0
-    power = energy / count if count else 0.0
+    seconds = frames / rate
     return {
         "id": recording["id"],
         "rate": rate,
         "channels": channels,
         "seconds": seconds,
         "missing_seconds": round(recording["duration"] - seconds + cut_off, 6),
-        "level_db": round(max(SILENT_DB, 10 * float(np.log10(power))), 4) if power else SILENT_DB,
+        "level_db": _level_db(energy / count) if count else float("nan"),
         "clipped": clipped / count if count else 0.0,
         "dc_offset": round(total / count, 7) if count else 0.0,
         "not_numbers": not_numbers,
         "content": int.from_bytes(content.digest(), "big", signed=True),
     }
+
+
+def _level_db(power: float) -> float:
+    return round(max(SILENT_DB, 10 * float(np.log10(power))), 4) if power else SILENT_DB
 
 
 def missing_share(path: str | Path) -> float:

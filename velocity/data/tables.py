@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
@@ -70,11 +70,8 @@ class Measurements:
         return {"faults": self.faults, "audio": self.audio, "utterances": self.utterances}
 
 
-def measure_corpora(folders: Mapping[str, Path], labelled: Container[str], threads: int) -> Measurements:
-    """Measure the manifests of each corpus (name → folder), the transcripts of those that are ``labelled``.
-
-    Raises VelocityError when a manifest is missing.
-    """
+def measure_corpora(folders: Mapping[str, Path], threads: int) -> Measurements:
+    """Measure the manifests of each corpus (name → folder). Raises VelocityError when one is missing."""
     import pandas
 
     audio, utterances = Columns(AUDIO), Columns(UTTERANCES)
@@ -88,7 +85,7 @@ def measure_corpora(folders: Mapping[str, Path], labelled: Container[str], threa
             audio.append(row["id"], {**row, "repeated_id": row["id"] == last})
             last = row["id"]
         words[name] = Counter()
-        for row, place in _beside(_text_rows(folder) if name in labelled else iter(()), audio.ids(first), first):
+        for row, place in _beside(_text_rows(folder), audio.ids(first), first):
             words[name].update(row["text"].split())
             voice = voices.setdefault((name, row["speaker"], row["part"]), len(voices))
             length = audio.columns["seconds"][place] + audio.columns["missing_seconds"][place] if place >= 0 else 0.0

@@ -10,7 +10,7 @@ from velocity.data.checks import add_comparisons, checks
 from velocity.data.drift import compare, describe, distributions, load_accepted, refuse_drift, show
 from velocity.data.expectations import judge
 from velocity.data.tables import measure_corpora
-from velocity.data.validation import exclusions, find, refuse, summarise
+from velocity.data.validation import Outcome, examples, exclusions, list_findings, refuse, summarise
 from velocity.files import write_json, write_json_lines
 from velocity.stages import run
 
@@ -28,19 +28,20 @@ def main() -> None:
     for accepted in (EXCLUSIONS, DISTRIBUTIONS, SUMMARY):
         accepted.unlink(missing_ok=True)  # they stand for accepted speech: a refusal must not leave the last ones
     folders = {name: MANIFESTS / name for name in sorted(params.corpora)}
-    labelled = {name for name, corpus in params.corpora.items() if corpus.labelled}
-    measured = measure_corpora(folders, labelled, params.threads)
+    measured = measure_corpora(folders, params.threads)
     add_comparisons(measured, params)
     wanted = checks(params)
-    findings = find(measured, wanted, judge(measured.tables, wanted, DATA_DOCS), params.validate, folders)
-    write_json_lines(FINDINGS, map(asdict, findings))
+    failed = judge(measured.tables, wanted, DATA_DOCS)
+    outcomes = [Outcome(c, params.validate.severity_of(c.name), rows) for c, rows in zip(wanted, failed, strict=True)]
+    write_json_lines(FINDINGS, map(asdict, list_findings(measured, outcomes, folders)))
     changes = compare(measured, load_accepted(ACCEPTED), params.validate.drift)
     show(changes)
-    summary = summarise(measured, wanted, findings, params.validate)
-    refuse(findings, summary, params.validate, FINDINGS)
+    shown = examples(measured, outcomes, folders)
+    summary = summarise(measured, outcomes, shown)
+    refuse(summary, shown, params.validate, FINDINGS)
     refuse_drift(changes, params.validate.drift)
 
-    write_json_lines(EXCLUSIONS, exclusions(findings, measured))
+    write_json_lines(EXCLUSIONS, exclusions(measured, outcomes))
     write_json(DISTRIBUTIONS, distributions(measured))
     write_json(SUMMARY, {**summary, "drift": describe(changes)})
 
