@@ -9,13 +9,16 @@ from lhotse.recipes.librispeech import prepare_librispeech
 from lhotse.recipes.ljspeech import prepare_ljspeech
 
 from tests.corpora import layouts
+from velocity.commands.profile import apply_profile
 from velocity.config import (
     CommonVoiceCorpus,
     LibriLightCorpus,
     LibriSpeechCorpus,
     LJSpeechCorpus,
     SpeechOcean762Corpus,
+    load_params,
 )
+from velocity.corpora.archives import load_archives
 from velocity.corpora.kinds import KINDS
 from velocity.errors import VelocityError
 
@@ -31,6 +34,21 @@ SPEECHOCEAN = SpeechOcean762Corpus(
 COMMONVOICE = CommonVoiceCorpus(
     kind="common-voice", source="release.tar.gz", train=("train",), validation=("dev",), test=("test",)
 )
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_table_has_what_profiles_name(profile, tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_bytes((ROOT / "params.yaml").read_bytes())
+    apply_profile(str(profile), params)
+    for corpus in load_params(params).corpora.values():
+        assert corpus.kind in KINDS
+        if corpus.source == TABLE:
+            parts = corpus.parts if corpus.kind in ("librispeech", "librilight") else None
+            assert load_archives(ROOT / TABLE, corpus.kind, parts)
 
 
 def lay_out(folder, files):
