@@ -36,6 +36,8 @@ def project(tmp_path, monkeypatch):
         for index in range(3):
             soundfile.write(f"{folder}/9-1-{index}.wav", random.normal(0, 0.05, seconds * 16_000), 16_000)
     Path("speech/9/1/9-1.trans.txt").write_text("".join(f"9-1-{index} Number {index}!\n" for index in range(3)))
+    Path("data").mkdir()
+    Path("data/accepted.json").write_text("{}")
     write_params()
     return tmp_path
 
@@ -93,16 +95,24 @@ def test_from_sources_to_prepared_and_again(project, monkeypatch):
 def test_a_fault_leaves_nothing_that_looks_accepted(project, monkeypatch):
     run_stages(monkeypatch)
     soundfile.write("speech/9/1/9-1-1.wav", np.zeros(16_000), 16_000)
-    with pytest.raises(VelocityError, match=r"audio is not silent .*speech/9/1/9-1-1\.wav"):
+    with pytest.raises(VelocityError, match=r"corpus mine: 1 utterances would be dropped, .*: silence 1\)"):
         validate.main()
     assert not Path("reports/validation/summary.json").exists()
+    with pytest.raises(VelocityError, match=r"data/validated/exclusions\.jsonl: no such file"):
+        prepare.main()
     Path("speech/9/1/9-1-1.wav").unlink()
     monkeypatch.setattr(sys, "argv", ["fetch", "mine"])
-    with pytest.raises(VelocityError, match="transcript without audio"):
+    fetch.main()
+    with pytest.raises(
+        VelocityError, match=r"transcript-without-audio: 1 of \d+: speech/9/1/9-1\.trans\.txt line 2; all f"
+    ):
+        validate.main()
+    write_params(mine={"source": "nowhere"})
+    with pytest.raises(VelocityError, match=r"nowhere: no such folder"):
         fetch.main()
     assert not Path("data/manifests/mine").exists()
     with pytest.raises(VelocityError, match=r"data/manifests/mine/recordings\.jsonl: no such file"):
-        prepare.main()
+        validate.main()
 
 
 def test_an_empty_split_and_an_unknown_corpus_are_named(project, monkeypatch):

@@ -21,8 +21,9 @@ def workspace(folder: Path) -> Path:
     folder.mkdir()
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "velocity", folder / "velocity", ignore=ignore)
-    for name in ("dvc.yaml", ".gitignore"):
-        shutil.copy(ROOT / name, folder)
+    (folder / "data").mkdir()
+    for name in ("dvc.yaml", ".gitignore", "data/.gitignore", "data/accepted.json"):
+        shutil.copy(ROOT / name, folder / name)
     yaml = YAML()
     params = yaml.load(ROOT / "params.yaml")
     params["corpora"]["synthetic"].update(utterances=150, voices=40)
