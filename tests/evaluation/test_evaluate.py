@@ -81,6 +81,32 @@ def test_cuts_are_the_stretches_they_say(tmp_path: Path, folder: Path) -> None:
     assert {utterance.group for utterance in utterances} == {"child"}
 
 
+def test_test_sets_of_official_parts_have_names_of_their_own(tmp_path, monkeypatch, folder):
+    """Whatever dashes the name of the corpus has: what it is called stands in its cuts."""
+    monkeypatch.chdir(tmp_path)
+    for file in ("test-librispeech-clean", "test-tones", "test-tones-clean", "test-tones-dev-clean-2"):
+        write_cuts(Path(f"data/prepared/{file}.jsonl"), SPOKEN, folder)
+    path = Path("data/prepared/test-librispeech-clean.jsonl")
+    path.write_text(path.read_text().replace('"tones"', '"librispeech"'))
+    shutil.copy(path, "data/prepared/test-mini-librispeech.jsonl")
+    manifest = Path("data/prepared/test-mini-librispeech.jsonl")
+    manifest.write_text(manifest.read_text().replace('"librispeech"', '"mini-librispeech"'))
+    names = (
+        "librispeech-test-clean",
+        "mini-librispeech-test",
+        "tones-test",
+        "tones-test-clean",
+        "tones-test-dev-clean-2",
+    )
+    for name in names:
+        assert load_test_set(name)[0] == name
+    assert load_test_set("libri_speech_test_clean")[0] == "librispeech-test-clean"
+    with pytest.raises(
+        VelocityError, match=r"nor a test set of this project \(librispeech-test-clean, mini-librispeech-test, "
+    ):
+        load_test_set("librispeech-test")
+
+
 def test_librispeech_layout_in_any_format(tmp_path: Path, folder: Path) -> None:
     write_speech(tmp_path / "7/8/7-8-0001.flac", "one two", folder)
     write_speech(tmp_path / "7/8/7-8-0000.ogg", "three", folder)

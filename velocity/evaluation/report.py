@@ -67,7 +67,9 @@ class Results:
         return f"Trained on recorded speech ({names})."
 
     def corpus_of(self, test_set: str) -> Corpus | None:
-        return self.params.corpora.get(test_set.removesuffix("-test"))
+        """Of ``<corpus>-test``, or ``<corpus>-test-<part>``."""
+        names = [name for name in self.params.corpora if f"{test_set}-".startswith(f"{name}-test-")]
+        return self.params.corpora[max(names, key=len)] if names else None
 
 
 def _read(path: str) -> dict[str, Any]:

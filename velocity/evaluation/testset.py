@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,7 @@ from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from velocity.errors import VelocityError
 from velocity.text import normalize
 
-PREPARED = Path("data/prepared")  # test-<corpus>.jsonl here is the test set <corpus>-test
+PREPARED = Path("data/prepared")
 LIBRISPEECH = {"libri_speech_test_clean": "test-clean", "libri_speech_test_other": "test-other"}
 LIBRISPEECH_ROOT = Path("data/raw/librispeech")  # as the stage fetch unpacks it
 
@@ -49,7 +50,8 @@ def _recording(path: Path) -> np.ndarray:
 def load_test_set(name: str) -> tuple[str, list[Utterance]]:
     """(its name, its utterances) of a test set: a name, a folder in LibriSpeech layout or a ``.jsonl`` of cuts.
 
-    Names: ``<corpus>-test`` for a corpus that this project prepared, ``libri_speech_test_clean`` and ``…_other``.
+    Names: ``<corpus>-test`` for a corpus that this project prepared, ``<corpus>-test-clean`` for an official part of
+    it, ``libri_speech_test_clean`` and ``…_other``.
     Raises VelocityError when there is none, or it is empty or faulty.
     """
     source = Path(name)
@@ -62,24 +64,35 @@ def load_test_set(name: str) -> tuple[str, list[Utterance]]:
 
 
 def manifest_name(path: Path) -> str:
-    """``data/prepared/test-synthetic.jsonl`` → ``synthetic-test``; other manifests are named by their file."""
-    return f"{path.stem.removeprefix('test-')}-test" if path.stem.startswith("test-") else path.stem
+    """Cuts of ``mine``: ``test-mine.jsonl`` → ``mine-test``, ``test-mine-clean.jsonl`` → ``mine-test-clean``.
+
+    Other manifests are named by their file.
+    """
+    with open(path, encoding="utf-8") as file:
+        found = re.search(r'"corpus": "([^"]+)"', file.readline())  # of a line that may be no cut at all
+    corpus = found[1] if found else path.stem.removeprefix("test-")
+    return re.sub(rf"^test-{re.escape(corpus)}(?=-|$)", f"{corpus}-test", path.stem)
 
 
 def _named(name: str) -> Path:
     if name in LIBRISPEECH:
         part = LIBRISPEECH[name]
         folder = LIBRISPEECH_ROOT / part / "LibriSpeech" / part
+        if not folder.is_dir() and (prepared := _prepared().get(f"librispeech-{part}")):
+            return prepared
         if not folder.is_dir():
             advice = f"unpack {part}.tar.gz in {folder.parents[1]}"
             raise VelocityError(f"{name}: LibriSpeech's {part} is not in {folder}; {advice}")
         return folder
-    manifest = PREPARED / f"test-{name.removesuffix('-test')}.jsonl"
-    if name.endswith("-test") and manifest.is_file():
-        return manifest
-    prepared = ", ".join(manifest_name(path) for path in sorted(PREPARED.glob("test-*.jsonl"))) or "none"
-    known = f"{prepared}; {', '.join(LIBRISPEECH)}"
+    prepared = _prepared()
+    if name in prepared:
+        return prepared[name]
+    known = f"{', '.join(prepared) or 'none'}; {', '.join(LIBRISPEECH)}"
     raise VelocityError(f"{name}: no such folder or manifest, nor a test set of this project ({known})")
+
+
+def _prepared() -> dict[str, Path]:
+    return {manifest_name(path): path for path in sorted(PREPARED.glob("test-*.jsonl"))}
 
 
 def _read_folder(folder: Path) -> Iterator[Utterance]:
