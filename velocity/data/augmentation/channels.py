@@ -14,7 +14,7 @@ TELEPHONE_BAND = (300.0, 3_400.0)  # Hz
 FILTER_TAPS = 401  # at 16 kHz: the filter falls within 130 Hz
 MU_LAW_BIAS, MU_LAW_CLIP = 132, 32_635  # of 16-bit samples
 HEADROOM = 0.9  # of full scale: codecs overshoot, and clip what does
-# Container, codec, and libsndfile's compression level from mild to strong, at 16 kHz: Opus 32 to 12 kbit/s,
+# Container, codec, and libsndfile's compression level from mild to strong, at 16 kHz: Opus 32 to 11 kbit/s,
 # Vorbis 48 to 28, MP3 38 to 22.
 CODECS = {
     "opus": ("OGG", "OPUS", 0.9, 0.98),
