@@ -1,4 +1,6 @@
-"""Seconds to go on in the middle of an epoch, and the memory it takes: ``python benchmarks/sampling.py --utterances N``.
+"""Seconds to go on in the middle of an epoch, and the memory that takes.
+
+    python benchmarks/sampling.py --utterances 500000 --folder /tmp/sampling
 
 Writes a manifest of N utterances of metadata (LibriSpeech's lengths, no audio) below --folder, then plans batches from
 the middle of epoch 7. Peak memory is that of the whole process, PyTorch and Lhotse included (printed before, too).
@@ -21,7 +23,7 @@ BATCHES = 1000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--utterances", type=int, default=500_000)
     parser.add_argument("--batch-seconds", type=float, default=600.0)
     parser.add_argument("--folder", type=Path, required=True, help="takes 0.6 GB a million utterances")
@@ -47,7 +49,8 @@ def main() -> None:
 def write_manifest(path: Path, utterances: int) -> None:
     random = np.random.default_rng(0)
     with atomic_path(path) as partial, open(partial, "w") as file:
-        for number, seconds in enumerate(np.clip(random.normal(12.3, 3.8, utterances), 1.2, 17.0).round(3).tolist()):
+        for number in range(utterances):
+            seconds = round(min(17.0, max(1.2, random.normal(12.3, 3.8))), 3)
             name = f"librispeech/{number % 2000:04d}-{number:08d}"
             audio = {"type": "file", "channels": [0], "source": f"data/raw/librispeech/{name}.flac"}
             recording = {"id": name, "sources": [audio], "sampling_rate": 16_000,
