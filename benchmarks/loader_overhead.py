@@ -142,7 +142,7 @@ def record(folder: Path) -> tuple[Path, list[str]]:
         texts.append(" ".join(random.choice(words, int(2.5 * recording.duration))))
         said = SupervisionSegment(recording.id, recording.id, 0.0, recording.duration, text=texts[-1])
         cuts.append(MonoCut(recording.id, 0.0, recording.duration, 0, [said], recording=recording))
-    write_lines(folder / "cuts.jsonl", map(to_line, cuts))
+    write_lines(folder / "cuts.jsonl", (to_line(cut.to_dict()) for cut in cuts))
     return folder / "cuts.jsonl", texts
 
 
