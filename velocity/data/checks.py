@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from velocity.config import Params
-from velocity.data.splits import OTHER_SPLIT, UNUSED_PART, Splits
+from velocity.data.splits import OTHER_SPLIT, SPLITS, UNUSED_PART, Splits
 
 if TYPE_CHECKING:
     import pandas
@@ -24,6 +24,7 @@ FETCHED = {  # kind of a fault → what would be right
     "unknown-speaker": "the name or the folder of a file says who speaks (SPEAKER-… or SPEAKER/CHAPTER/)",
 }
 MAX_MISSING_SECONDS = 0.1  # of what the header promises: MP3 and Ogg headers are a little off
+OTHER, UNUSED = -1, -2  # in place of a split: the speaker is kept for another one; a part that nothing uses
 MAX_OUTSIDE_SECONDS = 0.02  # two feature frames of rounding
 
 
@@ -83,12 +84,12 @@ def add_comparisons(measured: Measurements, params: Params) -> None:
         faults[kind] = (faults["kind"] == kind).astype(np.int8)
     audio["promised_seconds"] = audio["seconds"] + audio["missing_seconds"]
     audio["copied"] = copied(audio, utterances)
-    audio["id_elsewhere"] = _bare_ids(audio["id"]).duplicated().to_numpy(np.int8) * (1 - audio["repeated_id"])
+    audio["id_elsewhere"] = id_elsewhere(audio) if len(measured.rows) > 1 else np.int8(0)
     labels = "character_labels" if params.prepare.tokenizer.kind == "characters" else "word_labels"
     frames = -(-utterances["feature_frames"] // params.model.stride)  # what the convolutions leave
     utterances["spare_frames"] = frames - utterances[labels]
-    splits = np.array(voice_splits(measured, params))[utterances["voice"]] if len(utterances) else np.array([], str)
-    utterances["speaker_elsewhere"] = (splits == OTHER_SPLIT).astype(np.int8)
+    splits = np.array(voice_splits(measured, params), np.int8)[utterances["voice"]]
+    utterances["speaker_elsewhere"] = (splits == OTHER).astype(np.int8)
     utterances["sentence_elsewhere"] = heard_elsewhere(utterances["sentence"].to_numpy(), splits)
 
 
@@ -111,27 +112,27 @@ def copied(audio: pandas.DataFrame, utterances: pandas.DataFrame) -> np.ndarray:
     return result
 
 
-def _bare_ids(ids: pandas.Series) -> pandas.Series:
-    """Without the corpus."""
-    return ids.str.partition("/")[2]
+def id_elsewhere(audio: pandas.DataFrame) -> np.ndarray:
+    """1 for an utterance whose id, without the corpus, an earlier corpus has, int8."""
+    bare = audio["id"].str.replace("^[^/]*/", "", regex=True)  # stays an Arrow array, as str.partition would not
+    return bare.duplicated().to_numpy(np.int8) * (1 - audio["repeated_id"].to_numpy())
 
 
-def voice_splits(measured: Measurements, params: Params) -> list[str]:
-    """Where ``prepare`` will put the utterances of each of ``measured.voices``."""
+def voice_splits(measured: Measurements, params: Params) -> list[int]:
+    """Where ``prepare`` will put the utterances of each of ``measured.voices``: place in SPLITS, OTHER or UNUSED."""
     speakers: dict[str, dict[str, set[str]]] = {}
     for corpus, speaker, part in measured.voices:
         speakers.setdefault(corpus, {}).setdefault(speaker, set()).add(part)
     splits = Splits({name: params.corpora[name] for name in speakers}, speakers, params.seed)
-    return [splits.of(*voice) for voice in measured.voices]
+    left_out = {OTHER_SPLIT: OTHER, UNUSED_PART: UNUSED}
+    names = [splits.of(*voice) for voice in measured.voices]
+    return [left_out[name] if name in left_out else SPLITS.index(name.partition("-")[0]) for name in names]
 
 
 def heard_elsewhere(sentences: np.ndarray, splits: np.ndarray) -> np.ndarray:
     """1 for what is trained on, or validated with, and also kept for a later purpose; all (utterances,), int8."""
-    held_out = np.char.startswith(splits, "test")
     result = np.zeros(len(sentences), np.int8)
-    for earlier in ("validation", "train"):
-        of_it = splits == earlier
-        result[of_it] = np.isin(sentences[of_it], sentences[held_out])
-        held_out |= of_it
-    result[(splits == OTHER_SPLIT) | (splits == UNUSED_PART)] = 0  # prepare leaves them out
+    for place in range(len(SPLITS) - 1):
+        earlier = splits == place
+        result[earlier] = np.isin(sentences[earlier], sentences[splits > place])
     return result
