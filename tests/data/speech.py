@@ -6,6 +6,8 @@ import numpy as np
 import soundfile
 from lhotse import MonoCut, Recording, SupervisionSegment
 
+from velocity.data.manifests import to_line, write_lines
+
 
 def speak(folder: Path, utterances: int) -> list[MonoCut]:
     """Cuts of 0.5 to 1.5 seconds of noise at full scale, 16-bit FLAC at 16 kHz, with a text each."""
@@ -19,3 +21,7 @@ def speak(folder: Path, utterances: int) -> list[MonoCut]:
         segment = SupervisionSegment(recording.id, recording.id, 0.0, recording.duration, text=text, speaker="s")
         cuts.append(MonoCut(recording.id, 0.0, recording.duration, 0, supervisions=[segment], recording=recording))
     return cuts
+
+
+def save_cuts(cuts: list[MonoCut], path: Path) -> None:
+    write_lines(path, (to_line(cut.to_dict()) for cut in cuts))

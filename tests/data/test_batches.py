@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 
-from tests.data.speech import speak
+from tests.data.speech import save_cuts, speak
 from velocity.audio import compute_mel_spectrogram
 from velocity.config import Augmentation
 from velocity.data import batches
 from velocity.data.batches import START, Loader, Position, plan_batches
-from velocity.data.manifests import to_line, write_lines
 from velocity.data.shards import load_cut
 from velocity.errors import VelocityError
 from velocity.text import TextTokenizer, train_tokenizer
@@ -35,7 +34,7 @@ def metadata(number: int, seconds: float) -> MonoCut:
 
 def write_manifest(path: Path, utterances: int, seed: int = 0) -> Path:
     lengths = np.random.default_rng(seed).uniform(1.0, 15.0, utterances).round(2)
-    write_lines(path, map(to_line, [metadata(number, float(seconds)) for number, seconds in enumerate(lengths)]))
+    save_cuts([metadata(number, float(seconds)) for number, seconds in enumerate(lengths)], path)
     return path
 
 
@@ -163,7 +162,7 @@ def cuts(tmp_path_factory) -> list[MonoCut]:
 @pytest.fixture(scope="module")
 def spoken(cuts, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("spoken") / "train.jsonl"
-    write_lines(path, map(to_line, cuts))
+    save_cuts(cuts, path)
     return path
 
 

@@ -14,13 +14,13 @@ from fsspec.implementations.memory import MemoryFileSystem
 from lhotse import CutSet, MonoCut
 from lhotse.audio.backend import audio_backend
 
-from tests.data.speech import speak
+from tests.data.speech import save_cuts, speak
 from velocity.audio import load_audio
 from velocity.config import Augmentation, Sharding
 from velocity.data import shards as module
 from velocity.data.batches import Loader
 from velocity.data.cuts import load_cuts
-from velocity.data.manifests import to_line, write_lines
+from velocity.data.manifests import to_line
 from velocity.data.sharding import Shard, encode, write_shards
 from velocity.data.shards import Shards, load_cut
 from velocity.errors import VelocityError
@@ -56,7 +56,7 @@ class Sharded:
         self.settings = Sharding(url, 10, audio)
         folder.mkdir(exist_ok=True)
         self.train, self.index = folder / "train.jsonl", folder / "shards.json"
-        write_lines(self.train, map(to_line, cuts))
+        save_cuts(cuts, self.train)
 
     def write(self, *more: Path) -> dict:
         write_shards([self.train, *more], self.settings, self.index)
@@ -156,7 +156,7 @@ def test_changed_audio_and_a_smaller_set_are_written_anew(cuts, tmp_path):
     first = sharded.write()["files"]
     louder = own[12].recording.sources[0].source
     soundfile.write(louder, np.zeros(16_000, dtype=np.int16), 16_000)
-    write_lines(sharded.train, map(to_line, own[:20]))
+    save_cuts(own[:20], sharded.train)
     second = sharded.write()["files"]
     assert set(second) == {name for name in first if "000002" not in name}
     assert {name for name in second if second[name] != first[name]} == {TAR}
@@ -168,7 +168,7 @@ def copies_of(cuts: list[MonoCut], folder: Path) -> list[MonoCut]:
     for cut in cuts:
         source = cut.recording.sources[0].source
         copy = shutil.copy(source, folder / Path(source).name)
-        copies.append(MonoCut.from_dict(json.loads(to_line(cut).replace(source, str(copy)))))
+        copies.append(MonoCut.from_dict(json.loads(to_line(cut.to_dict()).replace(source, str(copy)))))
     return copies
 
 
@@ -179,7 +179,7 @@ def test_pretraining_on_the_same_cuts_shares_the_shards_of_training(cuts, tmp_pa
     assert same.read_bytes() == sharded.train.read_bytes()
     other = Sharded(cuts, "memory://apart", tmp_path / "apart")
     more = other.folder / "pretrain.jsonl"
-    write_lines(more, map(to_line, [*cuts, cuts[0].with_id("another")]))
+    save_cuts([*cuts, cuts[0].with_id("another")], more)
     other.write(more)
     shards = other.open()
     assert np.array_equal(load_cut(load_cuts(more)["another"], shards), load_cut(cuts[0]))

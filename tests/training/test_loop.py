@@ -52,7 +52,7 @@ def cuts(tmp_path_factory) -> CutSet:
 @pytest.fixture(scope="module")
 def manifest(cuts, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("manifest") / "train.jsonl"
-    write_lines(path, map(to_line, cuts))
+    write_lines(path, (to_line(cut.to_dict()) for cut in cuts))
     return path
 
 

@@ -80,7 +80,7 @@ def _write_set(manifest: Path, settings: Sharding, store: Store, threads: int) -
                 record = {"key": key, "files": shard.write(store, pool)}
                 store.write_json(shard.record, record)
             files |= record["files"]
-            output.writelines(map(to_line, shard.pointing_cuts()))
+            output.writelines(to_line(cut.to_dict()) for cut in shard.pointing_cuts())
             progress.advance()
     for name in store.names(manifest.stem):
         if name not in files:  # of an earlier, larger set
@@ -119,13 +119,13 @@ class Shard:
         with TemporaryDirectory() as folder:
             paths = {kind: Path(folder, kind) for kind in names}
             with open(paths["cuts"], "wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as compressed:
-                compressed.writelines(to_line(cut).encode() for cut in cuts)
+                compressed.writelines(to_line(cut.to_dict()).encode() for cut in cuts)
             with TarWriter(str(paths["recording"]), shard_size=None) as tar:
                 encoded = pool.map(lambda cut: encode(load_cut(cut), self.audio), self.cuts)
                 for cut, audio in zip(cuts, encoded, strict=True):
                     tar.write(f"{cut.id}.{self.audio}", io.BytesIO(audio))
                     placeholder = to_shar_placeholder(cut.recording)
-                    tar.write(f"{cut.id}.json", io.BytesIO(to_line(placeholder).encode()), count=False)
+                    tar.write(f"{cut.id}.json", io.BytesIO(to_line(placeholder.to_dict()).encode()), count=False)
             files = {}
             for kind, name in names.items():
                 with open(paths[kind], "rb") as file:
