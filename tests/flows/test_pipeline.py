@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from prefect.artifacts import Artifact
-from prefect.testing.utilities import prefect_test_harness
 
 from flows import pipeline as module
 from flows.pipeline import Outcome, StageFailed, pipeline, stages_in_order
@@ -41,12 +40,6 @@ stages:
     deps: [source.txt]
     outs: [fetched.txt]
 """
-
-
-@pytest.fixture(scope="session", autouse=True)
-def prefect_server():
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture(scope="session")
