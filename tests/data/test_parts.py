@@ -75,6 +75,7 @@ def test_changed_audio_is_measured_again_though_the_manifest_is_the_same(tmp_pat
 
 PROGRAM = """
 import sys, time
+from pathlib import Path
 from tests.data.test_parts import LINES, double, rows_of
 def slowly(items):
     print("part", flush=True)
