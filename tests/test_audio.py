@@ -146,3 +146,18 @@ def test_faulty_files_are_named_on_one_line(tmp_path: Path, fault: str) -> None:
         load_audio(path)
     assert "fault.wav" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".wav", ".ogg"])
+@pytest.mark.parametrize(("start", "seconds"), [(0.0, None), (0.0, 0.5), (0.3, 0.4), (0.7, 9.0), (0.25, None)])
+def test_a_stretch_of_a_file_is_that_stretch_of_the_whole(tmp_path, suffix, start, seconds):
+    path = tmp_path / f"noise{suffix}"
+    soundfile.write(path, np.random.default_rng(3).uniform(-0.5, 0.5, 16_000).astype(np.float32), 16_000)
+    end = None if seconds is None else round((start + seconds) * 16_000)
+    np.testing.assert_array_equal(load_audio(path, start, seconds), load_audio(path)[round(start * 16_000) : end])
+
+
+def test_a_stretch_beyond_the_end_is_an_error(tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.zeros(1600), 16_000)
+    with pytest.raises(VelocityError, match=r"short\.wav: holds no audio samples"):
+        load_audio(tmp_path / "short.wav", 5.0, 1.0)

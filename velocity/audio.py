@@ -29,16 +29,22 @@ class MelSpectrogram(np.ndarray):
         return np.expand_dims(self, dim).view(MelSpectrogram)
 
 
-def load_audio(path: str | Path) -> np.ndarray:
+def load_audio(path: str | Path, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
     """Read any file soundfile reads as mono 16 kHz: (samples,) float32 in [-1, 1].
 
-    Channels are averaged, other rates resampled by soxr.
+    Channels are averaged, other rates resampled by soxr. ``start`` and ``seconds`` take a stretch of the file, and only
+    that is decoded; None is up to its end.
     Raises VelocityError when the file is missing, unreadable, empty or holds NaN/Inf.
     """
     import soundfile
 
     try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(str(path)) as file:
+            rate = file.samplerate
+            if start:
+                file.seek(min(round(start * rate), file.frames))
+            frames = -1 if seconds is None else round(seconds * rate)
+            samples = file.read(frames, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         reason = "no such file" if not Path(path).exists() else "a folder" if Path(path).is_dir() else str(error)
         raise VelocityError(f"{path}: cannot be read as audio ({reason.splitlines()[0]})") from error

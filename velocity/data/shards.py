@@ -46,8 +46,7 @@ def load_cut(cut: MonoCut, shards: Shards | None = None) -> np.ndarray:
         if shards is None:
             raise VelocityError(f"{INDEX}: missing, but the training set lies in shards; run the stage prepare again")
         return shards.load_audio(source.source)
-    start = round(cut.start * SAMPLE_RATE)
-    return load_audio(source.source)[start : start + round(cut.duration * SAMPLE_RATE)]
+    return load_audio(source.source, cut.start, cut.duration)[: round(cut.duration * SAMPLE_RATE)]
 
 
 class Shards:

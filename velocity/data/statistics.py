@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from velocity.audio import MEL_BINS, SAMPLE_RATE, compute_mel_spectrogram, load_audio
+from velocity.audio import MEL_BINS, compute_mel_spectrogram
+from velocity.data.shards import load_cut
 from velocity.progress import track
 
 if TYPE_CHECKING:
@@ -49,7 +50,5 @@ def _first_seconds(cuts: Iterable[MonoCut], enough: float) -> Iterator[MonoCut]:
 
 def _sums(cut: MonoCut) -> tuple[int, np.ndarray, np.ndarray]:
     """Frames, and the (80,) sums of the features and of their squares."""
-    samples = load_audio(cut.recording.sources[0].source)
-    start = round(cut.start * SAMPLE_RATE)
-    features = compute_mel_spectrogram(samples[start : start + round(cut.duration * SAMPLE_RATE)]).astype(np.float64)
+    features = compute_mel_spectrogram(load_cut(cut)).astype(np.float64)
     return len(features), features.sum(axis=0), (features**2).sum(axis=0)
