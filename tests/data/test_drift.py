@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections import Counter
 from hashlib import sha256
 
@@ -147,10 +148,11 @@ def test_dvc_shows_a_drift_as_a_difference_of_metrics(tmp_path):
     metrics = tmp_path / "summary.json"
     (tmp_path / "dvc.yaml").write_text("metrics: [summary.json]\n")
     metrics.write_text(json.dumps({"drift": describe(compare(delivery(1), before, LIMITS))}))
-    for command in (["git", "init", "-q"], ["dvc", "init", "-q"], ["git", "add", "."]):
+    dvc = [sys.executable, "-m", "dvc"]
+    for command in (["git", "init", "-q"], [*dvc, "init", "-q"], ["git", "add", "."]):
         run(*command)
     run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "accepted")
     metrics.write_text(json.dumps({"drift": describe(compare(delivery(2, slower=1.6), before, LIMITS))}))
-    difference = json.loads(run("dvc", "metrics", "diff", "--json"))["summary.json"]
+    difference = json.loads(run(*dvc, "metrics", "diff", "--json"))["summary.json"]
     assert difference["drift.mine.drifted"]["diff"] == 1
     assert difference["drift.mine.seconds"]["diff"] > 0.25

@@ -25,6 +25,7 @@ def apply_profile(name: str, params: Path = PARAMS_FILE) -> list[str]:
     profile = _find(name)
     yaml = YAML()  # round trip: comments and order stay
     yaml.width, yaml.preserve_quotes = 120, True
+    yaml.representer.add_representer(type(None), _represent_null)
     document, overlay = _read(yaml, params), _read(yaml, profile)
     changes = list(merge(document, overlay))
     merged = StringIO()
@@ -45,6 +46,11 @@ def merge(base: MutableMapping[str, Any], overlay: Mapping[str, Any], path: tupl
         elif old != value:
             base[key] = value
             yield f"{'.'.join(where)}: {_short(old)} → {_short(value)}"
+
+
+def _represent_null(representer: Any, _: None) -> Any:
+    """As it stands in params.yaml; ruamel would leave nothing."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def _short(value: Any) -> str:
