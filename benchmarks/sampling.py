@@ -1,6 +1,6 @@
 """Seconds to go on in the middle of an epoch, and the memory that takes.
 
-    python benchmarks/sampling.py --utterances 500000 --folder /tmp/sampling
+    python benchmarks/sampling.py --utterances 500000 --folder FOLDER
 
 Writes a manifest of N utterances of metadata (LibriSpeech's lengths, no audio) below --folder, then plans batches from
 the middle of epoch 7. Peak memory is that of the whole process, PyTorch and Lhotse included (printed before, too).
