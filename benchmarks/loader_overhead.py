@@ -40,7 +40,9 @@ def main() -> None:
     import torch
     from lightning_fabric import Fabric
 
-    from velocity.config import Augmentation, ModelConfig, Optimisation, load_params
+    from velocity.config import load_params
+    from velocity.config.model import ModelConfig
+    from velocity.config.training import Augmentation, Optimisation
     from velocity.data.batches import AHEAD, Loader
     from velocity.model.asr import VelocityModel
     from velocity.text import train_tokenizer

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from velocity.config import FolderCorpus
+from velocity.config.corpora import FolderCorpus
 from velocity.data.batches import START, Position, plan_batches
 from velocity.data.cuts import place_cuts, write_splits
 from velocity.data.manifests import read_utterances, save_manifests

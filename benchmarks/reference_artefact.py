@@ -25,7 +25,7 @@ def main() -> None:
     keep_memory()
     import torch
 
-    from velocity.config import ModelConfig
+    from velocity.config.model import ModelConfig
     from velocity.export.targets import export_target
     from velocity.export.trained import folder_model
     from velocity.files import write_json

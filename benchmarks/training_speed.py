@@ -28,7 +28,8 @@ def main() -> None:
     import torch
     from lightning_fabric import Fabric
 
-    from velocity.config import ModelConfig, Optimisation
+    from velocity.config.model import ModelConfig
+    from velocity.config.training import Optimisation
     from velocity.data.batches import Batch
     from velocity.model.asr import VelocityModel
     from velocity.quantization.linear import quantize_linears, set_mode

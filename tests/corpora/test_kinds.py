@@ -10,13 +10,13 @@ from lhotse.recipes.ljspeech import prepare_ljspeech
 
 from tests.corpora import layouts
 from velocity.commands.profile import apply_profile
-from velocity.config import (
+from velocity.config import load_params
+from velocity.config.corpora import (
     CommonVoiceCorpus,
     LibriLightCorpus,
     LibriSpeechCorpus,
     LJSpeechCorpus,
     SpeechOcean762Corpus,
-    load_params,
 )
 from velocity.corpora.archives import load_archives
 from velocity.corpora.kinds import KINDS

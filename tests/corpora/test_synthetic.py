@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import velocity.corpora
-from velocity.config import SyntheticCorpus
+from velocity.config.corpora import SyntheticCorpus
 from velocity.corpora.folder import read_folder
 from velocity.corpora.synthetic import load_grammar, load_text, run_of_words, synthesise_corpus
 from velocity.errors import VelocityError
@@ -21,7 +21,7 @@ from velocity.text import normalize
 GRAMMAR = str(Path(velocity.corpora.__path__[0], "commands.yaml"))
 SYNTHESISE = f"""
 import sys
-from velocity.config import SyntheticCorpus
+from velocity.config.corpora import SyntheticCorpus
 from velocity.corpora.synthetic import synthesise_corpus
 corpus = SyntheticCorpus(kind="synthetic", source="{GRAMMAR}", utterances=int(sys.argv[2]), voices=int(sys.argv[3]))
 synthesise_corpus(corpus, int(sys.argv[4]), sys.argv[1])

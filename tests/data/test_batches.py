@@ -15,7 +15,7 @@ from lhotse.audio import AudioSource
 
 from tests.data.speech import save_cuts, speak
 from velocity.audio import compute_mel_spectrogram
-from velocity.config import Augmentation
+from velocity.config.training import Augmentation
 from velocity.data import batches
 from velocity.data.batches import START, Loader, Position, plan_batches
 from velocity.data.shards import load_cut

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
 
 import velocity.data.sorting
-from velocity.config import FolderCorpus
+from velocity.config.corpora import FolderCorpus
 from velocity.data.cuts import load_cuts, place_cuts, read_cuts, window_recording, write_splits
 from velocity.data.manifests import save_manifests
 from velocity.data.splits import Splits

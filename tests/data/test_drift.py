@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from velocity.cli import app
-from velocity.config import Drift
+from velocity.config.data import Drift
 from velocity.data.drift import compare, describe, distributions, load_accepted, new_speakers, psi, refuse_drift
 from velocity.data.tables import Measurements
 from velocity.errors import VelocityError

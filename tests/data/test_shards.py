@@ -16,7 +16,8 @@ from lhotse.audio.backend import audio_backend
 
 from tests.data.speech import save_cuts, speak
 from velocity.audio import load_audio
-from velocity.config import Augmentation, Sharding
+from velocity.config.data import Sharding
+from velocity.config.training import Augmentation
 from velocity.data import shards as module
 from velocity.data.batches import Loader
 from velocity.data.cuts import load_cuts

@@ -13,7 +13,7 @@ import soundfile
 from lhotse import SupervisionSegment
 from ruamel.yaml import YAML
 
-from velocity.config import SEVERITIES
+from velocity.config.data import SEVERITIES
 from velocity.corpora.folder import read_folder
 from velocity.data.checks import OTHER, UNUSED, Check, copied, heard_elsewhere
 from velocity.data.expectations import judge

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from velocity.config import ModelConfig, load_params
+from velocity.config import load_params
+from velocity.config.model import ModelConfig
 from velocity.errors import VelocityError
 from velocity.model.asr import VelocityModel, load_encoder, load_model, read_weights, save_model
 from velocity.model.context import pool_to

@@ -10,7 +10,7 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 from tests.model.test_asr import small
 from velocity.audio import compute_mel_spectrogram
-from velocity.config import Augmentation, Optimisation, Pretraining
+from velocity.config.training import Augmentation, Optimisation, Pretraining
 from velocity.data.batches import Loader, Position
 from velocity.data.manifests import to_line, write_lines
 from velocity.errors import VelocityError

@@ -11,7 +11,7 @@ from velocity.corpora.utterances import Faults, Transcript, collect_transcripts,
 from velocity.errors import VelocityError
 
 if TYPE_CHECKING:
-    from velocity.config import CommonVoiceCorpus
+    from velocity.config.corpora import CommonVoiceCorpus
     from velocity.corpora.utterances import Manifests
 
 COLUMNS = {"client_id", "path", "sentence"}

@@ -9,7 +9,7 @@ from velocity.corpora.utterances import Faults, Transcript, describe
 from velocity.errors import VelocityError
 
 if TYPE_CHECKING:
-    from velocity.config import LibriLightCorpus
+    from velocity.config.corpora import LibriLightCorpus
     from velocity.corpora.utterances import Manifests
 
 

@@ -12,7 +12,7 @@ from velocity.corpora.folder import read_folder
 from velocity.errors import VelocityError
 
 if TYPE_CHECKING:
-    from velocity.config import LibriSpeechCorpus
+    from velocity.config.corpora import LibriSpeechCorpus
     from velocity.corpora.utterances import Manifests
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from velocity.corpora.utterances import Faults, Transcript, collect_audio, collect_transcripts, describe, read_lines
 
 if TYPE_CHECKING:
-    from velocity.config import LJSpeechCorpus
+    from velocity.config.corpora import LJSpeechCorpus
     from velocity.corpora.utterances import Manifests
 
 VERSION = "LJSpeech-1.1"  # the name of the archive and of the folder in it

@@ -23,7 +23,7 @@ from velocity.corpora.utterances import (
 from velocity.errors import VelocityError
 
 if TYPE_CHECKING:
-    from velocity.config import SpeechOcean762Corpus
+    from velocity.config.corpora import SpeechOcean762Corpus
     from velocity.corpora.utterances import Manifests
 
 NAME = "speechocean762"  # of the archive and of the folder in it

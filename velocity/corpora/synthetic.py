@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, resample
-from velocity.config import SyntheticCorpus
+from velocity.config.corpora import SyntheticCorpus
 from velocity.errors import VelocityError
 from velocity.progress import track
 from velocity.text import normalize

@@ -23,7 +23,7 @@ from lhotse.dataset import DynamicBucketingSampler
 from torch import Tensor
 
 from velocity.audio import compute_mel_spectrogram
-from velocity.config import Augmentation
+from velocity.config.training import Augmentation
 from velocity.data.augmentation import Distortion
 from velocity.data.shards import Shards, load_cut
 from velocity.errors import VelocityError

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from velocity.audio import SAMPLE_RATE, frame_count
-from velocity.config import Corpus
+from velocity.config.corpora import Corpus
 from velocity.data.manifests import RECORDINGS, count_lines, read_lines, read_utterances, to_line, write_lines
 from velocity.data.sorting import Sorter
 from velocity.data.splits import OTHER_SPLIT, UNUSED_PART, Splits

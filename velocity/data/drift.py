@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from velocity.config import Drift
+from velocity.config.data import Drift
 from velocity.errors import VelocityError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE
-from velocity.config import Sharding
+from velocity.config.data import Sharding
 from velocity.data.manifests import count_lines, to_line
 from velocity.data.parts import part_key
 from velocity.data.shards import INDEX, Store, load_cut

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from velocity.config import Corpus, SpeakerSelection
+from velocity.config.corpora import Corpus, SpeakerSelection
 from velocity.data.manifests import SUPERVISIONS, read_lines
 from velocity.errors import VelocityError
 

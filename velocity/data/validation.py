@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from velocity.config import Severity, Validation
+from velocity.config.data import Severity, Validation
 from velocity.data.checks import Check
 from velocity.data.manifests import RECORDINGS, read_lines
 from velocity.data.tables import Measurements

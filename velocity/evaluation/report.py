@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from velocity.config import PARAMS_FILE, Corpus, Params, load_params
+from velocity.config import PARAMS_FILE, Params, load_params
+from velocity.config.corpora import Corpus
 from velocity.errors import VelocityError
 
 MODEL = "VELOCITY-ASR v2"

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from velocity.config import ModelConfig
+from velocity.config.model import ModelConfig
 from velocity.errors import VelocityError
 from velocity.model.binding import TemporalBinding
 from velocity.model.block import Block, SelectiveSSM

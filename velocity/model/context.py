@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from velocity.config import ModelConfig
+from velocity.config.model import ModelConfig
 from velocity.model.block import SelectiveSSM, SSMLayer
 
 

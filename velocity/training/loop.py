@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from velocity.config import Optimisation
+from velocity.config.training import Optimisation
 from velocity.data.batches import START, Batch, Position
 from velocity.errors import VelocityError
 from velocity.progress import Progress

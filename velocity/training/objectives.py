@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from velocity.config import Pretraining
+from velocity.config.training import Pretraining
 from velocity.data.batches import Batch
 from velocity.model.asr import BLANK, VelocityModel
 

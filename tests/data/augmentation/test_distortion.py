@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velocity.audio import SAMPLE_RATE
-from velocity.config import Augmentation, load_params, parse_params
+from velocity.config import load_params, parse_params
+from velocity.config.training import Augmentation
 from velocity.data.augmentation import Distortion
 from velocity.errors import VelocityError
 

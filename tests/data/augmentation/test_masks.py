@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velocity.config import Augmentation
+from velocity.config.training import Augmentation
 from velocity.data.augmentation.masks import mask_features
 
 FILL = -np.arange(1, 81, dtype=np.float32)  # no feature has these values

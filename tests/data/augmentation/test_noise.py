@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velocity.audio import SAMPLE_RATE
-from velocity.config import Augmentation
+from velocity.config.training import Augmentation
 from velocity.data.augmentation import Distortion
 from velocity.data.augmentation.noise import add_noise, generate_noise, noise_from
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velocity.audio import SAMPLE_RATE
-from velocity.config import Augmentation
+from velocity.config.training import Augmentation
 from velocity.data.augmentation.rooms import Room, reverberate, reverberation_time, rooms_from, simulate_room
 
 DIRECT_ENDS = 64  # samples after the direct sound: its filter has rung out, echoes begin to count

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, resample
-from velocity.config import Augmentation
+from velocity.config.training import Augmentation
 from velocity.data.augmentation.channels import lossy_codec, telephone
 from velocity.data.augmentation.masks import mask_features
 from velocity.data.augmentation.noise import add_noise, noise_from

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from velocity.audio import MEL_BINS
-from velocity.config import Augmentation
+from velocity.config.training import Augmentation
 
 
 def mask_features(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE
-from velocity.config import Augmentation
+from velocity.config.training import Augmentation
 from velocity.data.augmentation.sounds import find_sounds
 from velocity.progress import track
 
