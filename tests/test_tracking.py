@@ -55,8 +55,9 @@ def select(query: str) -> list[tuple]:
 def test_a_run_keeps_parameters_metrics_artifacts_and_origins(folder, capfd):
     Path("note.txt").write_text("kept")
     with track_run("finetune", {"optimisation": {"steps": 3}, "speeds": [0.9, 1.1]}) as run:
+        run.log({"step": 1, "loss": 2.5})
+        run.log({"step": 2, "loss": 1.5, "validation_wer": 0.5})
         run.metrics({"onnx": {"wer": 0.25, "ci": [0.2, 0.3], "name": "ignored"}})
-        run.series([{"step": "1", "loss": "2.5", "note": ""}, {"step": "2", "loss": "1.5", "note": ""}])
         run.artifact("note.txt")
         Path("model.bin").write_bytes(b"weights")
     assert capfd.readouterr().err == ""
@@ -65,9 +66,10 @@ def test_a_run_keeps_parameters_metrics_artifacts_and_origins(folder, capfd):
     assert sorted(select("select key, step, value from metrics")) == [
         ("loss", 1, 2.5),
         ("loss", 2, 1.5),
-        ("onnx.ci.0", 0, 0.2),
-        ("onnx.ci.1", 0, 0.3),
-        ("onnx.wer", 0, 0.25),
+        ("onnx.ci.0", 2, 0.2),
+        ("onnx.ci.1", 2, 0.3),
+        ("onnx.wer", 2, 0.25),
+        ("validation_wer", 2, 0.5),
     ]
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     tags = dict(select("select key, value from tags"))

@@ -40,21 +40,25 @@ class Run:
 
     def __init__(self, recorder: subprocess.Popen[str] | None = None) -> None:
         self._recorder = recorder
+        self._step = 0
 
-    def metrics(self, values: Mapping[str, Any], step: int | None = None) -> None:
-        """Record the numbers in ``values``, which may be nested: {"onnx": {"wer": 0.1}} is the metric ``onnx.wer``."""
+    def log(self, row: Mapping[str, float]) -> None:
+        """Record the metrics of ``row`` at its ``step``, while the training runs: a line into a pipe, a few µs."""
+        self._step, now = int(row["step"]), _now()
+        self._send(metrics=[[name, float(value), now, self._step] for name, value in row.items() if name != "step"])
+
+    def metrics(self, values: Mapping[str, Any]) -> None:
+        """Record the numbers in ``values`` as of the last step that was logged.
+
+        They may be nested: {"onnx": {"wer": 0.1}} is the metric ``onnx.wer``.
+        """
         numbers = [(name, value) for name, value in flatten(values) if isinstance(value, int | float)]
-        self._send(metrics=[[name, float(value), _now(), step or 0] for name, value in numbers])
+        self._send(metrics=[[name, float(value), _now(), self._step] for name, value in numbers])
 
     def series(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Record the rows of a training curve, each with its ``step``; columns that are no numbers are left out."""
-        entries = [
-            [name, float(value), _now(), int(row["step"])]
-            for row in rows
-            for name, value in row.items()
-            if name != "step" and _is_number(value)
-        ]
-        self._send(metrics=entries)
+        """Record the rows of a training curve that were not logged while it ran."""
+        for row in rows:
+            self.log(row)
 
     def artifact(self, path: str | Path) -> None:
         """Keep a copy of a file or folder that stays as it is until the stage ends."""
@@ -136,14 +140,6 @@ def flatten(value: Any, name: str = "", lists: bool = True) -> Iterator[tuple[st
 
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def git_tags() -> dict[str, str]:
