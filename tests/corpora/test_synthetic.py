@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import velocity.corpora
+from velocity.audio import load_audio
 from velocity.config.corpora import SyntheticCorpus
+from velocity.corpora.espeak import espeak_voices
 from velocity.corpora.folder import read_folder
 from velocity.corpora.synthetic import load_grammar, load_text, run_of_words, synthesise_corpus
 from velocity.errors import VelocityError
@@ -62,16 +65,17 @@ def test_the_corpus_is_a_readable_folder_of_clean_16_bit_speech(tmp_path):
 
 def test_voices_differ_and_come_from_many_speakers():
     grammar = load_grammar(GRAMMAR)
-    voices = grammar.voices(80, seed=1)
+    voices_of = partial(espeak_voices, grammar.accents, grammar.speakers)
+    voices = voices_of(80, seed=1)
     assert len({voice.name for voice in voices}) == 80
     assert len({voice.speaker for voice in voices}) >= 40
     variants = {}
-    for voice in grammar.voices(200, seed=1):
+    for voice in voices_of(200, seed=1):
         variants.setdefault(voice.name.split("+")[1], set()).add(voice.speaker)
     assert all(len(speakers) == 1 for speakers in variants.values())  # so that a split by speaker is one by variant
-    assert grammar.voices(20, seed=1) == voices[:20]
+    assert voices_of(20, seed=1) == voices[:20]
     with pytest.raises(VelocityError, match="voices: 100000"):
-        grammar.voices(100_000, seed=1)
+        voices_of(100_000, seed=1)
 
 
 def test_sentences_are_normalised_words_and_vary():
@@ -136,3 +140,26 @@ def test_rules_without_end_and_unknown_voices_are_errors(tmp_path):
     corpus = SyntheticCorpus(kind="synthetic", source=str(path), utterances=1, voices=1)
     with pytest.raises(VelocityError, match=r"no voice 'xx\+nobody'"):
         synthesise_corpus(corpus, 1, tmp_path / "out")
+
+
+def test_one_natural_voice_becomes_many_of_different_pitch_and_the_same_bytes_each_time(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("The night was dark and the road was long.\n")
+    corpus = SyntheticCorpus(kind="synthetic", source=str(text), engine="hibari", utterances=3, voices=3, words=(9, 9))
+    for name in ("one", "two"):
+        synthesise_corpus(corpus, 1, tmp_path / name)
+    files = [sorted((tmp_path / name).rglob("*.flac")) for name in ("one", "two")]
+    assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
+    low, middle, high = (fundamental(load_audio(path)) for path in files[0])
+    assert 1.15 * low < middle < high / 1.15
+    (words,) = {path.read_text().split(maxsplit=1)[1] for path in (tmp_path / "one").rglob("*.trans.txt")}
+    assert words == "THE NIGHT WAS DARK AND THE ROAD WAS LONG\n"
+
+
+def fundamental(samples):
+    """Median pitch in Hz of the loudest stretches, by the peak of their autocorrelation."""
+    frames = samples[: len(samples) // 640 * 640].reshape(-1, 640)
+    loud = frames[np.argsort(-(frames**2).sum(1))[: len(frames) // 3]]
+    spectrum = np.abs(np.fft.rfft(loud, 2048)) ** 2
+    correlation = np.fft.irfft(spectrum)[:, 40:200]  # 400 to 80 Hz
+    return float(np.median(16_000 / (40 + correlation.argmax(1))))

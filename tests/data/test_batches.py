@@ -211,3 +211,14 @@ def test_a_cut_is_its_stretch_of_the_recording(cuts):
     whole = load_cut(cuts[0])
     part = cuts[0].truncate(offset=0.25, duration=0.3, preserve_id=True)
     assert np.array_equal(load_cut(part), whole[4000:8800])
+
+
+def test_a_cut_is_heard_as_often_as_its_corpus_says_under_names_of_their_own(tmp_path):
+    cuts = [metadata(number, 2.0) for number in range(20)]
+    for cut in cuts[:5]:
+        cut.custom = {"repeat": 3}
+    save_cuts(cuts, tmp_path / "train.jsonl")
+    (epoch,) = epochs(tmp_path / "train.jsonl", 1)
+    names = [name for _, batch in epoch for name in batch]
+    assert len(set(names)) == len(names) == 15 + 5 * 3
+    assert Counter(name.partition("#")[0] for name in names) == {cut.id: 3 if cut.custom else 1 for cut in cuts}

@@ -13,18 +13,23 @@ from velocity.config.section import section
 SpeakerSelection = float | str | tuple[str, ...]
 
 
+Repeat = Annotated[int, Field(ge=1)]  # times an epoch that a training utterance is heard, distorted anew each time
+
+
 @section
 class SyntheticCorpus:
-    """Speech made by espeak-ng on this machine. Synthetic: no claim about speech of people."""
+    """Speech made on this machine. Synthetic: no claim about speech of people."""
 
     labelled: ClassVar[bool] = True
     kind: Literal["synthetic"]
     source: str  # a YAML file (vocabulary, sentence patterns, voices), or a text whose lines are read aloud
+    engine: Literal["espeak-ng", "hibari"] = "espeak-ng"  # many robotic voices | one natural voice, turned into many
     utterances: int = 2000
     voices: int = 60
     words: tuple[int, int] = (2, 12)  # of a text's line an utterance takes, from anywhere in it
     test: SpeakerSelection = 0.2
     validation: SpeakerSelection = 0.1
+    repeat: Repeat = 1
 
 
 @section
@@ -36,6 +41,7 @@ class FolderCorpus:
     labelled: bool = True  # False: audio alone, used by pretraining only
     test: SpeakerSelection = 0.1
     validation: SpeakerSelection = 0.05
+    repeat: Repeat = 1
 
 
 @section
@@ -65,6 +71,7 @@ class LibriSpeechCorpus(PartedCorpus):
     """LibriSpeech or Mini LibriSpeech (Panayotov et al. 2015), by its parts; ``source`` is the table of archives."""
 
     kind: Literal["librispeech"]
+    repeat: Repeat = 1
 
 
 @section
@@ -72,6 +79,7 @@ class SpeechOcean762Corpus(PartedCorpus):
     """speechocean762 (Zhang et al. 2021): its parts are train and test; ``source`` is the table of archives."""
 
     kind: Literal["speechocean762"]
+    repeat: Repeat = 1
 
 
 @section
@@ -79,6 +87,7 @@ class CommonVoiceCorpus(PartedCorpus):
     """A release of Common Voice in English (Ardila et al. 2020); ``source`` is its archive, parts are its TSV files."""
 
     kind: Literal["common-voice"]
+    repeat: Repeat = 1
 
 
 @section
@@ -100,6 +109,7 @@ class LJSpeechCorpus:
     source: str
     test: SpeakerSelection = 0.0
     validation: SpeakerSelection = 0.0
+    repeat: Repeat = 1
 
 
 AnyCorpus = (

@@ -1,21 +1,21 @@
-"""Speech by espeak-ng, made on this machine: commands and numbers (the embedded default), or a text read aloud.
+"""Speech made on this machine by a synthesiser: commands and numbers (the embedded default), or a text read aloud.
 
 Synthetic: a recogniser trained and tested on it shows that the pipeline works, not how well it hears people.
 """
 
 from __future__ import annotations
 
-import ctypes
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, resample
 from velocity.config.corpora import SyntheticCorpus
+from velocity.corpora.espeak import EspeakVoice, espeak_voices
+from velocity.corpora.hibari import HibariVoice, hibari_voices
 from velocity.errors import VelocityError
 from velocity.progress import track
 from velocity.text import normalize
@@ -25,23 +25,11 @@ NUMBERS = re.compile(r"(\d+)-(\d+)")
 DEEPEST = 8  # rules inside rules
 VOICES = Path(__file__).with_name("commands.yaml")  # who reads a text
 
-WORDS_A_MINUTE = (165, 220)  # of a voice
-PITCH = (35, 65)  # of a voice, espeak-ng's 0 to 100; its variant shifts and scales it
 VARIATION = 0.06  # standard deviation of an utterance's speed and pitch about its voice's
 LEVEL_DB = (-32.0, -18.0)  # RMS relative to full scale
 HIGHEST_PEAK = 0.9  # lowers the level of voices with sharp peaks
 SNR_DB = (25.0, 50.0)
 SILENCE = (0.02, 0.15)  # seconds of room noise before and after
-
-
-@dataclass(frozen=True)
-class Voice:
-    """``name`` is espeak-ng's (``en-gb+f3``); the pitch and the speed are this voice's own."""
-
-    speaker: str
-    name: str
-    pitch: float
-    words_a_minute: float
 
 
 @dataclass(frozen=True)
@@ -52,24 +40,6 @@ class Grammar:
     speakers: dict[str, list[str]]
     sentences: list[str]
     rules: dict[str, list[str]]
-
-    def voices(self, count: int, seed: int) -> list[Voice]:
-        """``count`` different voices: every variant once before any has a second accent.
-
-        Raises VelocityError when there are fewer.
-        """
-        variants = [(speaker, variant) for speaker, variants in self.speakers.items() for variant in variants]
-        most = len(variants) * len(self.accents)
-        if count > most:
-            raise VelocityError(f"voices: {count} asked for, but the corpus description has {most}")
-        voices = []
-        for index in range(count):
-            turn, place = divmod(index, len(variants))
-            speaker, variant = variants[place]
-            random = np.random.default_rng([seed, 1, index])
-            name = f"{self.accents[(place + turn) % len(self.accents)]}+{variant}"
-            voices.append(Voice(speaker, name, random.uniform(*PITCH), random.uniform(*WORDS_A_MINUTE)))
-        return voices
 
     def sentence(self, random: np.random.Generator) -> str:
         """One sentence in words, as ``normalize`` would leave it."""
@@ -137,20 +107,24 @@ def synthesise_corpus(corpus: SyntheticCorpus, seed: int, folder: str | Path) ->
     """Write ``corpus.utterances`` FLAC files (16 kHz, 16 bit) and their transcripts in LibriSpeech layout.
 
     Voices take turns; utterance and speaker ids are ``<speaker>-<nnnn>`` and ``<speaker>``. The same arguments and the
-    same espeak-ng give the same bytes in a fresh process: the synthesiser keeps state from one utterance to the next.
+    same synthesiser give the same bytes in a fresh process: espeak-ng keeps state from one utterance to the next.
     """
     import soundfile
 
     reads_text = not corpus.source.endswith((".yaml", ".yml"))
     grammar = load_text(corpus.source) if reads_text else load_grammar(corpus.source)
-    voices = grammar.voices(corpus.voices, seed)
+    voices: list[EspeakVoice] | list[HibariVoice] = (
+        hibari_voices(corpus.voices, seed)
+        if corpus.engine == "hibari"
+        else espeak_voices(grammar.accents, grammar.speakers, corpus.voices, seed)
+    )
     folder = Path(folder)
     transcripts: dict[str, list[str]] = {voice.speaker: [] for voice in voices}
     for speaker in transcripts:
         (folder / speaker).mkdir(parents=True)
 
-    def finish(spoken: np.ndarray, random: np.random.Generator, path: Path) -> None:
-        soundfile.write(path, _record(resample(spoken, _espeak().rate), random), SAMPLE_RATE, "PCM_16")
+    def finish(spoken: np.ndarray, rate: int, random: np.random.Generator, path: Path) -> None:
+        soundfile.write(path, _record(resample(spoken, rate), random), SAMPLE_RATE, "PCM_16")
 
     with ThreadPoolExecutor(2) as pool:
         pending = []
@@ -162,8 +136,8 @@ def synthesise_corpus(corpus: SyntheticCorpus, seed: int, folder: str | Path) ->
             name = f"{voice.speaker}-{len(transcripts[voice.speaker]):04d}"
             transcripts[voice.speaker].append(f"{name} {sentence.upper()}\n")
             speed, pitch = random.normal(1.0, VARIATION, 2)
-            spoken = _espeak().speak(sentence, voice.name, voice.words_a_minute * speed, voice.pitch * pitch, index)
-            pending.append(pool.submit(finish, spoken, random, folder / voice.speaker / f"{name}.flac"))
+            spoken, rate = voice.speak(sentence, speed, pitch, index)
+            pending.append(pool.submit(finish, spoken, rate, random, folder / voice.speaker / f"{name}.flac"))
         for written in pending:
             written.result()
     for speaker, lines in transcripts.items():
@@ -179,55 +153,3 @@ def _record(speech: np.ndarray, random: np.random.Generator) -> np.ndarray:
     speech = speech * (level / np.sqrt(np.mean(speech**2)))
     noise = random.standard_normal(len(speech), dtype=np.float32) * (level * 10 ** (-random.uniform(*SNR_DB) / 20))
     return np.clip(speech + noise, -1.0, 1.0)
-
-
-@lru_cache(maxsize=1)
-def _espeak() -> Espeak:
-    return Espeak()
-
-
-class Espeak:
-    """The C library, synchronous, its samples taken by a callback. One a process: it is global and not thread-safe."""
-
-    SYNCHRONOUS, CHARACTERS, UTF8 = 2, 1, 1  # enumerations of speak_lib.h
-    RATE, VOLUME, PITCH = 1, 2, 3
-
-    def __init__(self) -> None:
-        try:
-            import espeakng_loader
-        except ImportError as error:
-            raise VelocityError("synthetic speech needs espeak-ng: pip install 'velocity-asr[train]'") from error
-
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = str(espeakng_loader.get_data_path()).encode()
-        self.rate = self._library.espeak_Initialize(self.SYNCHRONOUS, 0, data, 0)  # Hz
-        if self.rate <= 0:
-            raise VelocityError("espeak-ng does not start; reinstall espeakng-loader")
-        self._blocks: list[bytes] = []
-        signature = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
-        self._callback = signature(self._collect)  # kept alive here: the library holds only its address
-        self._library.espeak_SetSynthCallback(self._callback)
-
-    def _collect(self, samples: int | None, count: int, _events: int) -> int:
-        if samples and count > 0:
-            self._blocks.append(ctypes.string_at(samples, 2 * count))
-        return 0  # go on
-
-    def speak(self, text: str, voice: str, words_a_minute: float, pitch: float, seed: int) -> np.ndarray:
-        """(samples,) float32 in [-1, 1] at ``rate`` Hz; ``seed`` is that of breath noise, else taken from the clock.
-
-        Raises VelocityError for an unknown voice.
-        """
-        self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
-        if self._library.espeak_SetVoiceByName(voice.encode()):
-            raise VelocityError(f"espeak-ng has no voice {voice!r}")
-        for parameter, value in (
-            (self.RATE, round(words_a_minute)),
-            (self.VOLUME, 80),
-            (self.PITCH, min(99, max(0, round(pitch)))),
-        ):
-            self._library.espeak_SetParameter(parameter, value, 0)
-        self._blocks.clear()
-        data = text.encode() + b"\0"
-        self._library.espeak_Synth(data, len(data), 0, self.CHARACTERS, 0, self.UTF8, None, None)
-        return np.frombuffer(b"".join(self._blocks), dtype=np.int16).astype(np.float32) / 32768

@@ -58,6 +58,8 @@ def place_cuts(
                 place = NO_WORDS
             elif place in ("train", "validation") and not alignable(spoken["text"], feature_frames(cut)):
                 place = NOT_ALIGNABLE
+            if place == "train" and corpus.repeat > 1:
+                cut["custom"] = {"repeat": corpus.repeat}
             yield place, cut
 
 
