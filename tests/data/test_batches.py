@@ -218,7 +218,8 @@ def test_a_cut_is_heard_as_often_as_its_corpus_says_under_names_of_their_own(tmp
     for cut in cuts[:5]:
         cut.custom = {"repeat": 3}
     save_cuts(cuts, tmp_path / "train.jsonl")
-    (epoch,) = epochs(tmp_path / "train.jsonl", 1)
-    names = [name for _, batch in epoch for name in batch]
+    taken = [cut for _, batch in islice(plan_batches(tmp_path / "train.jsonl", 90.0, 1), 1) for cut in batch]
+    assert all(cut.recording.id == cut.supervisions[0].id == cut.id.partition("#")[0] for cut in taken)
+    names = [cut.id for cut in taken]
     assert len(set(names)) == len(names) == 15 + 5 * 3
     assert Counter(name.partition("#")[0] for name in names) == {cut.id: 3 if cut.custom else 1 for cut in cuts}

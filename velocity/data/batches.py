@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -208,13 +208,13 @@ def _read_block(path: str | Path, first: int, end: int) -> list[MonoCut]:
         file.seek(first)
         lines = file.read(end - first).splitlines()
     try:
-        return [MonoCut.from_dict(cut) for line in lines for cut in _repeated(json.loads(line))]
+        return [cut for line in lines for cut in _repeated(MonoCut.from_dict(json.loads(line)))]
     except (ValueError, TypeError, AttributeError) as error:
         raise VelocityError(f"{path}: not a manifest of cuts, from byte {first} on: {error}") from error
 
 
-def _repeated(cut: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _repeated(cut: MonoCut) -> Iterator[MonoCut]:
     """The cut as often as its corpus' ``repeat`` says, under names of their own: each is distorted differently."""
     yield cut
-    for number in range(2, 1 + (cut.get("custom") or {}).get("repeat", 1)):
-        yield {**cut, "id": f"{cut['id']}#{number}"}
+    for number in range(2, 1 + (cut.custom or {}).get("repeat", 1)):
+        yield replace(cut, id=f"{cut.id}#{number}")
