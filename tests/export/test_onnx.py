@@ -27,9 +27,16 @@ def run(path, mel: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return session.run(["log_probs", "lengths"], {"mel_spectrogram": mel.numpy()})
 
 
-@pytest.fixture(scope="module", params=["bidirectional", "causal"])
+KINDS = {
+    "bidirectional": {},
+    "causal": {"direction": "causal"},
+    "fixed context, large head": {"context": "fixed", "head_classes": 40, "head_rank": 4},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
 def exported(request, tmp_path_factory):
-    model = small(request.param, blocks=1)
+    model = small(blocks=1, **request.param)
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     onnx.save(export_onnx(model), path)
     return model, path

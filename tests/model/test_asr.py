@@ -44,11 +44,34 @@ def test_a_factorised_head_fits_fifty_thousand_classes_into_five_million():
     assert torch.allclose(log_probs.exp().sum(-1), torch.ones(1, 10), atol=1e-4)
 
 
-@pytest.mark.parametrize("direction", ["bidirectional", "causal"])
+def test_classes_beyond_the_vocabulary_share_the_posterior_and_are_not_given_out():
+    model = small(head_classes=500, head_rank=4)
+    log_probs, _ = model(torch.randn(1, 40, 80))
+    assert log_probs.shape == (1, 20, 12)
+    assert log_probs.exp().sum(-1).max() < 0.5  # untrained, 12 of 500 classes have little of it
+    assert model.head[1].out_features == 500
+    assert small(head_classes=5).head.out_features == 12  # never fewer than the tokenizer has
+
+
+def test_a_fixed_context_is_the_utterance_in_so_many_tokens():
+    model = small(context="fixed", context_tokens=5).context
+    model.layers = torch.nn.ModuleList()  # what is attended to is then the pooled frames themselves
+    x = torch.randn(1, 90, 32)
+    pooled = F.adaptive_avg_pool1d(x.transpose(1, 2), 5).transpose(1, 2)
+    expected = model.attention(x, pooled, torch.ones(1, 1, 5))
+    assert torch.allclose(model(x, torch.ones(1, 90, 1)), expected, atol=1e-5)
+    with pytest.raises(ValueError, match="spans the whole utterance"):
+        small("causal", context="fixed")
+
+
+SHAPES = [("bidirectional", "hierarchical"), ("bidirectional", "fixed"), ("causal", "hierarchical")]
+
+
+@pytest.mark.parametrize(("direction", "context"), SHAPES)
 @pytest.mark.parametrize("stride", [2, 4])
 @pytest.mark.parametrize("frames", [1, 2, 7, 131, 700])
-def test_padding_and_company_change_nothing(direction, stride, frames):
-    model = small(direction, stride=stride)
+def test_padding_and_company_change_nothing(direction, context, stride, frames):
+    model = small(direction, context=context, stride=stride)
     alone, companion = torch.randn(1, frames, 80), torch.randn(1, 900, 80)
     expected, length = model(alone)
     assert expected.size(1) == length.item() == -(-frames // stride)
@@ -98,9 +121,9 @@ def test_pooling_stays_exact_over_an_hour_of_frames():
     assert (pooled - expected).abs().max() <= 1e-4
 
 
-@pytest.mark.parametrize("direction", ["bidirectional", "causal"])
-def test_cost_is_linear_in_length(direction):
-    model = small(direction, chunk=64)
+@pytest.mark.parametrize(("direction", "context"), SHAPES)
+def test_cost_is_linear_in_length(direction, context):
+    model = small(direction, context=context, chunk=64)
 
     def operations(seconds: int) -> int:
         with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -27,6 +27,8 @@ class ModelConfig:
     ffn: int = 384
     dropout: float = 0.1
     direction: Literal["bidirectional", "causal"] = "bidirectional"
+    context: Literal["hierarchical", "fixed"] = "hierarchical"  # fixed: one pooling to context_tokens, however long
+    context_tokens: int = 32  # K of the fixed context
     context_layers: int = 2  # SSM layers over the first pooling
     context_state: int = 32
     context_window: int = 8  # frames a token of the first pooling: K1 = max(context_min, L / window)
@@ -36,7 +38,8 @@ class ModelConfig:
     attention_heads: int = 4
     attention_head_dim: int = 48
     vocabulary: int = 256  # CTC classes, blank (0) included
-    head_rank: int = 0  # 0: a full CTC head; r: factorised dim → r → vocabulary
+    head_rank: int = 0  # 0: a full CTC head; r: factorised dim → r → classes
+    head_classes: int = 0  # at least so many outputs: those beyond the vocabulary are trained never to win
 
     @property
     def inner(self) -> int:
@@ -46,11 +49,18 @@ class ModelConfig:
     def heads(self) -> int:
         return self.inner // self.head_dim
 
+    @property
+    def classes(self) -> int:
+        """Outputs of the CTC head."""
+        return max(self.vocabulary, self.head_classes)
+
     def __post_init__(self) -> None:
         if self.inner % self.head_dim:
             raise ValueError(f"expand·dim = {self.inner} is not a multiple of head_dim = {self.head_dim}")
         if self.direction == "bidirectional" and self.heads % 2:
             raise ValueError(f"a bidirectional model needs an even number of SSM heads, not {self.heads}")
+        if self.direction == "causal" and self.context == "fixed":
+            raise ValueError("a fixed context spans the whole utterance, which a causal model does not know")
         if self.stride not in (2, 4):
             raise ValueError(f"stride must be 2 or 4, not {self.stride}")
         if self.dim % 4:

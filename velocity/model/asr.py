@@ -46,7 +46,7 @@ class VelocityModel(nn.Module):
         )
         self.context = GlobalContext(config)
         self.fusion = GatedFusion(config.dim)
-        self.head = ctc_head(config.dim, config.vocabulary, config.head_rank)
+        self.head = ctc_head(config.dim, config.classes, config.head_rank)
 
     def set_feature_statistics(self, mean: list[float], std: list[float]) -> None:
         """Mean and standard deviation of each log-mel bin over the training set: (mel_bins,) each."""
@@ -76,7 +76,10 @@ class VelocityModel(nn.Module):
         Padding beyond a length changes nothing before it.
         """
         x, lengths = self.encode(self.normalize(mel), lengths)
-        return self.head(x).float().log_softmax(-1), lengths
+        log_probs = self.head(x).float().log_softmax(-1)  # (b, l, classes)
+        if self.config.classes > self.config.vocabulary:
+            log_probs = log_probs[..., : self.config.vocabulary]  # no text is of the classes beyond
+        return log_probs, lengths
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
@@ -95,11 +98,11 @@ class GatedFusion(nn.Module):
         return self.norm(local + gate * local + (1 - gate) * context)
 
 
-def ctc_head(dim: int, vocabulary: int, rank: int) -> nn.Module:
-    """Linear(dim → vocabulary), or factorised dim → rank → vocabulary where a large vocabulary would not fit."""
+def ctc_head(dim: int, classes: int, rank: int) -> nn.Module:
+    """Linear(dim → classes), or factorised dim → rank → classes where so many would not fit."""
     if rank == 0:
-        return nn.Linear(dim, vocabulary)
-    return nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Linear(rank, vocabulary))
+        return nn.Linear(dim, classes)
+    return nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Linear(rank, classes))
 
 
 def save_model(model: VelocityModel, path: str | Path) -> None:

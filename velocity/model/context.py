@@ -1,6 +1,7 @@
-"""Hierarchical global context: the utterance in ever fewer tokens, which every local frame may look at.
+"""Global context: the utterance in a few tokens, which every local frame may look at.
 
-frames L → K1 = max(64, L/8) tokens → SSM layers → K2 = min(64, max(16, K1/4)) tokens → attention of L frames on K2.
+Hierarchical: frames L → K1 = max(64, L/8) tokens → SSM layers → K2 = min(64, max(16, K1/4)) tokens → attention of L
+frames on K2. Fixed, the flat form it is compared with: L → K = 32 tokens → SSM layers → attention of L frames on K.
 Every product here is linear in L.
 """
 
@@ -43,9 +44,19 @@ class GlobalContext(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (b, l, dim), mask (b, l, 1) → (b, l, dim)."""
-        return self._past(x, mask) if self.causal else self._whole(x, mask)
+        if self.causal:
+            return self._past(x, mask)
+        return self._fixed(x, mask) if self.config.context == "fixed" else self._hierarchical(x, mask)
 
-    def _whole(self, x: Tensor, mask: Tensor) -> Tensor:
+    def _fixed(self, x: Tensor, mask: Tensor) -> Tensor:
+        size = self.config.context_tokens
+        frames = mask.sum((1, 2)).long()  # (b,)
+        tokens, mask = pool_to(x, frames, torch.full_like(frames, size), size)  # (b, K, dim)
+        for layer in self.layers:
+            tokens = layer(tokens, mask)
+        return self.attention(x, tokens, mask.transpose(1, 2))
+
+    def _hierarchical(self, x: Tensor, mask: Tensor) -> Tensor:
         config = self.config
         window, least = config.context_window, config.context_min
         size = torch.sym_max(least, (x.size(1) + window - 1) // window)
