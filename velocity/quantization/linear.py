@@ -1,4 +1,4 @@
-"""INT8 linear layers: fake quantisation in training, and the integers that are exported.
+"""INT8 linear layers: the integers they will compute with, in training already, and the integers that are exported.
 
 Weights are symmetric per output channel in [-127, 127], activations affine per tensor in [-128, 127] (ONNX
 QuantizeLinear, opset 18). Every ``nn.Linear`` of a model is quantised; convolutions, norms and the scan with its state
@@ -7,76 +7,144 @@ stay in 32 bits: they hold 4 % of the weights and most of the sensitivity.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 ACTIVATION_LOW, ACTIVATION_HIGH, WEIGHT_HIGH = -128, 127, 127
+STEPS = ACTIVATION_HIGH - ACTIVATION_LOW
+SMALLEST = 1e-8  # of a scale
 RANGE_DECAY = 0.99  # of the moving average of activation ranges
 
 
 class QuantizedLinear(nn.Linear):
     """A linear layer that computes as its INT8 export will. ``mode`` is one of
 
-    - ``observe``: floating point, while the moving average of the input's range is learned;
-    - ``fake``: fake quantisation with straight-through gradients; the range goes on moving in training mode.
+    - ``observe``: floating point, while the moving average of the input's range is followed;
+    - ``fake``: the product of the integers, with straight-through gradients. The range goes on moving in training
+      mode; a ``learned`` one is held and stretched by the gradient instead, as LSQ does (Esser et al., "Learned step
+      size quantization", ICLR 2020).
+
+    ``stretch`` is the logarithm of what either end is multiplied by: 0 until the switch to ``fake``, so that learning
+    starts from the moving average. Both ends keep their sign, and a step of the optimiser means the same to ranges of
+    any size (Jain et al., "Trained quantization thresholds", MLSys 2020).
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    def __init__(self, linear: nn.Linear, learned: bool = False) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
         self.register_buffer("range", torch.zeros(2))  # lowest and highest input, always containing 0
+        self.register_parameter("stretch", nn.Parameter(torch.zeros(2)) if learned else None)
         self.mode = "observe"
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) → (…, out_features)."""
-        if self.training:
+        if self.training and (self.mode == "observe" or self.stretch is None):
             self._observe(x)
         if self.mode == "observe":
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):  # rounding to a grid of 256 needs more than bf16's 8 bits
-            x = torch.fake_quantize_per_tensor_affine(
-                x.float(), *self.activation_grid(), ACTIVATION_LOW, ACTIVATION_HIGH
-            )
-            scale = weight_scale(self.weight)
-            zeros = torch.zeros_like(scale, dtype=torch.int32)
-            weight = torch.fake_quantize_per_channel_affine(self.weight, scale, zeros, 0, -WEIGHT_HIGH, WEIGHT_HIGH)
-        return F.linear(x, weight, self.bias)
+            low, high = self._range(x.numel())
+            scale = _scale(low, high)
+            lowest = _round(low / scale)
+            integers = torch.clamp(_round(x.float() / scale), lowest, lowest + STEPS)
+            unit = weight_scale(self.weight)
+            weight = _round(self.weight / unit.unsqueeze(1))
+        # Integers up to 256 are exact in bf16, and their sums are in float32 up to 2^24: 518 inputs at full scale.
+        product = F.linear(integers, weight)
+        exact = product * (scale * unit)
+        return (exact if self.bias is None else exact + self.bias).to(product.dtype)
 
     @torch.no_grad()
     def _observe(self, x: Tensor) -> None:
         low, high = torch.aminmax(x.detach())
-        seen = torch.stack([low, high]).float()
-        seen = torch.stack([seen[0].clamp(max=0.0), seen[1].clamp(min=0.0)])
-        decay = RANGE_DECAY if self.range.any() else 0.0
-        self.range.lerp_(seen, 1.0 - decay)
+        reach = torch.stack([-low, high]).float().clamp(min=0.0)
+        if distributed.is_available() and distributed.is_initialized():  # the processes hold parts of one batch
+            distributed.all_reduce(reach, distributed.ReduceOp.MAX)
+        seen = torch.stack([-reach[0], reach[1]])
+        self.range.lerp_(seen, 1.0 - RANGE_DECAY * self.range.any())  # the first time: all the way
 
+    def _range(self, inputs: int = 0) -> tuple[Tensor, Tensor]:
+        """Lowest and highest input, scalars. With ``inputs``, the gradient of the stretch is scaled as in LSQ.
+
+        It is a sum over as many values as there are inputs: unscaled it would be all that the clipped norm sees.
+        """
+        if self.stretch is None:
+            return self.range[0], self.range[1]
+        stretch = self.stretch if not inputs else _scale_gradient(self.stretch, (inputs * STEPS) ** -0.5)
+        low, high = self.range * stretch.exp()
+        return low, high
+
+    @torch.no_grad()
+    def activation_range(self) -> tuple[float, float]:
+        low, high = self._range()
+        return low.item(), high.item()
+
+    @torch.no_grad()
+    def set_activation_range(self, low: float, high: float) -> None:
+        """From now on this one: low ≤ 0 ≤ high."""
+        self.range.copy_(torch.tensor([low, high]))
+        if self.stretch is not None:
+            self.stretch.zero_()
+
+    @torch.no_grad()
     def activation_grid(self) -> tuple[Tensor, Tensor]:
-        """Scale (float32) and zero point (int32) of the input, both scalars, from ``range``."""
-        scale = ((self.range[1] - self.range[0]) / (ACTIVATION_HIGH - ACTIVATION_LOW)).clamp(min=1e-8)
-        zero = ACTIVATION_LOW - torch.round(self.range[0] / scale)
+        """Scale (float32) and zero point (int32) of the input, both scalars."""
+        low, high = self._range()
+        scale = _scale(low, high)
+        zero = ACTIVATION_LOW - torch.round(low / scale)
         return scale, zero.clamp(ACTIVATION_LOW, ACTIVATION_HIGH).to(torch.int32)
 
+    @torch.no_grad()
     def integer_weight(self) -> tuple[Tensor, Tensor]:
         """The weight as the artefact holds it: (out, in) int8 and a scale for each output channel (out,) float32."""
         scale = weight_scale(self.weight)
-        integers = torch.round(self.weight.detach() / scale.unsqueeze(1)).clamp(-WEIGHT_HIGH, WEIGHT_HIGH)
-        return integers.to(torch.int8), scale
+        return torch.round(self.weight / scale.unsqueeze(1)).to(torch.int8), scale
+
+
+class _Round(torch.autograd.Function):
+    """To the nearest integer, ties to even; the gradient passes as if nothing were rounded (Bengio et al. 2013)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return torch.round(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+_round = _Round.apply
+
+
+def _scale_gradient(x: Tensor, factor: float) -> Tensor:
+    return x.detach() + factor * (x - x.detach())
+
+
+def _scale(low: Tensor, high: Tensor) -> Tensor:
+    return ((high - low) / STEPS).clamp(min=SMALLEST)
 
 
 def weight_scale(weight: Tensor) -> Tensor:
     """Symmetric scale of each output channel: (out, in) → (out,) float32, > 0."""
-    return (weight.detach().abs().amax(1) / WEIGHT_HIGH).clamp(min=1e-8)
+    return (weight.detach().abs().amax(1) / WEIGHT_HIGH).clamp(min=SMALLEST)
 
 
-def quantize_linears(model: nn.Module) -> nn.Module:
-    """Replace, in place, every linear layer by one that can be quantised; parameters and their names stay the same."""
+def quantize_linears(model: nn.Module, learned: bool = False) -> nn.Module:
+    """Replace, in place, every linear layer by one that can be quantised; weights and their names stay the same.
+
+    ``learned`` activation ranges add a parameter ``stretch`` to each, from the start of the training.
+    """
     for name, child in model.named_children():
         if type(child) is nn.Linear:
-            setattr(model, name, QuantizedLinear(child))
+            setattr(model, name, QuantizedLinear(child, learned))
         else:
-            quantize_linears(child)
+            quantize_linears(child, learned)
     return model
 
 
@@ -88,3 +156,17 @@ def quantized_layers(model: nn.Module) -> dict[str, QuantizedLinear]:
 def set_mode(model: nn.Module, mode: str) -> None:
     for layer in quantized_layers(model).values():
         layer.mode = mode
+
+
+@contextmanager
+def floating_point(model: nn.Module) -> Iterator[None]:
+    """Within it, ``model`` is its own FP32 twin: the same weights, nothing rounded, nothing dropped, no gradient."""
+    modes, training = {layer: layer.mode for layer in quantized_layers(model).values()}, model.training
+    try:
+        set_mode(model.eval(), "observe")
+        with torch.no_grad():
+            yield
+    finally:
+        for layer, mode in modes.items():
+            layer.mode = mode
+        model.train(training)
