@@ -19,8 +19,6 @@ STAGES = {
     "finetune": "CTC fine-tuning with INT8 quantisation-aware training",
 }
 SHIPPED = "onnx-int8"  # the artefact that figures are quoted for when only one is
-KINDS = {"synthetic": "**synthetic** (espeak-ng)"}
-RECORDED = "recorded speech"  # any other kind of corpus
 DONE = {"drop": "left out", "warn": "only told"}  # about what a check of ``validate`` finds
 
 
@@ -58,8 +56,9 @@ class Results:
         """One sentence on what the model has heard, which says so when that is no speech of people."""
         kinds = {corpus.kind for corpus in self.params.corpora.values()}
         if kinds == {"synthetic"}:
+            engines = ", ".join(sorted({corpus.engine for corpus in self.params.corpora.values()}))
             return (
-                "Trained and tested on **synthetic speech only** (espeak-ng, made on this machine): the figures show "
+                f"Trained and tested on **synthetic speech only** ({engines}, made on this machine): the figures show "
                 "that the pipeline works and say nothing about speech of people."
             )
         names = ", ".join(f"`{name}`" for name in sorted(self.params.corpora))
@@ -100,7 +99,8 @@ def report(results: Results) -> str:
         accuracy(results),
         "![Word error rates with their 95 % intervals](plots/wer.png)",
         "The intervals are the percentile bootstrap over utterances. References and hypotheses went through the "
-        f"normaliser `{results.metrics['normalizer']}` alike. Speakers of a test set were never heard in training.",
+        f"normaliser `{results.metrics['normalizer']}` alike. Of each corpus, those who speak in the test set "
+        "were left out of its training set.",
         "## Size and speed",
         speed(results),
         "![Real-time factor by length](plots/rtf.png)",
@@ -139,7 +139,7 @@ def accuracy(results: Results) -> str:
     rows = []
     for name, artefacts in sorted(results.metrics["test_sets"].items()):
         corpus = results.corpus_of(name)
-        speech = KINDS.get(corpus.kind, RECORDED) if corpus else ""
+        speech = speech_of(corpus) if corpus else ""
         for artefact, figures in sorted(artefacts.items()):
             rows.append([f"`{name}`", speech, artefact, *_error_cells(figures)])
             for group, part in sorted(figures.get("groups", {}).items()):
@@ -222,8 +222,13 @@ def corpora(results: Results) -> str:
         figures = known.get(name, {})
         hours = f"{figures['hours']:.2f}" if "hours" in figures else "–"
         labelled = "yes" if corpus.labelled else "no"
-        rows.append([f"`{name}`", KINDS.get(corpus.kind, RECORDED), labelled, hours])
+        rows.append([f"`{name}`", speech_of(corpus), labelled, hours])
     return table(["corpus", "speech", "with text", "hours"], rows)
+
+
+def speech_of(corpus: Corpus) -> str:
+    """Whose voices those are."""
+    return f"**synthetic** ({corpus.engine})" if corpus.kind == "synthetic" else "recorded speech"
 
 
 def splits(results: Results) -> str:
