@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"audio", "text", "config", "files", "progress", "errors"},
     {"model", "data", "corpora", "decoding", "quantization"},
-    {"training", "export", "evaluation", "runtime", "tracking"},
+    {"training", "export", "evaluation", "runtime", "tracking", "serving"},
     {"stages", "commands", "cli"},
     {"flows"},
 ]

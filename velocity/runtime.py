@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,15 +137,15 @@ def _download(uri: str) -> Path:
     try:
         import mlflow
 
-        from velocity.tracking import STORE
+        from velocity.tracking import tracking_uri
     except ImportError as error:
         raise VelocityError(f"{uri}: the model registry needs MLflow: pip install 'velocity-asr[pipeline]'") from error
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(STORE)
+    mlflow.set_tracking_uri(tracking_uri())
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise VelocityError(f"{uri}: not in the model registry ({str(error).splitlines()[0]})") from error
+    return folder / "artifacts"  # of the MLflow model: its data; the code beside it is for the server
 
 
 def _read_config(path: Path) -> dict[str, Any]:

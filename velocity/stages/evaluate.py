@@ -57,6 +57,7 @@ def main() -> None:
         write_json(OUTPUT, metrics)
         tracked.metrics(metrics)
         tracked.artifact(OUTPUT)
+        tracked.model(*(EXPORTED / artefact for artefact in references))
 
 
 if __name__ == "__main__":

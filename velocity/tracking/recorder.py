@@ -1,0 +1,113 @@
+"""The recorder: ``python -m velocity.tracking.recorder`` hands what a stage writes into the pipe to MLflow and DVCLive.
+
+What MLflow does not take is kept and offered again, every half a minute and once more when the stage has ended. What
+the recorder prints is for the user: one line when something goes wrong, one when it is right again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+from velocity.tracking.run import tracking_uri
+
+FOLDER = Path("dvclive")
+TOGETHER = 5.0  # seconds: what comes within them goes to MLflow in one request
+AGAIN = 30.0  # seconds after which what could not be sent is tried again
+
+Message = dict[str, Any]
+CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"]+@")
+
+
+def main() -> None:
+    say = sys.stdout.write
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (libraries print, too; only notices are for the user)
+    inbox: SimpleQueue[Message | None] = SimpleQueue()
+    Thread(target=_read, args=[inbox], daemon=True).start()
+    first = inbox.get()
+    if first is None:
+        return
+    from filelock import FileLock
+
+    FOLDER.mkdir(exist_ok=True)
+    with FileLock(FOLDER / f"{first['stage']}.lock"):  # the recorder of a killed training may still be at work
+        _record(first, inbox, lambda text: _say(say, text))
+
+
+def _read(inbox: SimpleQueue[Message | None]) -> None:
+    """Empty the pipe at once, so that it never holds up the stage, whatever MLflow is doing."""
+    for line in sys.stdin:
+        inbox.put(json.loads(CREDENTIALS.sub("", line)))
+    inbox.put(None)
+
+
+def _record(first: Message, inbox: SimpleQueue[Message | None], say: Callable[[str], None]) -> None:
+    from velocity.tracking.curves import Curves
+    from velocity.tracking.ledger import Ledger
+
+    curves = Curves(FOLDER / first["stage"], first["identity"])
+    ledger = Ledger(tracking_uri(), first)
+    status, more, lost, try_at = "KILLED", True, "", 0.0
+    while True:
+        if not more or time.monotonic() >= try_at:
+            try:
+                ledger.send()
+                if lost:
+                    say("note: MLflow answers again; what was kept is recorded")
+                lost = ""
+            except Exception as error:
+                if not lost and more:
+                    say(f"note: MLflow does not take the record of this run, which is kept for later: {_line(error)}")
+                lost, try_at = _line(error), time.monotonic() + AGAIN
+        if not more:
+            break
+        messages, more = _together(inbox)
+        status = next((message["status"] for message in messages if "status" in message), status)
+        ledger.pending += messages if more else [*messages, {"close": status}]
+        try:
+            curves.draw([entry for message in messages for entry in message.get("curves", [])])
+        except Exception as error:
+            say(f"note: DVCLive draws no more curves of this run: {_line(error)}")
+            curves = Curves(None, None)
+    if lost:
+        say(f"warning: MLflow did not record {'all of ' * bool(ledger.run_id)}this run: {lost}")
+    curves.close(finished=status == "FINISHED")
+
+
+def _together(inbox: SimpleQueue[Message | None]) -> tuple[list[Message], bool]:
+    """What comes within the next seconds, and whether more may follow."""
+    messages, until = [], time.monotonic() + TOGETHER
+    while (left := until - time.monotonic()) > 0:
+        try:
+            message = inbox.get(timeout=left)
+        except Empty:
+            break
+        if message is None:
+            return messages, False
+        messages.append(message)
+    return messages, True
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return CREDENTIALS.sub("", lines[0])[:300]
+
+
+def _say(write: Callable[[str], Any], text: str) -> None:
+    try:
+        write(text + "\n")
+        sys.__stdout__.flush()
+    except OSError:
+        pass  # the stage was killed: nobody listens
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""What a stage says about itself while it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from velocity.tracking.origins import identity, origin_tags, output_tags
+
+PATIENCE = 300.0  # seconds a finished stage waits for its recorder, which gives up on a silent server long before
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK")  # as torchrun and Fabric number the processes of one training
+
+# Silent, and soon aware of a server that does not answer; the user's own settings come first.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or ``mlflow.db`` in the project: not in the copy in which DVC runs an experiment."""
+    root = Path(os.environ.get("DVC_ROOT", ""))
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
+
+
+class Run:
+    """One run; ``None`` as the recorder: nothing is kept. No call waits for MLflow."""
+
+    def __init__(self, recorder: subprocess.Popen[str] | None = None) -> None:
+        self._recorder = recorder
+        self._step = 0
+
+    def log(self, row: Mapping[str, float]) -> None:
+        """Record the metrics of ``row`` at its ``step``, and draw them while the training runs.
+
+        The first value of a metric at a step stays: a resumed training may repeat the rows after its checkpoint.
+        """
+        self._step, now = int(row["step"]), _now()
+        self._send(curves=[[name, float(value), now, self._step] for name, value in row.items() if name != "step"])
+
+    def metrics(self, values: Mapping[str, Any]) -> None:
+        """Record the numbers in ``values`` as of the last step that was logged.
+
+        They may be nested: {"onnx": {"wer": 0.1}} is the metric ``onnx.wer``.
+        """
+        numbers = [(name, value) for name, value in flatten(values) if isinstance(value, int | float)]
+        self._send(metrics=[[name, float(value), _now(), self._step] for name, value in numbers])
+
+    def artifact(self, path: str | Path) -> None:
+        """Keep a copy of a file or folder that stays as it is until the stage ends."""
+        self._send(artifact=str(path))
+
+    def model(self, *folders: str | Path) -> None:
+        """Keep exported models (``onnx``, ``onnx-int8``) as one MLflow model, which ``mlflow models serve`` serves."""
+        self._send(model=[str(folder) for folder in folders])
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        self._send(tags=dict(values))
+
+    def _send(self, **message: Any) -> None:
+        if self._recorder is not None:
+            with suppress(BrokenPipeError):  # the recorder is gone: said once, when the stage ends
+                print(json.dumps(message), file=self._recorder.stdin, flush=True)
+
+
+@contextmanager
+def track_run(stage: str, params: Mapping[str, Any]) -> Iterator[Run]:
+    """Record the block as an MLflow run named after ``stage``, finished or failed as the block is.
+
+    The run is tagged with the git commit, the hashes that dvc.lock holds for the stage's inputs and, once it is done,
+    those of the files it wrote. A run of the same stage, parameters and inputs that was killed or failed is gone on
+    with. Of the processes of one training only the first records. VELOCITY_TRACKING=off records nothing.
+    """
+    if os.environ.get("VELOCITY_TRACKING") == "off" or any(os.environ.get(rank, "0") != "0" for rank in RANKS):
+        yield Run()
+        return
+    if find_spec("mlflow") is None:
+        print("note: MLflow is not installed, so this run is not recorded", file=sys.stderr)
+        yield Run()
+        return
+    recorder = subprocess.Popen(
+        [sys.executable, "-m", "velocity.tracking.recorder"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=None if os.environ.get("VELOCITY_DEBUG") else subprocess.DEVNULL,
+        text=True,
+        env=ENVIRONMENT | os.environ,
+        start_new_session=True,  # an interrupt stops the stage, not the record of it
+    )
+    speaker = Thread(target=_repeat, args=[recorder.stdout], daemon=True)
+    speaker.start()
+    run = Run(recorder)
+    named = {name: str(value) for name, value in flatten(params, lists=False)}
+    run._send(stage=stage, params=named, identity=identity(stage, named), tags=origin_tags(stage))
+    try:
+        yield run
+        run.tags(output_tags(stage))
+        run._send(status="FINISHED")
+    except BaseException:
+        run._send(status="FAILED")
+        raise
+    finally:
+        _close(recorder, speaker)
+
+
+def _repeat(notices: Iterable[str]) -> None:
+    """Say on stderr what the recorder says: a line when something is not recorded, as soon as that is known."""
+    for line in notices:
+        print(line, end="", file=sys.stderr, flush=True)
+
+
+def _close(recorder: subprocess.Popen[str], speaker: Thread) -> None:
+    with suppress(BrokenPipeError):
+        recorder.stdin.close()
+    try:
+        failed = recorder.wait(timeout=PATIENCE) and f"the recorder ended with status {recorder.returncode}"
+    except subprocess.TimeoutExpired:
+        recorder.kill()
+        recorder.wait()
+        failed = f"no answer in {PATIENCE:.0f} s"
+    speaker.join()
+    if failed:
+        print(f"warning: MLflow did not record all of this run: {failed}", file=sys.stderr)
+
+
+def flatten(value: Any, name: str = "", lists: bool = True) -> Iterator[tuple[str, Any]]:
+    """{"a": {"b": 1}} → ("a.b", 1); lists count their items, or are kept whole with ``lists=False``."""
+    if isinstance(value, Mapping):
+        items: Iterable[tuple[Any, Any]] = value.items()
+    elif lists and isinstance(value, list | tuple):
+        items = enumerate(value)
+    else:
+        yield name, value
+        return
+    for key, item in items:
+        yield from flatten(item, f"{name}.{key}" if name else str(key), lists)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
