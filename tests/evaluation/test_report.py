@@ -28,13 +28,29 @@ FIGURES = {
         "ranges": "trained",
         "utterances": 200,
         "layers": {"head": {"scale": 0.1}},
-        "int8_against_float": {"same_best_class_percent": 99.54, "snr_db": 41.3},
+        "speakers": 37,
+        "compared_on": 100,
+        "float_wer": 0.042,
+        "compared": {
+            "trained": {"same_best_class_percent": 99.54, "snr_db": 41.3, "wer": 0.043},
+            "entropy": {"same_best_class_percent": 97.2, "snr_db": 30.1, "wer": 0.061},
+        },
     },
     "reports/metrics.json": {
         "normalizer": "velocity-english",
         "params": 412345,
         "parity": {
-            name: {"max_abs_error": 1.2e-5, "mean_abs_error": 1e-7, "argmax_agreement": 0.9987, "frames": 4321}
+            name: {
+                "max_abs_error": 1.2e-5,
+                "mean_abs_error": 1e-7,
+                "argmax_agreement": 0.9987,
+                "frames": 4321,
+                "wer_difference": -0.0004,
+                "wer_difference_from_float": 0.0021,
+                "decoded": 300,
+                "passed": True,
+                "failed": [],
+            }
             for name in ("onnx", "onnx-int8")
         },
         "test_sets": {
@@ -100,6 +116,26 @@ def test_report_says_what_was_measured_and_that_it_is_synthetic(project: Path) -
     for picture in ("wer.png", "rtf.png", "training.png"):
         assert f"plots/{picture}" in text
         assert (project / "reports/plots" / picture).stat().st_size > 5000
+
+
+def test_report_marks_the_chosen_ranges_and_shows_every_method(project: Path) -> None:
+    main()
+    lines = (project / "reports/README.md").read_text().splitlines()
+    assert "| **trained** (chosen) | 4.3 % | 99.54 % | 41.3 dB |" in lines
+    assert "| entropy | 6.1 % | 97.20 % | 30.1 dB |" in lines
+
+
+def test_an_artefact_that_is_not_what_was_trained_is_told_first(project: Path) -> None:
+    main()
+    assert "FAILED" not in (project / "reports/README.md").read_text()
+    metrics = json.loads((project / "reports/metrics.json").read_text())
+    metrics["parity"]["onnx-int8"] |= {"passed": False, "failed": ["WER +0.60 points from PyTorch (0.3 at most)"]}
+    (project / "reports/metrics.json").write_text(json.dumps(metrics))
+    main()
+    text = (project / "reports/README.md").read_text()
+    assert "- **onnx-int8: parity FAILED**: WER +0.60 points from PyTorch (0.3 at most)" in text.split("##")[0]
+    assert "| onnx-int8 | **FAILED** |" in text
+    assert "| onnx | passed |" in text
 
 
 def test_recorded_speech_is_not_called_synthetic(project: Path) -> None:

@@ -94,6 +94,7 @@ def report(results: Results) -> str:
         f"# {MODEL}: what was measured",
         results.trained_on,
         headline(results),
+        parity_failures(results),
         "Made by the stage `report`; `dvc repro` makes it again. The model itself: [MODEL_CARD.md](MODEL_CARD.md).",
         "## Accuracy",
         accuracy(results),
@@ -108,7 +109,8 @@ def report(results: Results) -> str:
         "## Parity with PyTorch",
         parity(results),
         "Errors are of log-posteriors, over real utterances and speech of 0.2 to 30 s. The INT8 model is compared with "
-        "the fake-quantised network it was trained as.",
+        "the fake-quantised network in PyTorch.",
+        "### Calibration",
         calibration(results),
         "## Data",
         corpora(results),
@@ -189,29 +191,52 @@ def machine(results: Results) -> str:
     )
 
 
+def parity_failures(results: Results) -> str:
+    """Where an artefact is not what was trained; nothing otherwise."""
+    failed = [
+        f"- **{name}: parity FAILED**: {shortfall}"
+        for name, figures in sorted(results.metrics["parity"].items())
+        for shortfall in figures["failed"]
+    ]
+    told = "**Not fit for release: an artefact does not compute what was trained.**"
+    return "\n".join([told, "", *failed]) if failed else ""
+
+
 def parity(results: Results) -> str:
     rows = [
         [
             name,
+            "passed" if figures["passed"] else "**FAILED**",
+            f"{100 * figures['argmax_agreement']:.2f} % of {figures['frames']:,}",
+            f"{100 * figures['wer_difference']:+.2f} ({figures['decoded']:,} utterances)",
+            f"{100 * figures['wer_difference_from_float']:+.2f}",
             f"{figures['max_abs_error']:.2g}",
             f"{figures['mean_abs_error']:.2g}",
-            f"{100 * figures['argmax_agreement']:.2f} %",
-            f"{figures['frames']:,}",
         ]
         for name, figures in sorted(results.metrics["parity"].items())
     ]
-    return table(["artefact", "worst error", "mean error", "frames with the same best class", "frames"], rows)
+    header = ["frames with the same best class", "WER − PyTorch's, points", "WER − FP32's, points"]
+    return table(["artefact", "parity", *header, "worst error", "mean error"], rows)
 
 
 def calibration(results: Results) -> str:
-    """Where the INT8 ranges come from, and what quantisation alone changes."""
+    """Where the INT8 ranges come from, and what each method makes of the model."""
     told = results.calibration
-    against = told["int8_against_float"]
+    rows = [
+        [
+            f"**{method}** (chosen)" if method == told["ranges"] else method,
+            rate(figures["wer"]),
+            f"{figures['same_best_class_percent']:.2f} %",
+            f"{figures['snr_db']:.1f} dB",
+        ]
+        for method, figures in told["compared"].items()
+    ]
+    header = ["activation ranges", "WER, INT8", "frames with the best class of FP32", "SNR of the log-posteriors"]
     return (
-        f"Quantisation alone (ranges: {told['ranges']}, {len(told['layers'])} INT8 layers, {told['utterances']} "
-        "utterances of training): the same best class as the network in floating point in "
-        f"{against['same_best_class_percent']:.2f} % of the frames, log-posteriors {against['snr_db']:.1f} dB above "
-        "the error."
+        f"What quantisation alone changes, in {len(told['layers'])} INT8 layers, by the method that gave the ranges of "
+        f"their inputs: over {told['compared_on']:,} utterances of validation, on which floating point has a WER of "
+        f"{rate(told['float_wer'])}. The ranges were chosen on {told['utterances']:,} utterances of training by "
+        f"{told['speakers']:,} speakers.\n\n" + table(header, rows)
     )
 
 

@@ -1,39 +1,40 @@
-"""Scales and zero points of the INT8 model: as training left them, or measured on representative utterances."""
+"""Activation ranges of the INT8 model: as training left them, or chosen from what representative utterances show."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from lhotse import MonoCut
 from torch import Tensor
 
+from velocity.decoding import greedy
 from velocity.errors import VelocityError
-from velocity.model.asr import VelocityModel, read_weights
-from velocity.quantization.linear import QuantizedLinear, quantize_linears, quantized_layers, set_mode
+from velocity.model.asr import BLANK, VelocityModel, read_weights
+from velocity.quantization.histogram import Histogram, Range
+from velocity.quantization.linear import (
+    QuantizedLinear,
+    floating_point,
+    quantize_linears,
+    quantized_layers,
+    set_mode,
+)
 
-SAMPLES = 2048  # activations kept an utterance and layer
-
-
-def representative(cuts: Iterable[MonoCut], count: int) -> list[MonoCut]:
-    """``count`` utterances spread evenly over the lengths."""
-    ordered = sorted(cuts, key=lambda cut: (cut.duration, cut.supervisions[0].speaker, cut.id))
-    if len(ordered) <= count:
-        return ordered
-    return [ordered[index] for index in np.linspace(0, len(ordered) - 1, count).round().astype(int)]
+Ranges = dict[str, Range]  # layer → lowest and highest input
+OF_QUANTIZATION = (".range", ".stretch")  # how the names end that floating point does without
 
 
 def load_quantizable(path: str | Path) -> tuple[VelocityModel, bool]:
     """The model of ``path`` with quantisable layers, in floating-point mode, and whether it was trained so."""
     config, state = read_weights(path)
-    model = quantize_linears(VelocityModel(config)).eval()
     trained = any(name.endswith(".range") for name in state)
+    learned = any(name.endswith(".stretch") for name in state)
+    model = quantize_linears(VelocityModel(config), learned).eval()
     missing, unexpected = model.load_state_dict(state, strict=False)
-    if unexpected or (trained and missing) or any(not name.endswith(".range") for name in missing):
+    if unexpected or (trained and missing) or any(not name.endswith(OF_QUANTIZATION) for name in missing):
         raise VelocityError(f"{path}: its tensors do not fit its configuration: {(missing + unexpected)[0]}")
     return model, trained
 
@@ -45,78 +46,96 @@ def load_quantized(path: str | Path, calibration: str | Path) -> VelocityModel:
         ranges = json.loads(Path(calibration).read_text())["layers"]
     except (OSError, ValueError, KeyError) as error:
         raise VelocityError(f"{calibration}: not a calibration file; run the stage calibrate") from error
-    layers = quantized_layers(model)
-    if ranges.keys() != layers.keys():
+    if ranges.keys() != quantized_layers(model).keys():
         raise VelocityError(f"{calibration}: made for another model than {path}; run the stage calibrate again")
-    for name, layer in layers.items():
-        layer.range.copy_(torch.tensor([ranges[name]["low"], ranges[name]["high"]]))
+    set_ranges(model, {name: (told["low"], told["high"]) for name, told in ranges.items()})
     set_mode(model, "fake")
     return model
 
 
-@torch.no_grad()
+def set_ranges(model: VelocityModel, ranges: Ranges) -> None:
+    for name, layer in quantized_layers(model).items():
+        layer.set_activation_range(*ranges[name])
+
+
 def observe(
-    model: VelocityModel, features: Iterable[Tensor], seed: int, progress: Callable[[], None] = lambda: None
-) -> dict[str, dict[str, Any]]:
-    """Run floating-point ``model`` over utterances, each (1, frames, 80), and collect what its linear layers are given.
+    model: VelocityModel, features: Iterable[Tensor], progress: Callable[[], None] = lambda: None
+) -> dict[str, Histogram]:
+    """Run ``model`` in floating point over utterances, each (1, frames, 80); layer → all that it was given."""
+    seen = {name: Histogram() for name in quantized_layers(model)}
 
-    Returns per layer {"low", "high": extremes, "samples": (k,) drawn activations, "outside": per cent beyond the
-    layer's current range}.
-    """
-    random = np.random.default_rng(seed)
-    seen = {name: {"low": 0.0, "high": 0.0, "samples": []} for name in quantized_layers(model)}
+    def keep(histogram: Histogram) -> Callable[[QuantizedLinear, tuple[Tensor, ...]], None]:
+        return lambda layer, inputs: histogram.add(inputs[0])
 
-    def keep(name: str) -> Callable[..., None]:
-        def hook(layer: QuantizedLinear, inputs: tuple[Tensor, ...]) -> None:
-            values = inputs[0].flatten().numpy()
-            record = seen[name]
-            record["low"] = min(record["low"], float(values.min()))
-            record["high"] = max(record["high"], float(values.max()))
-            record["samples"].append(values[random.integers(0, len(values), SAMPLES)])
-
-        return hook
-
-    hooks = [layer.register_forward_pre_hook(keep(name)) for name, layer in quantized_layers(model).items()]
+    hooks = [layer.register_forward_pre_hook(keep(seen[name])) for name, layer in quantized_layers(model).items()]
     try:
-        for mel in features:
-            model(mel)
-            progress()
+        with floating_point(model):
+            for mel in features:
+                model(mel)
+                progress()
     finally:
         for hook in hooks:
             hook.remove()
-    for name, layer in quantized_layers(model).items():
-        samples = seen[name]["samples"] = np.concatenate(seen[name]["samples"])
-        low, high = layer.range.tolist()
-        seen[name]["outside"] = 100 * float(np.mean((samples < low) | (samples > high)))
     return seen
 
 
-def choose_ranges(
-    model: VelocityModel, seen: dict[str, dict[str, Any]], method: str, percentile: float
-) -> dict[str, tuple[float, float]]:
-    """Layer → (low, high) by ``trained`` (as the weights file has them), ``minmax`` or ``percentile`` of ``seen``."""
-    if method == "trained":
-        return {name: tuple(layer.range.tolist()) for name, layer in quantized_layers(model).items()}
-    if method == "minmax":
-        return {name: (record["low"], record["high"]) for name, record in seen.items()}
-    ranges = {}
-    for name, record in seen.items():
-        low, high = np.percentile(record["samples"], [100 - percentile, percentile])
-        ranges[name] = (min(0.0, float(low)), max(0.0, float(high)))
-    return ranges
+def choose_ranges(seen: Mapping[str, Histogram], percentile: float) -> dict[str, Ranges]:
+    """Method → ranges, from what each layer was ``seen`` to be given."""
+    return {
+        "minmax": {name: (histogram.low, histogram.high) for name, histogram in seen.items()},
+        "percentile": {name: histogram.percentile(percentile) for name, histogram in seen.items()},
+        "entropy": {name: histogram.entropy() for name, histogram in seen.items()},
+    }
+
+
+def trained_ranges(model: VelocityModel) -> Ranges:
+    """Those that the weights file holds."""
+    return {name: layer.activation_range() for name, layer in quantized_layers(model).items()}
+
+
+@dataclass
+class Agreement:
+    """How far a rounded model is from floating point, over the utterances added, and what it says of each."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    equal: int = 0
+    frames: int = 0
+    tokens: list[list[int]] = field(default_factory=list)
+
+    def add(self, exact: Tensor, rounded: Tensor) -> None:
+        """Log-posteriors of one utterance: (1, frames, V) each."""
+        self.signal += float((exact**2).sum())
+        self.noise += float(((exact - rounded) ** 2).sum())
+        self.equal += int((exact.argmax(-1) == rounded.argmax(-1)).sum())
+        self.frames += exact.size(1)
+        self.tokens.append(greedy(rounded[0].numpy(), BLANK))
+
+    def figures(self) -> dict[str, float]:
+        """SNR of the log-posteriors in dB, per cent of the frames with the same best class."""
+        snr = 10 * float(np.log10(self.signal / max(self.noise, 1e-30)))
+        return {"snr_db": snr, "same_best_class_percent": 100 * self.equal / self.frames}
 
 
 @torch.no_grad()
-def agreement(model: VelocityModel, features: Sequence[Tensor]) -> dict[str, float]:
-    """How far the INT8 model is from its own floating point: SNR of log posteriors in dB, per cent equal best class."""
-    signal = noise = equal = frames = 0.0
+def compare(
+    model: VelocityModel,
+    methods: Mapping[str, Ranges],
+    features: Iterable[Tensor],
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[list[list[int]], dict[str, Agreement]]:
+    """The INT8 model of each method against floating point, over utterances (1, frames, 80).
+
+    Returns the tokens that floating point finds in each utterance, and method → agreement. ``model`` keeps no range.
+    """
+    exactly, found = [], {method: Agreement() for method in methods}
     for mel in features:
-        set_mode(model, "observe")
-        exact, _ = model(mel)
-        set_mode(model, "fake")
-        rounded, _ = model(mel)
-        signal += float((exact**2).sum())
-        noise += float(((exact - rounded) ** 2).sum())
-        equal += float((exact.argmax(-1) == rounded.argmax(-1)).sum())
-        frames += exact.size(1)
-    return {"snr_db": 10 * float(np.log10(signal / max(noise, 1e-30))), "same_best_class_percent": 100 * equal / frames}
+        with floating_point(model):
+            exact, _ = model(mel)
+        exactly.append(greedy(exact[0].numpy(), BLANK))
+        set_mode(model.eval(), "fake")
+        for method, ranges in methods.items():
+            set_ranges(model, ranges)
+            found[method].add(exact, model(mel)[0])
+        progress()
+    return exactly, found

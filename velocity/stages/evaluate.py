@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from velocity.config import load_params
 from velocity.evaluation.errors import error_report, write_error_report
-from velocity.evaluation.parity import compare, parity_speech, torch_reference
+from velocity.evaluation.parity import Reference, compare, decoding_parity, parity_speech, torch_reference, verdict
 from velocity.evaluation.recognition import recognise
 from velocity.evaluation.testset import load_test_set
-from velocity.evaluation.wer import NORMALIZER, measure_test_set
+from velocity.evaluation.wer import NORMALIZER, measure_test_set, score
 from velocity.files import write_json
 from velocity.runtime import VelocityASR
 from velocity.stages import run
@@ -34,13 +35,15 @@ def main() -> None:
     torch.set_num_threads(params.threads)
     test_sets = dict(load_test_set(str(path)) for path in sorted(PREPARED.glob("test-*.jsonl")))
     references = {"onnx": load_model(FINETUNED), "onnx-int8": load_quantized(FINETUNED, CALIBRATION)}
-    speech = parity_speech([utterance for utterances in test_sets.values() for utterance in utterances])
+    everything = [utterance for utterances in test_sets.values() for utterance in utterances]
+    spoken = [utterance.text for utterance in everything]
+    speech = parity_speech(everything)
 
-    scores, parity = {name: {} for name in test_sets}, {}
+    scores, parity, rates = {name: {} for name in test_sets}, {}, {}
     with track_run("evaluate", asdict(params.evaluate)) as tracked:
         for artefact, reference in references.items():
             model = VelocityASR(EXPORTED / artefact)
-            parity[artefact] = compare(torch_reference(reference), model, speech)
+            heard: list[str] = []
             for name, utterances in test_sets.items():
                 hypotheses = recognise(model, utterances, f"{name}, {artefact}", params.threads).hypotheses
                 scores[name][artefact] = measure_test_set(
@@ -48,6 +51,14 @@ def main() -> None:
                 )
                 report = error_report(utterances, hypotheses)
                 write_error_report(report, f"{name}, {artefact}", ERRORS / f"{name}-{artefact}", params.evaluate.worst)
+                heard += hypotheses
+            rates[artefact] = score(spoken, heard).wer
+            figures = compare(torch_reference(reference), model, speech)
+            figures |= decoding_parity(Reference(model, reference), everything, heard, f"PyTorch's {artefact}")
+            figures["wer_difference_from_float"] = round(rates[artefact] - rates["onnx"], 6)
+            parity[artefact] = figures | verdict(figures)
+            for shortfall in parity[artefact]["failed"]:
+                print(f"PARITY FAILED: {artefact}: {shortfall}", file=sys.stderr, flush=True)
         metrics = {
             "normalizer": NORMALIZER,
             "params": references["onnx"].parameter_count(),
