@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +139,13 @@ def only_one() -> Iterator[None]:
 
 
 @contextmanager
-def running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process group of its own, which ends as a whole when the block is interrupted."""
+def running(
+    command: list[str], environment: Mapping[str, str] | None = None, keep: tuple[int, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process group of its own, which ends as a whole when the block is interrupted.
+
+    ``environment``: variables to set besides this process's own. ``keep``: files that stay open for the command.
+    """
     own = Path(sys.executable).parent  # so that `python` in dvc.yaml is this Python
     process = subprocess.Popen(
         command,
@@ -149,7 +154,8 @@ def running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env=os.environ | {"PATH": f"{own}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
+        env=os.environ | {"PATH": f"{own}{os.pathsep}{os.environ.get('PATH', os.defpath)}"} | dict(environment or {}),
+        pass_fds=keep,
         start_new_session=True,
     )
     with process:

@@ -1,0 +1,275 @@
+"""Ablations as a Prefect flow: a task run for each row of a table, a DVC experiment each, and one table of them all.
+
+A row is ``dvc exp run`` in a workspace of its own: a clone in .dvc/tmp/ablation that shares this project's objects and
+DVC cache. (``dvc exp run --temp`` throws its folder away when it is killed, and the checkpoints in it; ``--queue`` runs
+in daemons that outlive the flow.) Rows share what they have in common through DVC's run cache; the experiment is named
+by a hash of the row's parameters and the code, so a row that is there is not run again, and one that was killed goes on
+where it was. ``python -m flows.ablate --help``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
+from ruamel.yaml import YAML
+
+from flows.pipeline import CHATTER, console, failure, running
+from flows.rows import CODE, WORKSPACES, Row, chosen_rows, git, load_definitions
+from velocity.config import PARAMS_FILE, Params, load_params
+from velocity.errors import VelocityError
+from velocity.evaluation.ablation import Measured, Table, write_report
+from velocity.files import atomic_directory
+from velocity.tracking import flatten, tracking_uri
+
+TARGET = "evaluate"  # the last stage of a row: speed is measured for all rows together
+REPORTS = Path("reports")
+MEMORY = 4 << 30  # bytes of room for a row
+EXPERIMENT_CHATTER = re.compile(r"Reproducing experiment|Ran experiment|Experiment results have been applied|WARNING: ")
+
+children: set[int] = set()  # process groups of the rows that run
+stopping = threading.Event()
+
+
+@flow(name="ablate")
+def ablate(rows: list[Row], baseline: str, command: str) -> Table:
+    """Run ``rows``, the baseline first: what others share with it is then in the run cache. Writes the report.
+
+    Raises VelocityError naming the rows that failed, when all others have ended and are in the report.
+    """
+    stopping.clear()
+    first, *others = sorted(rows, key=lambda row: row.name != baseline)
+    try:
+        futures = {first.name: run_row.submit(first)}
+        futures[first.name].wait()
+        futures |= {row.name: run_row.submit(row) for row in others}
+        ended = {name: future.result(raise_on_failure=False) for name, future in futures.items()}
+    finally:
+        stop()
+    failed = {name: " ".join(str(outcome).split()) for name, outcome in ended.items() if is_failure(outcome)}
+    for name, reason in failed.items():
+        console.print(f"{name} failed: {reason}", style="red", markup=False)
+    if len(failed) == len(rows):
+        raise VelocityError(f"no row succeeded: {failed[first.name]}")
+    console.print("Comparing the rows, and measuring the speed of their artefacts in turn")
+    table = Table(
+        titles={row.name: row.title for row in rows},
+        experiments={row.name: row.experiment for row in rows},
+        measured={row.name: ended[row.name] for row in rows if row.name not in failed},
+        failed=failed,
+        baseline=baseline,
+        command=command,
+        commit=git("rev-parse", "HEAD"),
+    )
+    results = write_report(table, load_params(), REPORTS)
+    create_markdown_artifact((REPORTS / "ablation.md").read_text(encoding="utf-8"), key="ablation")
+    record(results, rows)
+    if failed:
+        raise VelocityError(
+            f"{len(failed)} of {len(rows)} rows failed: {', '.join(failed)}; the others are in {REPORTS}"
+        )
+    return table
+
+
+def is_failure(outcome: Any) -> bool:
+    return isinstance(outcome, BaseException)
+
+
+@task(task_run_name="{row.name}", cache_policy=NO_CACHE, persist_result=False)
+def run_row(row: Row) -> Measured:
+    """``dvc exp run`` in the row's workspace unless its experiment is there; made known to this project by its name."""
+    with alone(row) as lock:
+        prepare_workspace(row)
+        there = bool(reference(row))
+        if not there:
+            console.print(f"[bold]{row.name}[/bold]: {row.title}")
+            dvc(row, lock, "exp", "run", "--name", row.experiment, TARGET)
+        if not list(row.workspace.glob("reports/errors/*.json")):  # no output of DVC's: the run cache has none
+            dvc(row, lock, "repro", "--single-item", "--force", TARGET)
+        git("fetch", "--quiet", "--no-write-fetch-head", str(row.workspace), f"+{reference(row)}:{reference(row)}")
+        measured = Measured.load(row.workspace, load_params(row.workspace / PARAMS_FILE).finetune.use_pretrained)
+    console.print(f"[bold]{row.name}[/bold] [green]{'there' if there else 'done'}[/green]: experiment {row.experiment}")
+    return measured
+
+
+def dvc(row: Row, lock: int, *arguments: str) -> None:
+    """DVC in the row's workspace, its lines going to the terminal and to Prefect's log.
+
+    Raises StageFailed with the stage and its last words.
+    """
+    if stopping.is_set():
+        raise VelocityError("interrupted before it began")
+    logger, lines, stage = get_run_logger(), [], TARGET
+    command = [sys.executable, "-m", "dvc", "--cd", str(row.workspace), *arguments]
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"  # not the clone's
+    with running(command, {"MLFLOW_TRACKING_URI": uri}, keep=(lock,)) as process:
+        children.add(process.pid)
+        for line in map(str.rstrip, process.stdout):
+            if not line or EXPERIMENT_CHATTER.match(line):
+                continue
+            lines.append(line)
+            logger.info(line)
+            if started := re.match(r"Running stage '(.+)'", line):
+                stage = started[1]
+            if not CHATTER.match(line):
+                console.print(f"  {row.name}: {line}", markup=False)
+    children.discard(process.pid)
+    if process.returncode != 0:
+        raise failure(stage, lines)
+
+
+def stop() -> None:
+    """End the rows that still run, when the flow was interrupted: they go on the next time."""
+    stopping.set()
+    for group in list(children):
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGTERM)
+
+
+@contextmanager
+def alone(row: Row) -> Iterator[int]:
+    """Hold the row. DVC inherits the lock: when the flow is killed and DVC is not, the next flow waits for it."""
+    WORKSPACES.mkdir(parents=True, exist_ok=True)
+    with open(WORKSPACES / f"{row.experiment}.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.print(f"[bold]{row.name}[/bold] is running already; waiting for it to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def prepare_workspace(row: Row) -> None:
+    """The clone in which the row runs, with its params.yaml; left as it is when it is there."""
+    if row.workspace.exists():
+        return
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        cache = Path(repo.cache.local.path).absolute()
+    with atomic_directory(row.workspace) as clone:
+        git("clone", "--quiet", "--shared", ".", str(clone))
+        for key, value in {"user.name": "ablation", "user.email": "ablation@localhost"}.items():
+            git("-C", str(clone), "config", key, value)  # DVC commits the experiment
+        (clone / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n    type = reflink,hardlink,copy\n")
+        (clone / PARAMS_FILE).write_text(row.params, encoding="utf-8")
+        for source in sources(load_params(clone / PARAMS_FILE)):
+            if source.exists() and not (clone / source).exists():  # your own speech, which git does not know
+                (clone / source).parent.mkdir(parents=True, exist_ok=True)
+                (clone / source).symlink_to(source.absolute())
+
+
+def sources(params: Params) -> list[Path]:
+    """What the parameters name as sources of sound inside this project."""
+    augmentation = params.finetune.augmentation
+    named = [corpus.source for corpus in params.corpora.values()]
+    named += [augmentation.room_source, augmentation.noise_source]
+    return [Path(source) for source in named if source and not Path(source).is_absolute()]
+
+
+def reference(row: Row) -> str:
+    """The git reference of the row's finished experiment; empty as long as there is none."""
+    return git("-C", str(row.workspace), "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{row.experiment}")
+
+
+def record(results: dict[str, Any], rows: Sequence[Row]) -> None:
+    """In MLflow: a run with the table, and below it a run for each row that succeeded."""
+    if os.environ.get("VELOCITY_TRACKING") == "off" or find_spec("mlflow") is None:
+        return
+    from velocity.tracking.ledger import Ledger
+    from velocity.tracking.origins import git_tags, machine_tags
+
+    now = int(time.time() * 1000)
+
+    def run(name: str, params: dict[str, Any], tags: dict[str, str], *messages: dict[str, Any]) -> str:
+        texts = {key: str(value) for key, value in flatten(params, lists=False)}
+        origins = git_tags() | machine_tags()
+        ledger = Ledger(tracking_uri(), {"stage": name, "identity": None, "params": texts, "tags": origins | tags})
+        ledger.pending += [*messages, {"close": "FINISHED"}]
+        ledger.send()
+        return ledger.run_id
+
+    try:
+        files = [{"artifact": str(REPORTS / f"ablation.{kind}")} for kind in ("md", "json", "png")]
+        told = {key: results[key] for key in ("command", "baseline")}
+        parent = run("ablation", told, {}, *files)
+        params = {row.name: YAML(typ="safe").load(row.params) for row in rows}
+        for row in results["rows"]:
+            if "failed" not in row:
+                numbers = [(key, value) for key, value in flatten(row) if isinstance(value, int | float)]
+                metrics = [[key, float(value), now, 0] for key, value in numbers]
+                tags = {"mlflow.parentRunId": parent, "dvc.experiment": row["experiment"], "title": row["title"]}
+                run(row["name"], params[row["name"]], tags, {"metrics": metrics})
+    except Exception as error:
+        console.print(f"warning: MLflow did not record the table: {str(error).splitlines()[0]}", markup=False)
+
+
+def room(threads: int) -> int:
+    """Rows that this machine has cores and free memory for at a time, at least one."""
+    memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min((os.cpu_count() or 1) // threads, memory // MEMORY))
+
+
+def main(
+    rows: Annotated[str, typer.Option(help="Rows of ablations.yaml, separated by commas (default: all).")] = "",
+    profile: Annotated[
+        list[str], typer.Option(help="Profile to lay over params.yaml, such as reference; may be given several times.")
+    ] = ["ablation-quick"],  # noqa: B006
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Rows at a time (0: as many as there are cores and memory for).")
+    ] = 0,
+) -> None:
+    """Train, export and score every row of ablations.yaml as a DVC experiment, and put them into one table.
+
+    The table is in reports/ablation.md, with the figures in .json and a plot in .png; `dvc exp show` lists the rows,
+    MLflow has a run for the table and one below it for each row. The last commit counts, not what is uncommitted.
+
+    Rows that are there for the same code and parameters are not run again, so the same command goes on after an
+    interruption, and brings the rows up to date after a change. `rm -r .dvc/tmp/ablation` frees their folders.
+
+    \b
+    python -m flows.ablate                             # every row, small: under an hour on two cores
+    python -m flows.ablate --rows causal,stride-4      # these two beside the baseline
+    python -m flows.ablate --profile reference         # the reference dimensions, params.yaml's data and steps
+    python -m flows.ablate --profile librispeech --profile reference --jobs 4
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops the rows too
+    try:
+        definitions = load_definitions()
+        chosen = chosen_rows(definitions, [name.strip() for name in rows.split(",") if name.strip()], profile)
+        if git("status", "--porcelain", "--untracked-files=no", "--", *CODE, str(PARAMS_FILE)):
+            console.print("note: uncommitted changes of code and parameters are no part of the ablations")
+        at_once = jobs or room(load_params().threads)
+        console.print(f"{len(chosen)} rows, {at_once} at a time. Starting Prefect (10 to 30 seconds)")
+        command = shlex.join(["python", "-m", "flows.ablate", *sys.argv[1:]])
+        runner = ThreadPoolTaskRunner(max_workers=at_once)
+        ablate.with_options(task_runner=runner)(chosen, definitions.baseline, command)
+    except KeyboardInterrupt:
+        print("interrupted: the finished rows are kept; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("VELOCITY_DEBUG"):
+            raise
+        print(f"error: {error if str(error) else type(error).__name__}", file=sys.stderr)
+        sys.exit(1)
+    console.print(f"The table: {REPORTS / 'ablation.md'}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,256 @@
+"""What each change to the recogniser is worth: its error rate beside the baseline's over the same utterances.
+
+The interval of a difference is the paired bootstrap over utterances (Bisani and Ney, ICASSP 2004): both recognisers
+are scored on the same draws, so that what makes an utterance hard for both cancels out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from velocity.config import Params
+from velocity.errors import VelocityError
+from velocity.evaluation.report import rate, table
+from velocity.evaluation.side_by_side import side_by_side
+from velocity.evaluation.speed import machine
+from velocity.evaluation.testset import load_test_set
+from velocity.evaluation.wer import bootstrap
+from velocity.files import write_json, write_text
+
+FLOAT, INT8 = "onnx", "onnx-int8"
+TRAINED_BY = ("pretrain", "finetune")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Word errors and words of each utterance of a test set, by its id."""
+
+    errors: Mapping[str, int]
+    words: Mapping[str, int]
+
+    @property
+    def wer(self) -> float:
+        return sum(self.errors.values()) / sum(self.words.values())
+
+    def arrays(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """(len(ids),) errors and words, both int64."""
+        return np.array([self.errors[name] for name in ids]), np.array([self.words[name] for name in ids])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the project in ``folder`` has left: the figures of one row."""
+
+    folder: Path
+    parameters: int
+    audio_hours: float  # heard in training
+    counts: Mapping[str, Mapping[str, Counts]]  # test set → artefact → counts
+
+    @property
+    def artefact(self) -> Path:
+        return self.folder / "models/export" / INT8
+
+    @classmethod
+    def load(cls, folder: Path, pretrained: bool) -> Measured:
+        """Raises VelocityError naming a file that is missing or of another run than the rest."""
+        metrics = _read(folder / "reports/metrics.json")
+        counts: dict[str, dict[str, Counts]] = {}
+        for manifest in sorted((folder / "data/prepared").glob("test-*.jsonl")):
+            test_set, utterances = load_test_set(str(manifest))
+            words = {utterance.id: len(utterance.text.split()) for utterance in utterances}
+            for artefact in (FLOAT, INT8):
+                path = folder / f"reports/errors/{test_set}-{artefact}.json"
+                wrong = {entry["id"]: entry["errors"] for entry in _read(path)["errors"]}
+                counted = Counts({name: wrong.get(name, 0) for name in words}, words)
+                if round(counted.wer, 6) != metrics["test_sets"][test_set][artefact]["wer"]:
+                    raise VelocityError(f"{path}: of another run than {folder / 'reports/metrics.json'}")
+                counts.setdefault(test_set, {})[artefact] = counted
+        stages = TRAINED_BY if pretrained else TRAINED_BY[1:]
+        hours = sum(_read(folder / f"reports/{stage}.json")["audio_hours"] for stage in stages)
+        return cls(folder, metrics["params"], round(hours, 4), counts)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows that were run, by name, in the order in which they are shown."""
+
+    titles: Mapping[str, str]
+    experiments: Mapping[str, str]
+    measured: Mapping[str, Measured]
+    baseline: str
+    command: str
+    commit: str
+    failed: Mapping[str, str] = field(default_factory=dict)  # row → reason
+
+
+def write_report(told: Table, params: Params, folder: Path) -> dict[str, Any]:
+    """Write ``ablation.json``, ``ablation.md`` and ``ablation.png`` to ``folder``; return what the first one holds.
+
+    The speed of the INT8 artefacts is measured on the way. Raises VelocityError when no row was measured.
+    """
+    results = {
+        "baseline": told.baseline,
+        "command": told.command,
+        "commit": told.commit,
+        "corpora": {name: corpus.kind for name, corpus in params.corpora.items()},
+        "machine": machine(),
+        "rows": _rows(told, params),
+    }
+    draw(results, folder / "ablation.png")
+    write_json(folder / "ablation.json", results)
+    write_text(folder / "ablation.md", markdown(results))
+    return results
+
+
+def _rows(told: Table, params: Params) -> list[dict[str, Any]]:
+    measured = told.measured
+    beside = told.baseline if told.baseline in measured else next(iter(measured))
+    speed = side_by_side({name: row.artefact for name, row in measured.items()}, beside)
+    rows = []
+    for name, title in told.titles.items():
+        entry: dict[str, Any] = {"name": name, "title": title, "experiment": told.experiments[name]}
+        if name in told.failed:
+            entry["failed"] = told.failed[name]
+        else:
+            row = measured[name]
+            other = measured.get(told.baseline) if name != told.baseline else None
+            entry |= {"parameters": row.parameters, "audio_hours": row.audio_hours}
+            entry |= {"bytes": (row.artefact / "model.onnx").stat().st_size, "rtf": speed[name]["rtf"]}
+            if told.baseline in measured:
+                entry["rtf_ratio"] = speed[name]["rtf_ratio"]
+            entry["test_sets"] = figures(row, other, params.evaluate.bootstrap, params.seed)
+        rows.append(entry)
+    return rows
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise VelocityError(f"{path}: cannot be read as JSON; run the row again") from error
+
+
+def figures(row: Measured, baseline: Measured | None, resamples: int, seed: int) -> dict[str, Any]:
+    """{test set: {artefact: {"wer", "wer_ci95", "utterances"} and, against ``baseline``, "difference" …}}."""
+    return {
+        test_set: {
+            artefact: _rates(counts, baseline and baseline.counts[test_set][artefact], resamples, seed)
+            for artefact, counts in artefacts.items()
+        }
+        for test_set, artefacts in row.counts.items()
+    }
+
+
+def _rates(own: Counts, other: Counts | None, resamples: int, seed: int) -> dict[str, Any]:
+    interval = bootstrap(*own.arrays(list(own.words)), resamples, seed)
+    rates = {"wer": round(own.wer, 6), "wer_ci95": _rounded(interval), "utterances": len(own.words)}
+    if other is None:
+        return rates
+    ids = [name for name in own.words if own.words[name] == other.words.get(name)]
+    (errors, words), (others, _) = own.arrays(ids), other.arrays(ids)
+    low, high = bootstrap(errors - others, words, resamples, seed)  # one draw of utterances for both
+    return rates | {
+        "difference": round(float((errors - others).sum() / words.sum()), 6),
+        "difference_ci95": _rounded((low, high)),
+        "significant": not low <= 0.0 <= high,
+        "paired_utterances": len(ids),
+    }
+
+
+def _rounded(interval: tuple[float, float]) -> list[float]:
+    return [round(bound, 6) for bound in interval]
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """``reports/ablation.md`` of what ``reports/ablation.json`` holds."""
+    rows, baseline = results["rows"], results["baseline"]
+    done = [row for row in rows if "test_sets" in row]
+    sections = [
+        "# Ablations: what each part is worth",
+        _data(results["corpora"]),
+        _how(results, baseline),
+    ]
+    for test_set in sorted({name for row in done for name in row["test_sets"]}):
+        header = ["row", "parameters", "WER FP32 (95 %)", f"− {baseline}", "WER INT8 (95 %)", f"− {baseline}"]
+        header += ["RTF", f"÷ {baseline}", "INT8 file", "audio heard"]
+        sections += [f"## `{test_set}`", table(header, [_cells(row, test_set) for row in done])]
+    if failed := [row for row in rows if "failed" in row]:
+        lines = [f"- `{row['name']}` ({row['title']}): {row['failed']}" for row in failed]
+        sections += ["## Rows that failed", "\n".join(lines)]
+    if done:
+        sections += ["![Word error rates with their 95 % intervals](ablation.png)"]
+    return "\n\n".join(sections) + "\n"
+
+
+def _data(corpora: Mapping[str, str]) -> str:
+    if set(corpora.values()) == {"synthetic"}:
+        return (
+            "Trained and tested on **synthetic speech only** (espeak-ng, made on this machine): the rows may be "
+            "compared with each other; the rates say nothing about speech of people."
+        )
+    return "Trained on " + ", ".join(f"`{name}` ({kind})" for name, kind in sorted(corpora.items())) + "."
+
+
+def _how(results: Mapping[str, Any], baseline: str) -> str:
+    machine = results["machine"]
+    return (
+        f"Made by `{results['command']}` from commit {results['commit'][:10]} on {machine['cpu']} ({machine['cores']} "
+        f"cores, onnxruntime {machine['onnxruntime']}). WER in per cent with its 95 % bootstrap interval over "
+        f"utterances; the columns − {baseline} are the difference to that row in points, paired over the same "
+        "utterances, in bold where the 95 % interval leaves 0 out. Each row was trained once: the intervals hold for "
+        "another choice of utterances, not for another seed, and of twenty rows that are equal one would be bold. RTF "
+        "is of the INT8 artefact on one thread, all rows measured in turn in one process, the ratio within a round."
+    )
+
+
+def _cells(row: Mapping[str, Any], test_set: str) -> list[str]:
+    cells = [f"`{row['name']}` {row['title']}", f"{row['parameters']:,}"]
+    for artefact in (FLOAT, INT8):
+        told = row["test_sets"][test_set][artefact]
+        cells += [rate(told["wer"], told["wer_ci95"]), _difference(told)]
+    ratio = f"{row['rtf_ratio']:.2f}" if "rtf_ratio" in row else "–"
+    return [*cells, f"{row['rtf']:.4f}", ratio, f"{row['bytes'] / 1e6:.2f} MB", f"{row['audio_hours']:.2f} h"]
+
+
+def _difference(told: Mapping[str, Any]) -> str:
+    """``+1.2 (0.4 to 2.0)``, bold when the interval leaves 0 out."""
+    if "difference" not in told:
+        return "–"
+    low, high = (100 * bound for bound in told["difference_ci95"])
+    shown = f"{100 * told['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+    return f"**{shown}**" if told["significant"] else shown
+
+
+def draw(results: Mapping[str, Any], path: Path) -> None:
+    """The word error rate of each row with its interval, FP32 and INT8; the larger the point, the larger the file."""
+    from matplotlib.figure import Figure
+
+    done = [row for row in results["rows"] if "test_sets" in row]
+    test_sets = sorted({name for row in done for name in row["test_sets"]})
+    figure = Figure((4.0 + 4.5 * len(test_sets), 1.2 + 0.42 * len(done)), layout="constrained")
+    largest = max(row["bytes"] for row in done)
+    for axes, test_set in zip(figure.subplots(1, len(test_sets), squeeze=False)[0], test_sets, strict=True):
+        for artefact, label, colour, offset in ((FLOAT, "FP32", "#4c78a8", -0.14), (INT8, "INT8", "#f58518", 0.14)):
+            told = [row["test_sets"][test_set][artefact] for row in done]
+            rates = [100 * entry["wer"] for entry in told]
+            places = [index + offset for index in range(len(done))]
+            lines = [[100 * bound for bound in entry["wer_ci95"]] for entry in told]
+            axes.hlines(places, *zip(*lines, strict=True), color=colour, linewidth=1.2)
+            sizes = [20 + 120 * row["bytes"] / largest for row in done]
+            axes.scatter(rates, places, s=sizes, color=colour, label=label, zorder=3)
+            for row, value in zip(done, rates, strict=True):
+                if row["name"] == results["baseline"]:
+                    axes.axvline(value, color=colour, linewidth=0.8, linestyle=":")
+        axes.set_yticks(range(len(done)), [row["name"] for row in done])
+        axes.invert_yaxis()
+        axes.set_title(test_set, fontsize=9)
+        axes.set_xlabel("word error rate, %; points by the size of the INT8 file")
+        axes.grid(axis="x", alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
