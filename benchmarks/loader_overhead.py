@@ -46,8 +46,9 @@ def main() -> None:
     from velocity.data.batches import AHEAD, Loader
     from velocity.model.asr import VelocityModel
     from velocity.text import train_tokenizer
-    from velocity.training.loop import adamw, set_determinism
+    from velocity.training.devices import set_determinism
     from velocity.training.objectives import CTC
+    from velocity.training.optimiser import adamw
 
     distortions = {
         "params": load_params().finetune.augmentation,

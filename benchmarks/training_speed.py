@@ -33,8 +33,9 @@ def main() -> None:
     from velocity.data.batches import Batch
     from velocity.model.asr import VelocityModel
     from velocity.quantization.linear import quantize_linears, set_mode
-    from velocity.training.loop import adamw, set_determinism
+    from velocity.training.devices import set_determinism
     from velocity.training.objectives import CTC
+    from velocity.training.optimiser import adamw
 
     set_determinism(options.threads)
     torch.manual_seed(0)

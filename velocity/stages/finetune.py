@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from velocity.config import load_params
 from velocity.stages import run
 from velocity.stages.inputs import feature_statistics, training_shards, vocabulary
 from velocity.stages.outputs import write_curve
-from velocity.tracking import track_run
+from velocity.tracking import Run, track_run
 
 PRETRAINED = Path("models/pretrained.safetensors")
 OUTPUT = Path("models/finetuned.safetensors")
@@ -25,57 +26,70 @@ def main() -> None:
     from velocity.quantization.linear import quantize_linears, set_mode
     from velocity.text import TextTokenizer
     from velocity.training.checkpoint import Checkpoints, fingerprint
-    from velocity.training.loop import fit, set_determinism
+    from velocity.training.devices import set_determinism, start
+    from velocity.training.distillation import Distilled
+    from velocity.training.loop import fit
     from velocity.training.objectives import CTC
     from velocity.training.scoring import validation_scores
 
     params = load_params()
     settings = params.finetune
     set_determinism(params.threads)
+    fabric = start(settings.optimisation)
     torch.manual_seed(params.seed)
     statistics = feature_statistics()
     model = VelocityModel(replace(params.model, vocabulary=vocabulary()))
     model.set_feature_statistics(**statistics)
     if settings.use_pretrained:
         load_encoder(model, PRETRAINED)
+    parameters = model.parameter_count()  # of the recogniser: what learns its ranges is not in it
     if settings.qat:
-        quantize_linears(model)
-    objective = CTC(model)
+        quantize_linears(model, learned=settings.activation_ranges == "learned")
+    objective = Distilled(model, settings.distillation) if settings.distillation.weight else CTC(model)
     validation = load_cuts("data/prepared/validation.jsonl")
     tokenizer = TextTokenizer("data/prepared/tokenizer.model")
     shards = training_shards(params.prepare.shards.cache_gb)
     loader = Loader(tokenizer, statistics["mean"], params.seed, settings.augmentation, params.threads, shards)
     seconds = settings.optimisation.batch_seconds
-    qat_from = round(settings.qat_start * settings.optimisation.steps)
+    qat_from = max(1, round(settings.qat_start * settings.optimisation.steps))  # ranges are observed before they serve
 
     inputs = [Path("data/prepared", name) for name in ("train.jsonl", "features.json", "tokenizer.model")]
     inputs += [PRETRAINED] if settings.use_pretrained else []
-    checkpoints = Checkpoints("finetune", fingerprint([str((params.seed, params.model, settings)), *inputs]))
+    checkpoints = Checkpoints(
+        "finetune",
+        fingerprint([str((params.seed, params.model, settings)), *inputs]),
+        settings.optimisation.keep_checkpoints,
+    )
     recorded = {"seed": params.seed, "model": asdict(params.model), "finetune": asdict(settings)}
-    with track_run("finetune", recorded) as tracked:
+    place = fabric.global_rank, fabric.world_size
+    with track_run("finetune", recorded) if fabric.is_global_zero else nullcontext(Run()) as tracked:
         history = fit(
+            fabric,
             objective,
-            lambda position: loader.training("data/prepared/train.jsonl", seconds, position),
+            lambda position: loader.training("data/prepared/train.jsonl", seconds, position, *place),
             settings.optimisation,
             params.seed,
             checkpoints,
             "finetune",
             before_step=lambda step: set_mode(model, "fake" if step >= qat_from else "observe"),
             validate=lambda: validation_scores(objective, loader.plain(validation, seconds), tokenizer),
+            log=tracked.log,
+            judge_from=qat_from if settings.qat else 0,
         )
+        if not fabric.is_global_zero:
+            return
         metrics = {
-            "steps": settings.optimisation.steps,
+            "steps": history["training"][-1]["step"],
             "audio_hours": round(history["audio_seconds"] / 3600, 4),
-            "parameters": model.parameter_count(),
+            "parameters": parameters,
             "loss": history["training"][-1]["loss"],
-            "validation_loss": history["validation"][-1]["loss"],
-            "validation_wer": history["validation"][-1]["wer"],
+            "validation_loss": history["kept"]["loss"],
+            "validation_wer": history["kept"]["wer"],
         }
         write_curve("reports/finetune.csv", history["training"])
         write_curve("reports/finetune-validation.csv", history["validation"])
         write_json("reports/finetune.json", metrics)
         save_model(model, OUTPUT)
-        tracked.series(history["training"])
         tracked.metrics(metrics)
         checkpoints.clear()
 

@@ -1,4 +1,8 @@
-"""Checkpoints of a running training: whole or absent, without pickle, resumed only by the training they are of."""
+"""Checkpoints of a running training: whole or absent, without pickle, resumed only by the training they are of.
+
+A checkpoint holds no random state: every draw of a training follows from its seed and the step (``training.loop``), and
+every distortion from the seed and the place in the data, so step and position say all.
+"""
 
 from __future__ import annotations
 
@@ -10,47 +14,69 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from velocity.files import atomic_directory
 
 FOLDER = Path("models/checkpoints")
+STATE, CHECKSUMS = "state.json", "checksums.json"
 
 
 class Checkpoints:
-    """The newest checkpoint of one training, in ``models/checkpoints/<name>``.
+    """The last ``keep`` checkpoints of one training: ``models/checkpoints/<name>/<step>-<fingerprint>/``.
 
-    ``fingerprint`` stands for everything the result depends on; a checkpoint of another fingerprint is not touched by
-    ``restore`` and is overwritten by ``save``.
+    ``fingerprint`` stands for everything the result depends on: checkpoints of another one are not restored, and the
+    first ``save`` removes them.
     """
 
-    def __init__(self, name: str, fingerprint: str) -> None:
-        self.path, self.fingerprint = FOLDER / name, fingerprint
+    def __init__(self, name: str, fingerprint: str, keep: int = 2) -> None:
+        self.path, self.fingerprint, self.keep = FOLDER / name, fingerprint[:16], keep
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        """``state``: what else the training goes on from, as JSON takes it."""
-        with atomic_directory(self.path) as folder:
-            weights = {key: value.contiguous() for key, value in model.state_dict().items()}
-            save_file(weights, folder / "model.safetensors")
-            save_file(_flatten(optimizer), folder / "optimizer.safetensors")
-            (folder / "state.json").write_text(json.dumps({**state, "fingerprint": self.fingerprint}))
+    def save(self, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> bool:
+        """Write groups of tensors, a file each, and ``state``, as JSON takes it.
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-        """Load model and optimiser in place; returns the state saved with them, None if there is none to resume."""
+        If they cannot be written, as on a full disk, the older checkpoints stay: one line says so, and False returns.
+        """
+        target = self.path / f"{step:08d}-{self.fingerprint}"
         try:
-            state = json.loads((self.path / "state.json").read_text())
-        except (OSError, ValueError):
-            return None
-        if state.pop("fingerprint") != self.fingerprint:
-            return None
-        model.load_state_dict(load_file(self.path / "model.safetensors"))
-        _unflatten(optimizer, load_file(self.path / "optimizer.safetensors"))
-        return state
+            with atomic_directory(target) as folder:
+                for name, group in tensors.items():
+                    save_file({key: value.contiguous() for key, value in group.items()}, folder / f"{name}.safetensors")
+                (folder / STATE).write_text(json.dumps(state))
+                (folder / CHECKSUMS).write_text(json.dumps({path.name: _digest(path) for path in folder.iterdir()}))
+        except (OSError, SafetensorError) as error:
+            older = [int(path.name[:8]) for path in self._own()]
+            stays = f"the one after step {max(older)} stays" if older else "there is none yet"
+            print(f"warning: no checkpoint after step {step} in {self.path}: {error}; {stays}", flush=True)
+            return False
+        # Later ones than this are damaged, or restore would have begun with them.
+        kept = [path for path in self._own() if path.name <= target.name][-self.keep :]
+        for path in self.path.iterdir():
+            if path not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+        return True
+
+    def restore(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
+        """The tensors and state of the newest whole checkpoint of this training; None if there is none."""
+        for folder in reversed(self._own()):
+            try:
+                for name, digest in json.loads((folder / CHECKSUMS).read_text()).items():
+                    if _digest(folder / name) != digest:
+                        raise ValueError(f"{name} is not what was written")
+                tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
+                return tensors, json.loads((folder / STATE).read_text())
+            except (OSError, ValueError) as error:
+                print(f"note: {folder}: a damaged checkpoint ({error}), passed over", flush=True)
+        return None
 
     def clear(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+    def _own(self) -> list[Path]:
+        """The checkpoints of this training, oldest first."""
+        return sorted(self.path.glob(f"[0-9]*-{self.fingerprint}"))
 
 
 def fingerprint(parts: Iterable[str | Path]) -> str:
@@ -62,14 +88,6 @@ def fingerprint(parts: Iterable[str | Path]) -> str:
     return digest.hexdigest()
 
 
-def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": tensor.contiguous() for index, slots in state.items() for key, tensor in slots.items()}
-
-
-def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

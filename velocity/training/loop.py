@@ -7,32 +7,34 @@ training takes the same path.
 
 from __future__ import annotations
 
-import math
-import os
+import copy
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from velocity.config.training import Optimisation
-from velocity.data.batches import START, Batch, Position
+from velocity.data.batches import Batch, Position
 from velocity.errors import VelocityError
 from velocity.progress import Progress
 from velocity.training.checkpoint import Checkpoints
+from velocity.training.devices import gathered, total
+from velocity.training.guard import Guard, advice
+from velocity.training.optimiser import adamw, averaged, learning_rate, weight_average
+from velocity.training.state import TrainingState, clone
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LOG_EVERY = 10  # steps: the loss in the history is the mean over them
 
 
-def set_determinism(threads: int) -> None:
-    """Fix what the bytes of a result depend on: the number of threads and the choice of kernels."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-
-
 def fit(
+    fabric: Fabric,
     objective: nn.Module,
     batches: Callable[[Position], Iterator[Batch]],
     settings: Optimisation,
@@ -41,75 +43,132 @@ def fit(
     title: str,
     before_step: Callable[[int], None] = lambda step: None,
     validate: Callable[[], dict[str, float]] = dict,
+    log: Callable[[dict[str, float]], None] = lambda row: None,
+    judge_from: int = 0,
 ) -> dict[str, Any]:
     """Train ``objective`` in place for ``settings.steps`` steps, resuming from ``checkpoints`` where there is one.
 
-    ``batches(position)`` yields the batches of a training from there on. Returns the history: {"training": [row…],
-    "validation": [row…], "audio_seconds": seconds of audio trained on}, rows being dictionaries with "step".
-    Raises VelocityError when the loss stops being a number, naming the step and the utterances.
+    ``batches(position)`` yields this process's batches of a training from there on. ``validate`` is called in the first
+    process, with the average of the weights in place where one is kept; by its "wer", then its "loss", the validations
+    at ``judge_from`` steps and later are compared where ``settings.patience`` may end the training early: then
+    ``objective`` gets the weights of the best one. ``log`` is given each row of the history, with the speed or with
+    "validation_" before its keys.
+
+    Returns the history: {"training": [row…], "validation": [row…], "audio_seconds": seconds of audio trained on,
+    "kept": the validation of the weights that ``objective`` is left with}, rows being dictionaries with "step".
+    Raises VelocityError when the loss stops being a number or runs away, naming the step, its utterances and how to go
+    on past them, which is from a checkpoint of the state before that step.
     """
-    from lightning_fabric import Fabric
-
-    fabric = Fabric(accelerator="auto", devices=1, precision=settings.precision)
-    optimizer = adamw(objective, settings)
-    model, optimizer = fabric.setup(objective, optimizer)
-    history: dict[str, Any] = {"training": [], "validation": [], "audio_seconds": 0.0, "recent_losses": []}
-    first, position, restored = 0, START, checkpoints.restore(objective, optimizer)
-    if restored is not None:
-        first, history = restored["step"], restored["history"]
-        position = Position(*restored["position"])
-        print(f"{title}: goes on from the checkpoint after step {first}", flush=True)
-
-    stream = batches(position)
-    started, heard = time.monotonic(), history["audio_seconds"]
-    with Progress(title, settings.steps, first) as progress:
-        for step in range(first, settings.steps):
+    average = weight_average(objective, settings.ema).to(fabric.device) if settings.ema else None
+    model, optimizer = fabric.setup(objective, adamw(objective, settings))
+    state = TrainingState(objective, optimizer, average, fabric.world_size)
+    _resume(fabric, state, checkpoints, title)
+    first = fabric.is_global_zero
+    for row in (*state.history["training"], *map(_prefixed, state.history["validation"])) if first else ():
+        log(row)
+    guard = Guard(settings.divergence, state.losses)
+    stream = batches(state.position)
+    started, heard_before = time.monotonic(), state.history["audio_seconds"]
+    with Progress(title, settings.steps, state.step) if first else nullcontext() as progress:
+        for step in range(state.step, settings.steps):
             before_step(step)
-            batch = next(stream).to(fabric.device)
-            torch.manual_seed(seed * 1_000_003 + step)
-            rate = learning_rate(step, settings)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            model.train()
-            loss = model(batch)
-            fabric.backward(loss)
-            norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), settings.clip)
-            if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
-                named = ", ".join(batch.ids[:8]) + (" …" if len(batch.ids) > 8 else "")
-                raise VelocityError(f"{title}: the loss at step {step} is not a number; the batch holds {named}")
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            heard = [next(stream).to(fabric.device) for _ in range(settings.accumulate)]
+            skipped, rate = step in settings.skip_steps, learning_rate(step, settings)
+            if not skipped:
+                torch.manual_seed((seed + 7919 * fabric.global_rank) * 1_000_003 + step)
+                buffers = clone(dict(objective.named_buffers()))
+                loss = backward(fabric, model.train(), heard)
+                norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), settings.clip).item()
+                if trouble := guard.watch(step, loss, norm, partial(_before, fabric, state, buffers, heard)):
+                    suspect, (names, parts) = guard.first
+                    if first:
+                        checkpoints.save(suspect, *parts)
+                    raise VelocityError(advice(title, trouble, suspect, names, settings))
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                if average:
+                    average.update_parameters(objective)
+                state.unlogged.append(loss)
+                state.history["audio_seconds"] += total(fabric, sum(b.lengths.sum().item() / 100 for b in heard))
 
-            done, position = step + 1, batch.position.following()
-            history["recent_losses"].append(loss.item())
-            history["audio_seconds"] += batch.lengths.sum().item() / 100
-            if done % LOG_EVERY == 0 or done == settings.steps:
-                recent = history["recent_losses"]
-                mean = sum(recent) / len(recent)
-                row = {"step": done, "loss": mean, "learning_rate": rate, "gradient_norm": norm.item()}
-                history["training"].append(row)
-                recent.clear()
-            if done % settings.validate_every == 0 or done == settings.steps:
-                model.eval()
-                history["validation"].append({"step": done, **validate()})
-            if done % settings.checkpoint_every == 0 and done < settings.steps:
-                checkpoints.save(objective, optimizer, {"step": done, "position": position, "history": history})
-            speed = (history["audio_seconds"] - heard) / (time.monotonic() - started)
-            progress.advance(loss=loss.item(), **{"× real time": speed})
-    return history
+            state.step, state.position = step + 1, heard[-1].position.following()
+            last = state.step == settings.steps
+            speed = (state.history["audio_seconds"] - heard_before) / (time.monotonic() - started)
+            if (state.step % LOG_EVERY == 0 or last) and not skipped:
+                mean = sum(state.unlogged) / len(state.unlogged)
+                row = {"step": state.step, "loss": mean, "learning_rate": rate, "gradient_norm": norm}
+                state.history["training"].append(row)
+                state.unlogged.clear()
+                if first:
+                    log({**row, "audio_seconds_per_second": speed})
+            enough = False
+            if state.step % settings.validate_every == 0 or last:
+                row = _validated(fabric, state, validate)
+                enough = settings.patience > 0 and state.step >= judge_from and state.judge(row) >= settings.patience
+                if first:
+                    log(_prefixed(row))
+            if first:
+                if state.step % settings.checkpoint_every == 0 and not (last or enough or guard.first):
+                    checkpoints.save(state.step, *state.parts())
+                progress.advance(**({} if skipped else {"loss": loss}), **{"× real time": speed})
+            if enough:
+                break
+    objective.load_state_dict(state.best or state.weights())
+    return {**state.history, "kept": state.best_row or state.history["validation"][-1]}
 
 
-def adamw(model: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only: decay rates, biases, norms and gains are left to the data."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+def backward(fabric: Fabric, model: nn.Module, heard: list[Batch]) -> float:
+    """Add the gradient of the mean loss over all utterances of ``heard``, in all processes; returns that mean.
+
+    An objective gives the mean over the utterances of a batch, so a batch weighs as much as it has utterances, and many
+    small ones are as good as one large.
+    """
+    utterances = total(fabric, sum(len(batch.ids) for batch in heard))
+    mean = 0.0
+    for batch in heard:
+        with fabric.no_backward_sync(model, enabled=batch is not heard[-1]):
+            loss = model(batch) * (len(batch.ids) / utterances)
+            mean += loss.item()
+            fabric.backward(loss * fabric.world_size)  # the processes' gradients are averaged, not added
+    return total(fabric, mean)
 
 
-def learning_rate(step: int, settings: Optimisation) -> float:
-    """Linear warm-up, then half a cosine to zero."""
-    warmup = max(1, round(settings.warmup * settings.steps))
-    if step < warmup:
-        return settings.learning_rate * (step + 1) / warmup
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, settings.steps - warmup)))
+def _before(fabric: Fabric, state: TrainingState, buffers: dict[str, Tensor], heard: list[Batch]) -> tuple[Any, ...]:
+    """The utterances of a step, and the state before it: its forward pass has changed the buffers alone."""
+    return gathered(fabric, [name for batch in heard for name in batch.ids]), copy.deepcopy(state.parts(buffers))
+
+
+def _resume(fabric: Fabric, state: TrainingState, checkpoints: Checkpoints, title: str) -> None:
+    """Every process reads the same checkpoint, in a folder that all machines share."""
+    found = checkpoints.restore()
+    if len(set(gathered(fabric, [str(found and found[1]["step"])]))) > 1:
+        raise VelocityError(f"{checkpoints.path}: not the same in all processes; put it where all machines see it")
+    if found is None:
+        return
+    tensors, remembered = found
+    if remembered["processes"] != fabric.world_size:
+        raise VelocityError(
+            f"{checkpoints.path}: of a training in {remembered['processes']} processes, not {fabric.world_size}: set "
+            f"{title}.optimisation.devices and nodes as they were, or remove that folder to begin anew"
+        )
+    state.take(tensors, remembered)
+    if fabric.is_global_zero:
+        print(f"{title}: goes on from the checkpoint after step {state.step}", flush=True)
+
+
+def _validated(fabric: Fabric, state: TrainingState, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The new row of the history: the first process validates, all hear of it."""
+    figures = {}
+    if fabric.is_global_zero:
+        state.model.eval()
+        with averaged(state.model, state.average):
+            figures = validate()
+    row = {"step": state.step, **fabric.broadcast(figures)}
+    state.history["validation"].append(row)
+    return row
+
+
+def _prefixed(row: dict[str, float]) -> dict[str, float]:
+    return {key if key == "step" else f"validation_{key}": value for key, value in row.items()}

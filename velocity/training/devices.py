@@ -1,0 +1,66 @@
+"""Where a training runs: one process or many, on CPUs or GPUs, from one setting, through Lightning Fabric.
+
+Each process hears batches of its own: one step hears ``accumulate`` × processes × ``batch_seconds`` seconds of audio.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from velocity.config.training import Optimisation
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def set_determinism(threads: int) -> None:
+    """Fix what the bytes of a result depend on: the number of threads and the choice of kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Nothing here reads memory that it has not written; to fill it first took 4 to 15 % of the time of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def start(settings: Optimisation) -> Fabric:
+    """The Fabric of a training, with the processes that ``devices`` and ``nodes`` ask for.
+
+    One process is this one. For more, each is this same command, which from here on runs in all of them: Fabric starts
+    those of this machine, unless torchrun or a cluster's scheduler has started them already. Only the first process
+    (``fabric.is_global_zero``) validates, reports and writes.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import TorchElasticEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
+    devices, nodes, threads = settings.devices, settings.nodes, torch.get_num_threads()
+    if TorchElasticEnvironment.detect():  # torchrun has the last word on how many there are
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    elif devices == "auto":
+        devices = max(1, torch.cuda.device_count())
+    # The objectives of pretraining leave some weights, as the CTC head's, without a gradient.
+    strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
+    fabric = Fabric(strategy=strategy, devices=devices, num_nodes=nodes, precision=settings.precision)
+    fabric.launch()
+    torch.set_num_threads(threads)  # the launcher sets its own
+    return fabric
+
+
+def total(fabric: Fabric, value: float) -> float:
+    """The sum of the values of all processes."""
+    if fabric.world_size == 1:
+        return value
+    return fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=fabric.device), reduce_op="sum").item()
+
+
+def gathered(fabric: Fabric, names: list[str]) -> list[str]:
+    """The names that all processes give."""
+    if fabric.world_size == 1:
+        return names
+    everybody: list[list[str]] = [[] for _ in range(fabric.world_size)]
+    torch.distributed.all_gather_object(everybody, names)
+    return [name for some in everybody for name in some]

@@ -1,0 +1,60 @@
+"""The optimiser and what changes over the steps: learning rate and the average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from velocity.config.training import Optimisation
+
+
+def adamw(model: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices only: decay rates, biases, norms and gains are left to the data."""
+    matrices = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+
+
+def learning_rate(step: int, settings: Optimisation) -> float:
+    """Linear warm-up, then half a cosine to zero."""
+    warmup = max(1, round(settings.warmup * settings.steps))
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, settings.steps - warmup)))
+
+
+def ema_decay(updates: int, decay: float) -> float:
+    """The decay after so many updates: it rises to ``decay``, so that an average over few steps forgets its start."""
+    return min(decay, (1 + updates) / (10 + updates))
+
+
+def weight_average(model: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of the weights (Polyak & Juditsky 1992); ``update_parameters(model)`` each step.
+
+    Buffers, such as the ranges of quantised activations, are moving averages of their own: they are copied.
+    """
+
+    def average(averaged: tuple[Tensor, ...], current: tuple[Tensor, ...], updates: Tensor) -> None:
+        get_ema_multi_avg_fn(ema_decay(int(updates), decay))(averaged, current, updates)
+
+    return AveragedModel(model, multi_avg_fn=average)
+
+
+@contextmanager
+def averaged(model: nn.Module, average: AveragedModel | None) -> Iterator[None]:
+    """``average`` in the place of the weights of ``model`` for as long as the block lasts; None: the weights stay."""
+    if average is None:
+        yield
+        return
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(average.module.state_dict())
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
