@@ -1,0 +1,133 @@
+"""The exported model as MLflow keeps it: served by ``mlflow models serve`` itself, and loaded from the registry."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.tone_model import write_model, write_speech
+from velocity import VelocityASR
+from velocity.tracking import track_run
+
+CHAMPION = "models:/velocity-asr@champion"
+
+
+@pytest.fixture
+def champion(tmp_path, monkeypatch) -> Path:
+    """A project whose evaluation recorded a model, which was then registered; returns the folder MLflow keeps it in."""
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VELOCITY_TRACKING", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    write_model(Path("models/export/onnx"))
+    write_model(Path("models/export/onnx-int8"), "onnx-int8", gain=2.0)
+    with track_run("evaluate", {"bootstrap": 1000}) as run:
+        run.metrics({"wer": 0.25})
+        run.model("models/export/onnx", "models/export/onnx-int8")
+    with sqlite3.connect("mlflow.db") as database:
+        ((model, folder),) = database.execute("select model_id, artifact_location from logged_models").fetchall()
+        assert database.execute("select metric_name, metric_value from logged_model_metrics").fetchall() == [
+            ("wer", 0.25)
+        ]
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    version = mlflow.register_model(f"models:/{model}", "velocity-asr")
+    mlflow.MlflowClient().set_registered_model_alias("velocity-asr", "champion", version.version)
+    return Path(folder)
+
+
+@contextmanager
+def served(uri: str) -> Iterator[str]:
+    """Serve a model as README says, on a free port of this machine alone; yields the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    Path("light/torch").mkdir(parents=True)
+    Path("light/torch/__init__.py").write_text("raise ImportError('the server does without PyTorch')")
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(Path("light").resolve()),
+        "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
+    }
+    command = [
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        uri,
+        "--env-manager",
+        "local",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with open("serve.log", "w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command], env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            assert server.poll() is None, Path("serve.log").read_text()
+            try:
+                urllib.request.urlopen(f"{address}/ping")
+                break
+            except urllib.error.URLError:
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def ask(address: str, request: bytes) -> tuple[int, dict]:
+    question = urllib.request.Request(f"{address}/invocations", request, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(question) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, json.load(refusal)
+
+
+def question(*recordings: bytes) -> bytes:
+    rows = [[base64.b64encode(recording).decode()] for recording in recordings]
+    return json.dumps({"dataframe_split": {"columns": ["audio"], "data": rows}}).encode()
+
+
+def test_the_champion_is_served_and_loaded(champion):
+    model = VelocityASR.from_pretrained(CHAMPION, quantized=True)
+    assert model.folder.name == "onnx-int8"
+    assert VelocityASR.from_pretrained(CHAMPION).folder.name == "onnx"
+    files = {path.suffix for path in champion.rglob("*") if path.is_file()}
+    assert not files & {".pkl", ".pickle", ".pt", ".bin"}, "to load it must not run what is in it"
+
+    recordings = [write_speech(Path(name), "seven lamps", model.folder) for name in ("a.wav", "a.flac", "a.ogg")]
+    expected = [{"text": model.transcribe(path)} for path in recordings]
+    assert expected[0] == {"text": "seven lamps"}
+    with served(CHAMPION) as address:
+        assert ask(address, question(*(path.read_bytes() for path in recordings))) == (200, {"predictions": expected})
+        status, answer = ask(address, (champion / "serving_input_example.json").read_bytes())
+        assert (status, len(answer["predictions"])) == (200, 1)
+        for faulty, said in (
+            (question(recordings[0].read_bytes(), b"no recording"), "row 1: cannot be read as audio"),
+            (b'{"dataframe_split": {"columns": ["sound"], "data": [["AAAA"]]}}', "missing inputs ['audio']"),
+            (b'{"dataframe_split": {"columns": ["audio"], "data": [["/etc/passwd"]]}}', "Invalid input"),
+            (b"no JSON", "valid JSON"),
+        ):
+            status, answer = ask(address, faulty)
+            assert status == 400
+            assert said in answer["message"]
+            assert "Traceback" not in json.dumps(answer)
