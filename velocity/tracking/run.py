@@ -17,7 +17,6 @@ from typing import Any
 from velocity.tracking.origins import identity, origin_tags, output_tags
 
 PATIENCE = 300.0  # seconds a finished stage waits for its recorder, which gives up on a silent server long before
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK")  # as torchrun and Fabric number the processes of one training
 
 # Silent, and soon aware of a server that does not answer; the user's own settings come first.
 ENVIRONMENT = {
@@ -81,9 +80,9 @@ def track_run(stage: str, params: Mapping[str, Any]) -> Iterator[Run]:
 
     The run is tagged with the git commit, the hashes that dvc.lock holds for the stage's inputs and, once it is done,
     those of the files it wrote. A run of the same stage, parameters and inputs that was killed or failed is gone on
-    with. Of the processes of one training only the first records. VELOCITY_TRACKING=off records nothing.
+    with. VELOCITY_TRACKING=off records nothing.
     """
-    if os.environ.get("VELOCITY_TRACKING") == "off" or any(os.environ.get(rank, "0") != "0" for rank in RANKS):
+    if os.environ.get("VELOCITY_TRACKING") == "off":
         yield Run()
         return
     if find_spec("mlflow") is None:
