@@ -1,17 +1,16 @@
 """INT8 layers against arithmetic done by hand, and what training sees against what the artefact computes."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from tests.model.test_asr import small
-from velocity.files import write_json
-from velocity.model.asr import load_model, save_model
-from velocity.quantization.calibration import choose_ranges, load_quantizable, load_quantized, observe, representative
-from velocity.quantization.linear import QuantizedLinear, quantize_linears, quantized_layers, set_mode
+from velocity.quantization.linear import QuantizedLinear, floating_point, quantize_linears, quantized_layers, set_mode
 
 
 def layer(low: float = -1.5, high: float = 2.5, bias: bool = True) -> QuantizedLinear:
@@ -73,44 +72,104 @@ def test_quantizing_keeps_parameters_names_and_the_floating_point_result():
     assert len(quantized_layers(quantized)) == linears == 2 * 4 + 2 + 3 + 1 + 1
 
 
-def test_calibration_methods_and_round_trip(tmp_path):
-    model = quantize_linears(small()).train()
-    model(torch.randn(2, 120, 80))
-    save_model(model, tmp_path / "model.safetensors")
-    loaded, trained = load_quantizable(tmp_path / "model.safetensors")
-    assert trained
-    utterances = [torch.randn(1, frames, 80) for frames in (50, 90, 140)]
-    seen = observe(loaded, utterances, seed=0)
-    minmax = choose_ranges(loaded, seen, "minmax", 99.0)
-    percentile = choose_ranges(loaded, seen, "percentile", 99.0)
-    assert choose_ranges(loaded, seen, "trained", 0)["head"] == tuple(model.head.range.tolist())
-    for name, (low, high) in percentile.items():
-        assert minmax[name][0] <= low <= 0 <= high <= minmax[name][1]
-    write_json(tmp_path / "c.json", {"layers": {n: {"low": low, "high": high} for n, (low, high) in minmax.items()}})
-    quantized = load_quantized(tmp_path / "model.safetensors", tmp_path / "c.json")
-    exact = load_model(tmp_path / "model.safetensors")(utterances[2])[0]
-    error = (quantized(utterances[2])[0] - exact).abs()
-    assert 0 < error.mean() < 0.05
+def learning(low: float = -1.5, high: float = 2.5, bias: bool = True) -> QuantizedLinear:
+    torch.manual_seed(0)
+    quantized = QuantizedLinear(nn.Linear(24, 10, bias=bias), learned=True).train()
+    quantized.range.copy_(torch.tensor([low, high]))
+    quantized.mode = "fake"
+    return quantized
 
 
-def test_observed_extremes_are_those_of_the_layer_input():
-    model = quantize_linears(small())
-    mel = torch.randn(1, 64, 80)
-    caught = []
-    model.head.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
-    seen = observe(model, [mel], seed=0)
-    assert seen["head"]["low"] == pytest.approx(min(0.0, caught[0].min().item()))
-    assert seen["head"]["high"] == pytest.approx(caught[0].max().item())
+def test_a_learned_range_starts_as_the_moving_average_and_is_then_held():
+    moving, learned, x = (
+        QuantizedLinear(nn.Linear(4, 4)),
+        QuantizedLinear(nn.Linear(4, 4), learned=True),
+        torch.ones(1, 4),
+    )
+    learned.load_state_dict(moving.state_dict(), strict=False)
+    for number in range(3):
+        moving.train()(x * number)
+        learned.train()(x * number)
+    assert torch.equal(moving.range, learned.range)
+    moving.mode = learned.mode = "fake"
+    assert torch.equal(moving.eval()(x), learned.eval()(x))
+    learned.train()(x * 50)
+    assert torch.equal(moving.range, learned.range)
 
 
-def test_representative_utterances_span_the_lengths():
-    class Cut:
-        def __init__(self, duration):
-            self.duration, self.id = duration, f"{duration:04d}"
-            self.supervisions = [type("S", (), {"speaker": "a"})]
+def test_gradients_of_a_learned_range_are_those_of_lsq_and_pact():
+    """Esser et al. 2020, equation 3, in range: round(x / s) - x / s for each of the ends' 1/255 of s; clipped: the end
+    itself. Times the end, for the stretch is a logarithm, and LSQ's scale of gradients."""
+    low, high = -1.0, 2.0
+    quantized = learning(low, high)
+    quantized.weight.data = torch.eye(10, 24) * 127  # integer weights of 127 and scale 1: the output is the input
+    quantized.bias.data.zero_()
+    x = torch.linspace(-1.7, 2.9, 24).unsqueeze(0)
+    upstream = torch.randn(1, 10)
+    (quantized(x) * upstream).sum().backward()
+    scale = 3.0 / 255
+    by_low = by_high = 0.0
+    for value, gradient in zip(x[0, :10].tolist(), upstream[0].tolist(), strict=True):
+        step = value / scale
+        if round(step) < round(low / scale):  # clipped; the end itself is rounded to the grid
+            off = round(low / scale) - low / scale
+            by_low, by_high = by_low + 127 * gradient * (1 - off / 255), by_high + 127 * gradient * off / 255
+        else:
+            off = round(step) - step
+            by_low, by_high = by_low - 127 * gradient * off / 255, by_high + 127 * gradient * off / 255
+    expected = torch.tensor([by_low * low, by_high * high]) / math.sqrt(24 * 255)
+    assert torch.allclose(quantized.stretch.grad, expected, rtol=2e-3, atol=1e-5)
 
-    chosen = representative([Cut(duration) for duration in range(1, 101)], 5)
-    assert [cut.duration for cut in chosen] == [1, 26, 51, 75, 100]
+
+def test_learning_narrows_a_range_that_an_outlier_has_spoiled():
+    quantized, x = learning(-40.0, 40.0), torch.randn(512, 24)
+    exact = F.linear(x, quantized.weight, quantized.bias).detach()
+
+    def error() -> torch.Tensor:
+        return (quantized(x) - exact).square().mean()
+
+    before = error().item()
+    for _ in range(60):  # down the gradient, by steps as Adam's
+        (gradient,) = torch.autograd.grad(error(), quantized.stretch)
+        quantized.stretch.data -= 0.05 * gradient.sign()
+    assert error().item() < before / 20
+    low, high = quantized.activation_range()
+    assert -10 < low < -2
+    assert 2 < high < 10
+
+
+def test_the_exported_grid_is_that_of_the_learned_range():
+    quantized, x = learning(), torch.randn(7, 24) * 2
+    quantized.stretch.data = torch.tensor([0.3, -0.4])
+    assert quantized.activation_range() == pytest.approx((-1.5 * math.exp(0.3), 2.5 * math.exp(-0.4)))
+    assert np.abs(quantized(x).detach().numpy() - integer_product(quantized, x.numpy())).max() <= 1e-4
+    before = quantized(x)
+    quantized.set_activation_range(*quantized.activation_range())
+    assert torch.allclose(quantized(x), before, atol=1e-6)
+    assert quantized.stretch.tolist() == [0.0, 0.0]
+
+
+def test_bf16_rounds_the_product_alone():
+    """Integers up to 256 are exact in bf16: what training saw differs by the rounding of its outputs, not of inputs."""
+    quantized, x = layer(bias=False), torch.randn(64, 24)
+    exact = quantized(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = quantized(x)
+    assert rounded.dtype == torch.bfloat16
+    assert ((rounded.float() - exact).abs() <= 2.0**-7 * exact.abs()).all()
+
+
+def test_the_floating_point_twin_and_the_model_after_it():
+    model, mel = quantize_linears(small(dropout=0.2)).train(), torch.randn(1, 90, 80)
+    model(mel)
+    ranges = [layer.range.clone() for layer in quantized_layers(model).values()]
+    set_mode(model, "fake")
+    with floating_point(model):
+        assert torch.equal(model(mel)[0], small()(mel)[0])
+    assert model.training
+    for layer, before in zip(quantized_layers(model).values(), ranges, strict=True):
+        assert layer.mode == "fake"
+        assert torch.equal(layer.range, before)
 
 
 def test_set_mode_reaches_every_layer():

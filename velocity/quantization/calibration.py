@@ -15,16 +15,9 @@ from velocity.decoding import greedy
 from velocity.errors import VelocityError
 from velocity.model.asr import BLANK, VelocityModel, read_weights
 from velocity.quantization.histogram import Histogram, Range
-from velocity.quantization.linear import (
-    QuantizedLinear,
-    floating_point,
-    quantize_linears,
-    quantized_layers,
-    set_mode,
-)
+from velocity.quantization.linear import QuantizedLinear, floating_point, quantize_linears, quantized_layers, set_mode
 
 Ranges = dict[str, Range]  # layer → lowest and highest input
-OF_QUANTIZATION = (".range", ".stretch")  # how the names end that floating point does without
 
 
 def load_quantizable(path: str | Path) -> tuple[VelocityModel, bool]:
@@ -34,8 +27,9 @@ def load_quantizable(path: str | Path) -> tuple[VelocityModel, bool]:
     learned = any(name.endswith(".stretch") for name in state)
     model = quantize_linears(VelocityModel(config), learned).eval()
     missing, unexpected = model.load_state_dict(state, strict=False)
-    if unexpected or (trained and missing) or any(not name.endswith(OF_QUANTIZATION) for name in missing):
-        raise VelocityError(f"{path}: its tensors do not fit its configuration: {(missing + unexpected)[0]}")
+    strange = unexpected + [name for name in missing if trained or not name.endswith(".range")]
+    if strange:
+        raise VelocityError(f"{path}: its tensors do not fit its configuration: {strange[0]}")
     return model, trained
 
 

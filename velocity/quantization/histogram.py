@@ -1,7 +1,7 @@
 """What the inputs of a layer look like, in bounded memory, and the ranges that three methods choose for them.
 
-``minmax`` keeps every value inside. ``percentile`` leaves out a share of the values at either end. ``entropy`` looks for
-the range whose 256 levels keep most of the distribution (Migacz, "8-bit inference with TensorRT", GTC 2017).
+``minmax`` keeps every value inside. ``percentile`` leaves out a share of the values at either end. ``entropy`` looks
+for the range whose 256 levels keep most of the distribution (Migacz, "8-bit inference with TensorRT", GTC 2017).
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ def speaker_of(cut: MonoCut) -> Speaker:
     return cut.id.rpartition("/")[0].partition("/")[0], cut.supervisions[0].speaker
 
 
-def share(utterances: Counter[Speaker], count: int) -> int:
-    """The fewest utterances that some speaker has to give where ``count`` are wanted and none gives more than needed."""
+def share(held: Counter[Speaker], count: int) -> int:
+    """The most that any speaker has to give for ``count`` utterances, when each gives as evenly as it can."""
     level = 0
-    while sum(min(held, level) for held in utterances.values()) < min(count, utterances.total()):
+    while sum(min(utterances, level) for utterances in held.values()) < min(count, held.total()):
         level += 1
     return level
 
@@ -27,15 +27,16 @@ def share(utterances: Counter[Speaker], count: int) -> int:
 def representative(cuts: Iterable[MonoCut], count: int) -> list[MonoCut]:
     """``count`` labelled cuts, or all where there are fewer, from short to long; the order of ``cuts`` is no matter.
 
-    The cuts, sorted by length, fall into ``count`` strata of the same size. Each gives the one nearest to its middle of
-    those by the speakers drawn least often. A stratum all of whose speakers have given their ``share`` takes the cut of
-    another speaker that is nearest in length.
+    The cuts, sorted by length, fall into ``count`` strata of the same size. Each gives one, of the speaker drawn least
+    often, then of the one with the least speech, then the one nearest to its middle. A stratum all of whose speakers
+    have given their ``share`` takes the cut of another speaker that is nearest in length.
     """
     ordered = sorted(cuts, key=lambda cut: (cut.duration, cut.id))
     if len(ordered) <= count:
         return ordered
     speakers = [speaker_of(cut) for cut in ordered]
-    most = share(Counter(speakers), count)
+    held = Counter(speakers)
+    most = share(held, count)
     drawn: Counter[Speaker] = Counter()
     chosen: set[int] = set()
     short_of: list[float] = []
@@ -44,12 +45,13 @@ def representative(cuts: Iterable[MonoCut], count: int) -> list[MonoCut]:
         chosen.add(index)
         drawn[speakers[index]] += 1
 
-    for stratum in range(count):
+    for stratum in reversed(range(count)):  # where a share runs out, it is the short ones that can be spared
         first, end = stratum * len(ordered) // count, (stratum + 1) * len(ordered) // count
         middle = (first + end - 1) / 2
         open_to = [index for index in range(first, end) if drawn[speakers[index]] < most]
         if open_to:
-            take(min(open_to, key=lambda index: (drawn[speakers[index]], abs(index - middle), index)))
+            rare = lambda index: (drawn[speakers[index]], held[speakers[index]], abs(index - middle), index)  # noqa: B023, E731
+            take(min(open_to, key=rare))
         else:
             short_of.append(middle)
     for middle in short_of:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from velocity.config import load_params
 from velocity.errors import VelocityError
 from velocity.stages import run
 from velocity.stages.inputs import training_shards
+
+if TYPE_CHECKING:
+    from lhotse import MonoCut
 
 FINETUNED = Path("models/finetuned.safetensors")
 OUTPUT = Path("models/calibration.json")
@@ -52,7 +57,7 @@ def main() -> None:
     drawn = representative(islice(read_cuts("data/prepared/train.jsonl"), DRAWN_FROM), settings.utterances)
     judged = representative(read_cuts("data/prepared/validation.jsonl"), COMPARED_ON)
 
-    def features(cuts):
+    def features(cuts: list[MonoCut]) -> Iterator[torch.Tensor]:  # (1, frames, 80) each
         return (torch.from_numpy(compute_mel_spectrogram(load_cut(cut, shards)).copy()).unsqueeze(0) for cut in cuts)
 
     def wer(tokens: list[list[int]]) -> float:
