@@ -117,8 +117,11 @@ def dvc(row: Row, lock: int, *arguments: str) -> None:
         raise VelocityError("interrupted before it began")
     logger, lines, stage = get_run_logger(), [], TARGET
     command = [sys.executable, "-m", "dvc", "--cd", str(row.workspace), *arguments]
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"  # not the clone's
-    with running(command, {"MLFLOW_TRACKING_URI": uri}, keep=(lock,)) as process:
+    environment = {
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}",
+        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000"),  # threads that wait leave the cores to other rows
+    }
+    with running(command, environment, keep=(lock,)) as process:
         children.add(process.pid)
         for line in map(str.rstrip, process.stdout):
             if not line or EXPERIMENT_CHATTER.match(line):

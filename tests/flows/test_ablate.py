@@ -14,7 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
 from flows import ablate as module
-from flows.ablate import ablate, alone, room
+from flows.ablate import ablate, alone, record, room
 from flows.rows import chosen_rows, load_definitions
 from tests.tone_model import write_model
 from velocity.config import load_params, parse_params
@@ -99,9 +99,9 @@ ROWS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    folder = tmp_path / "project"
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ablation") / "project"
     (folder / "velocity").mkdir(parents=True)
     for name in ("params.yaml", "profiles", "ablations.yaml"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
@@ -109,15 +109,26 @@ def project(tmp_path, monkeypatch):
     (folder / "velocity/toy.py").write_text(TOY)
     (folder / ".gitignore").write_text("/reports/errors/\n/models/\n/data/\n")
     YAML().dump(ROWS, folder / "toys.yaml")
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True, cwd=folder)
+    commit(folder, ".")
+    return folder
+
+
+@pytest.fixture
+def project(template, tmp_path, monkeypatch):
+    folder = shutil.copytree(template, tmp_path / "project")
     monkeypatch.chdir(folder)
-    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"], ["git", "add", "."]):
-        subprocess.run(command, check=True)
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", *identity, "commit", "-qm", "start"], check=True)
     (tmp_path / "log").touch()
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "log"))
     monkeypatch.setenv("TOY_ARTEFACT", str(write_model(tmp_path / "artefact")))
     return folder
+
+
+def commit(folder: Path, path: str) -> None:
+    subprocess.run(["git", "add", path], check=True, cwd=folder)
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run(["git", *identity, "commit", "-qm", path], check=True, cwd=folder)
 
 
 def toy_rows(*names: str) -> list:
@@ -179,17 +190,12 @@ def test_an_experiment_is_named_by_its_parameters_and_the_code(project):
     assert first == {row.name: row.experiment for row in toy_rows()}
     assert len(set(first.values())) == 3
     Path("README.md").write_text("nothing that a result depends on")
-    commit("README.md")
+    commit(project, "README.md")
     assert first == {row.name: row.experiment for row in toy_rows()}
     Path("velocity/toy.py").write_text(TOY + "\n# changed\n")
     assert first == {row.name: row.experiment for row in toy_rows()}  # not committed
-    commit("velocity/toy.py")
+    commit(project, "velocity/toy.py")
     assert not set(first.values()) & {row.experiment for row in toy_rows()}
-
-
-def commit(path: str) -> None:
-    subprocess.run(["git", "add", path], check=True)
-    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", path], check=True)
 
 
 def test_the_project_s_rows_have_their_literal_layers_and_tokens(project):
@@ -255,6 +261,40 @@ def test_a_row_that_runs_already_is_waited_for(project, capfd):
         events.append("first")
     thread.join(timeout=30)
     assert events == ["first", "second"]
+
+
+def test_the_table_is_a_run_in_mlflow_with_a_run_below_it_for_each_row(project, monkeypatch):
+    ledgers = []
+
+    class Ledger:
+        """As velocity.tracking.ledger has it, without a store."""
+
+        def __init__(self, uri, first):
+            self.first, self.pending, self.run_id = first, [], None
+            ledgers.append(self)
+
+        def send(self):
+            self.run_id = f"id of {self.first['stage']}"
+
+    monkeypatch.setattr("velocity.tracking.ledger.Ledger", Ledger)
+    monkeypatch.delenv("VELOCITY_TRACKING")
+    entry = {"name": "six", "title": "t", "experiment": "x", "rtf": 0.5, "test_sets": {"toy": {"onnx": {"wer": 0.25}}}}
+    broken = {"name": "broken", "title": "t", "experiment": "y", "failed": "why"}
+    record({"command": "c", "baseline": "eight", "rows": [entry, broken]}, toy_rows())
+    table, six = ledgers
+    assert [message["artifact"] for message in table.pending[:3]] == [
+        "reports/ablation.md",
+        "reports/ablation.json",
+        "reports/ablation.png",
+    ]
+    assert six.first["tags"]["mlflow.parentRunId"] == "id of ablation"
+    assert six.first["tags"]["dvc.experiment"] == "x"
+    assert six.first["params"]["model.blocks"] == "6"
+    assert {name: value for name, value, _, _ in six.pending[0]["metrics"]} == {
+        "rtf": 0.5,
+        "test_sets.toy.onnx.wer": 0.25,
+    }
+    assert six.pending[-1] == table.pending[-1] == {"close": "FINISHED"}
 
 
 def test_there_is_always_room_for_one_row():

@@ -21,7 +21,7 @@ from velocity.evaluation.side_by_side import side_by_side
 from velocity.evaluation.speed import machine
 from velocity.evaluation.testset import load_test_set
 from velocity.evaluation.wer import bootstrap
-from velocity.files import write_json, write_text
+from velocity.files import atomic_path, write_json, write_text
 
 FLOAT, INT8 = "onnx", "onnx-int8"
 TRAINED_BY = ("pretrain", "finetune")
@@ -253,4 +253,5 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
         axes.set_xlabel("word error rate, %; points by the size of the INT8 file")
         axes.grid(axis="x", alpha=0.3)
         axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
