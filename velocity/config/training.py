@@ -86,7 +86,7 @@ class Probe:
     """How well a linear CTC head reads the frozen encoder, beside the same encoder before its pretraining."""
 
     utterances: Annotated[int, Field(ge=0)] = 200  # labelled, to train on, and at most so many to test on; 0: no probe
-    steps: Annotated[int, Field(ge=1)] = 300
+    steps: Annotated[int, Field(ge=1)] = 200
     learning_rate: Annotated[float, Field(gt=0)] = 0.01
 
 

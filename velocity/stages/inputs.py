@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from velocity.config.model import ModelConfig
 from velocity.errors import VelocityError
 from velocity.text import TextTokenizer
 
 if TYPE_CHECKING:
     from velocity.data.shards import Shards
+    from velocity.model.asr import VelocityModel
 
 PREPARED = Path("data/prepared")
 
@@ -26,6 +29,15 @@ def feature_statistics() -> dict[str, list[float]]:
 def vocabulary() -> int:
     """Number of CTC classes, blank included."""
     return TextTokenizer(PREPARED / "tokenizer.model").vocabulary
+
+
+def fresh_model(config: ModelConfig) -> VelocityModel:
+    """An untrained model for the tokenizer's classes and the training set's features, drawn by torch's generator."""
+    from velocity.model.asr import VelocityModel
+
+    model = VelocityModel(replace(config, vocabulary=vocabulary()))
+    model.set_feature_statistics(**feature_statistics())
+    return model
 
 
 def training_shards(cache_gb: float) -> Shards | None:

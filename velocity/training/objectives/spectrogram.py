@@ -1,0 +1,40 @@
+"""Masked-spectrogram prediction: what was hidden is said in the log-mel itself."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from velocity.config.training import Pretraining
+from velocity.data.batches import Batch
+from velocity.model.asr import VelocityModel
+from velocity.training.objectives.masking import MaskedPrediction, draw_bands, draw_spans, heard
+
+
+class MaskedSpectrogram(MaskedPrediction):
+    """Reconstruct hidden stretches and bands of the normalised log-mel from what surrounds them; L1 on these alone.
+
+    Half of the frames are hidden, in spans, and now and then a band of frequencies (specification, stage 1). What is
+    hidden becomes zero, the mean of its bin.
+    """
+
+    def __init__(self, model: VelocityModel, settings: Pretraining, seed: int) -> None:
+        super().__init__(model, settings, seed)
+        config = model.config
+        self.decoder = nn.Linear(config.dim, config.stride * config.mel_bins)
+
+    def forward(self, batch: Batch) -> Tensor:
+        features = self.model.normalize(batch.features)  # (b, frames, bins)
+        b, frames, bins = features.shape
+        hidden = self.hidden(batch)
+        encoded, _ = self.model.encode(features.masked_fill(hidden, 0.0), batch.lengths)  # (b, l, dim)
+        guess = self.decoder(encoded).reshape(b, -1, bins)[:, :frames]  # each model frame gives ``stride`` frames
+        error = (guess.float() - features).abs().masked_fill(~hidden, 0.0)
+        return (error.sum((1, 2)) / hidden.sum((1, 2))).mean()
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Boolean (b, frames, bins), True where nothing is shown."""
+        _, frames, bins = batch.features.shape
+        randoms = self.generators(batch)
+        spans = draw_spans(batch.lengths, frames, self.settings, randoms)  # (b, frames)
+        bands = draw_bands(bins, self.settings, randoms).to(spans.device)  # (b, bins)
+        return (spans.unsqueeze(-1) | bands.unsqueeze(1)) & heard(batch.lengths, frames).unsqueeze(-1)

@@ -1,0 +1,163 @@
+"""Is what a pretraining learned worth anything? A linear CTC head is trained on the frozen encoder, and one on the same
+encoder as it was before; speakers that neither head has heard tell the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from velocity.config.training import Probe
+from velocity.data.batches import Batch
+from velocity.decoding import greedy
+from velocity.model.asr import BLANK, VelocityModel
+
+RESAMPLES = 1000  # of the bootstrap
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a frozen encoder makes of b utterances, and what is said in them."""
+
+    frames: Tensor  # (b, l, dim) float32
+    lengths: Tensor  # (b,) int64
+    targets: Tensor  # (b, longest) int64
+    target_lengths: Tensor  # (b,) int64
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a head did on held-out speech: three (utterances,) arrays."""
+
+    errors: np.ndarray  # edits from the tokens said to those read
+    tokens: np.ndarray  # said
+    losses: np.ndarray  # CTC, in nats
+
+    def figures(self) -> dict[str, float]:
+        tokens = self.tokens.sum()
+        return {"token_error_rate": float(self.errors.sum() / tokens), "loss": float(self.losses.sum() / tokens)}
+
+
+def probe(
+    pretrained: VelocityModel,
+    random: VelocityModel,
+    labelled: Sequence[Batch],
+    held_out: Sequence[Batch],
+    settings: Probe,
+    seed: int,
+) -> dict[str, Any]:
+    """How well heads read the two encoders, which are left as they are.
+
+    Returns {"pretrained": {"token_error_rate": f, "loss": nats a token}, "random": {…}, "difference_ci95": [lo, hi]}:
+    the interval of the token error rate of the pretrained encoder less that of the other, by the percentile bootstrap
+    over held-out utterances, the same ones drawn for both.
+    """
+    readings = []
+    for model in (pretrained, random):
+        head = train_head(encode(model, labelled), model.config.vocabulary, settings)
+        readings.append(read(head, encode(model, held_out)))
+    return {
+        "pretrained": readings[0].figures(),
+        "random": readings[1].figures(),
+        "difference_ci95": list(difference_interval(*readings, seed)),
+    }
+
+
+def verdict(figures: dict[str, Any]) -> str:
+    """One line on what ``probe`` found."""
+    ours, theirs = (100 * figures[name]["token_error_rate"] for name in ("pretrained", "random"))
+    low, high = (100 * bound for bound in figures["difference_ci95"])
+    says = "pretraining helps" if high < 0 else "pretraining harms" if low > 0 else "no difference is shown"
+    return (
+        f"probe: a linear head on the frozen encoder gets {ours:.1f} % of the tokens wrong, {theirs:.1f} % without "
+        f"pretraining (95 % interval of the difference {low:+.1f} to {high:+.1f}): {says}"
+    )
+
+
+@torch.no_grad()
+def encode(model: VelocityModel, batches: Iterable[Batch]) -> list[Encoded]:
+    """The encoder's output for each batch, undistorted and without dropout."""
+    was_training, device = model.training, model.feature_mean.device
+    model.eval()
+    encoded = []
+    for batch in batches:
+        batch = batch.to(device)
+        frames, lengths = model.encode(model.normalize(batch.features), batch.lengths)
+        encoded.append(Encoded(frames.float(), lengths, batch.targets, batch.target_lengths))
+    model.train(was_training)
+    return encoded
+
+
+def train_head(batches: Sequence[Encoded], vocabulary: int, settings: Probe) -> nn.Module:
+    """dim → vocabulary, one linear layer behind channels of mean 0 and deviation 1.
+
+    It starts from zero, so there is nothing to draw; the batches take turns, and Adam's rate falls to zero in a line.
+    """
+    channels = torch.cat([batch.frames[row, :length] for batch in batches for row, length in enumerate(batch.lengths)])
+    scale = Standardise(channels.mean(0), channels.std(0))
+    linear = nn.Linear(channels.size(1), vocabulary, device=channels.device)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    optimizer = torch.optim.Adam(linear.parameters(), settings.learning_rate)
+    inputs = [scale(batch.frames) for batch in batches]
+    for step in range(settings.steps):
+        frames, batch = inputs[step % len(batches)], batches[step % len(batches)]
+        optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 - step / settings.steps)
+        loss = ctc(linear(frames), batch).sum() / batch.target_lengths.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return nn.Sequential(scale, linear)
+
+
+class Standardise(nn.Module):
+    """Channels less ``mean``, by ``deviation``; one that never changes becomes zero."""
+
+    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("deviation", deviation.clamp(min=1e-5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.deviation
+
+
+def ctc(logits: Tensor, batch: Encoded) -> Tensor:
+    """CTC loss of each utterance in nats: (b, l, vocabulary) → (b,)."""
+    log_probs = logits.log_softmax(-1).transpose(0, 1)  # (l, b, vocabulary)
+    lengths = (batch.lengths, batch.target_lengths)
+    return F.ctc_loss(log_probs, batch.targets, *lengths, blank=BLANK, reduction="none", zero_infinity=True)
+
+
+@torch.no_grad()
+def read(head: nn.Module, batches: Iterable[Encoded]) -> Reading:
+    """Greedy decoding of every utterance, and its loss."""
+    import jiwer
+
+    errors, tokens, losses = [], [], []
+    for batch in batches:
+        logits = head(batch.frames)  # (b, l, vocabulary)
+        losses += ctc(logits, batch).tolist()
+        for row, length, target, size in zip(logits, batch.lengths, batch.targets, batch.target_lengths, strict=True):
+            said, understood = target[:size].tolist(), greedy(row[:length].cpu().numpy())
+            edits = jiwer.process_words(" ".join(map(str, said)), " ".join(map(str, understood)))  # a word a token
+            errors.append(edits.substitutions + edits.deletions + edits.insertions)
+            tokens.append(len(said))
+    return Reading(np.array(errors), np.array(tokens), np.array(losses))
+
+
+def difference_interval(first: Reading, second: Reading, seed: int) -> tuple[float, float]:
+    """95 % interval of the token error rate of ``first`` less that of ``second``, over the same utterances."""
+    generator = np.random.default_rng(seed)
+    differences = np.empty(RESAMPLES)
+    for resample in range(RESAMPLES):
+        drawn = generator.integers(len(first.tokens), size=len(first.tokens))
+        differences[resample] = (first.errors - second.errors)[drawn].sum() / first.tokens[drawn].sum()
+    low, high = np.percentile(differences, (2.5, 97.5))
+    return float(low), float(high)
