@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 
 from velocity.tracking.ledger import Ledger
 
-FIRST = {"stage": "finetune", "identity": "abc", "params": {"seed": "1"}, "tags": {"git.dirty": "false"}}
+FIRST = {
+    "stage": "finetune",
+    "identity": "abc",
+    "params": {"seed": "1", "url": "s3://h/x"},
+    "tags": {"git.dirty": "false"},
+}
 
 
 class Server:

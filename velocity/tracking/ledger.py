@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from velocity.tracking.origins import without_credentials
+
 EXPERIMENT = "velocity-asr"
 ARTIFACTS = "mlartifacts"  # beside a local mlflow.db
 BATCH = 100  # entries a request: MLflow's limit for parameters and tags; ten times as many metrics
@@ -93,8 +95,8 @@ class Ledger:
     def _send_one(self, message: dict[str, Any]) -> None:
         from mlflow.entities import Param, RunTag
 
-        params = [Param(name, value) for name, value in message.get("params", {}).items()]
-        tags = [RunTag(name, value) for name, value in message.get("tags", {}).items()]
+        params = [Param(name, without_credentials(value)) for name, value in message.get("params", {}).items()]
+        tags = [RunTag(name, without_credentials(value)) for name, value in message.get("tags", {}).items()]
         for start in range(0, max(len(params), len(tags)), BATCH):
             self._client.log_batch(self.run_id, params=params[start : start + BATCH], tags=tags[start : start + BATCH])
         if path := message.get("artifact"):

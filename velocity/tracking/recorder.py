@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
+from velocity.tracking.origins import without_credentials
 from velocity.tracking.run import tracking_uri
 
 FOLDER = Path("dvclive")
@@ -24,7 +24,6 @@ TOGETHER = 5.0  # seconds: what comes within them goes to MLflow in one request
 AGAIN = 30.0  # seconds after which what could not be sent is tried again
 
 Message = dict[str, Any]
-CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"]+@")
 
 
 def main() -> None:
@@ -45,7 +44,7 @@ def main() -> None:
 def _read(inbox: SimpleQueue[Message | None]) -> None:
     """Empty the pipe at once, so that it never holds up the stage, whatever MLflow is doing."""
     for line in sys.stdin:
-        inbox.put(json.loads(CREDENTIALS.sub("", line)))
+        inbox.put(json.loads(line))
     inbox.put(None)
 
 
@@ -98,7 +97,7 @@ def _together(inbox: SimpleQueue[Message | None]) -> tuple[list[Message], bool]:
 
 def _line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return CREDENTIALS.sub("", lines[0])[:300]
+    return without_credentials(lines[0])[:300]
 
 
 def _say(write: Callable[[str], Any], text: str) -> None:
