@@ -1,10 +1,10 @@
 """Ablations as a Prefect flow: a task run for each row of a table, a DVC experiment each, and one table of them all.
 
 A row is ``dvc exp run`` in a workspace of its own: a clone in .dvc/tmp/ablation that shares this project's objects and
-DVC cache. (``dvc exp run --temp`` throws its folder away when it is killed, and the checkpoints in it; ``--queue`` runs
-in daemons that outlive the flow.) Rows share what they have in common through DVC's run cache; the experiment is named
-by a hash of the row's parameters and the code, so a row that is there is not run again, and one that was killed goes on
-where it was. ``python -m flows.ablate --help``.
+DVC cache. (``dvc exp run --temp`` takes a new folder each time, without the checkpoints of a killed training, and two
+at once die on the lock; ``--queue`` runs in daemons that outlive the flow.) Rows share what they have in common through
+DVC's run cache. The experiment is named by a hash of the row's parameters and the code: a row that is there is not run
+again, one that was killed goes on where it was. ``python -m flows.ablate --help``.
 """
 
 from __future__ import annotations
@@ -260,7 +260,8 @@ def main(
             console.print("note: uncommitted changes of code and parameters are no part of the ablations")
         at_once = jobs or room(load_params().threads)
         console.print(f"{len(chosen)} rows, {at_once} at a time. Starting Prefect (10 to 30 seconds)")
-        command = shlex.join(["python", "-m", "flows.ablate", *sys.argv[1:]])
+        options = [*(f"--profile={name}" for name in profile), *([f"--rows={rows}"] if rows else [])]
+        command = shlex.join(["python", "-m", "flows.ablate", *options])
         runner = ThreadPoolTaskRunner(max_workers=at_once)
         ablate.with_options(task_runner=runner)(chosen, definitions.baseline, command)
     except KeyboardInterrupt:
