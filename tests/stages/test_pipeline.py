@@ -72,8 +72,8 @@ def killed_run(folder: Path) -> Path:
         [sys.executable, "-m", "velocity.stages.finetune"], cwd=folder, env=environment(folder),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    checkpoint = folder / "models/checkpoints/finetune/state.json"
-    while not checkpoint.exists() and killed.poll() is None:
+    checkpoints = folder / "models/checkpoints/finetune"
+    while not list(checkpoints.glob("0*/state.json")) and killed.poll() is None:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL, "the training ended before it could be killed"

@@ -1,0 +1,79 @@
+"""What only real processes can show: kills at any moment, and two processes that train one model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.rehearsal import KILLS
+from tests.training.tones import write_tones
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, env=environment, text=True, capture_output=True, timeout=1200
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def rehearsed(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("rehearsal")
+    write_tones(folder, 23)
+    run("-m", "tests.training.rehearsal", str(folder))
+    return folder
+
+
+@pytest.mark.timeout(1200)
+def test_killed_at_twenty_moments_a_training_ends_in_the_same_bytes(rehearsed):
+    kills = json.loads((rehearsed / "kills.json").read_text())
+    assert len(kills) == KILLS == 20
+    assert len({kill["checkpoint"] for kill in kills}) >= 5, "the kills hit many stages of the training"
+    for name in ("weights.safetensors", "history.json"):
+        assert (rehearsed / "killed" / name).read_bytes() == (rehearsed / "undisturbed" / name).read_bytes()
+
+
+@pytest.mark.timeout(1200)
+def test_two_processes_have_the_gradient_of_one(rehearsed):
+    one, *two = (load_file(rehearsed / f"{name}.safetensors") for name in ("one-0", "two-0", "two-1"))
+    for found in two:
+        assert found.keys() == one.keys()
+        for name, expected in one.items():
+            assert torch.allclose(found[name], expected, rtol=1e-5, atol=1e-6), name
+
+
+@pytest.mark.timeout(1200)
+def test_two_processes_train_one_model_and_the_first_speaks(rehearsed):
+    first, second = (json.loads((rehearsed / f"two/told-{rank}.json").read_text()) for rank in range(2))
+    assert first["history"] == second["history"]
+    assert first["history"]["training"][-1]["step"] == 12
+    assert (first["validated"], second["validated"]) == (4, 0)
+    assert (first["logged"], second["logged"]) == (6, 0)
+    weights = [(rehearsed / f"two/weights-{rank}.safetensors").read_bytes() for rank in range(2)]
+    assert weights[0] == weights[1]
+    assert len(list((rehearsed / "two/models/checkpoints/t").iterdir())) == 2
+
+
+@pytest.mark.timeout(1200)
+def test_one_setting_starts_two_processes(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import torch\n"
+        "from velocity.config.training import Optimisation\n"
+        "from velocity.training.devices import gathered, set_determinism, start, total\n"
+        "set_determinism(1)\n"
+        "fabric = start(Optimisation(steps=1, devices=2))\n"
+        "threads, ranks = torch.get_num_threads(), gathered(fabric, [str(fabric.global_rank)])\n"
+        "print('told', fabric.global_rank, fabric.world_size, threads, total(fabric, 0.5), *ranks, flush=True)\n"
+    )
+    lines = {line for line in run(str(program)).splitlines() if line.startswith("told")}
+    assert lines == {"told 0 2 1 1.0 0 1", "told 1 2 1 1.0 0 1"}
