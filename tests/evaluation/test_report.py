@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from velocity.errors import VelocityError
-from velocity.evaluation.report import Results
+from velocity.evaluation.report import Results, shown
 from velocity.stages.report import main
 
 PROJECT = Path(__file__).parents[2]
@@ -175,3 +175,16 @@ def test_a_broken_curve_is_named(project: Path) -> None:
     (project / "reports/finetune.csv").write_text("step,loss\n1,much\n")
     with pytest.raises(VelocityError, match=r"reports/finetune\.csv"):
         Results.load()
+
+
+def test_nested_figures_are_told_apart() -> None:
+    """Those of a pretraining's probe: which encoder a figure is of, and an interval as one."""
+    probe = {
+        "pretrained": {"loss": 1.25, "token_error_rate": 0.312},
+        "random": {"loss": 2.5, "token_error_rate": 0.4},
+        "difference_ci95": [-0.1, -0.05],
+    }
+    assert shown("probe", probe) == (
+        "difference ci95 -10.0 % to -5.0 %, pretrained (loss 1.25, token error rate 31.2 %), "
+        "random (loss 2.5, token error rate 40.0 %)"
+    )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.model.test_asr import small
 from velocity.config.training import Optimisation, Pretraining, RandomQuantizer
 from velocity.data.batches import Batch, Position
-from velocity.model.asr import save_model
+from velocity.model.asr import load_encoder, save_model
 from velocity.training.objectives import BestRQ, MaskedSpectrogram, pretraining_objective
 from velocity.training.objectives.best_rq import RandomProjectionQuantizer, perplexity
 from velocity.training.objectives.masking import draw_bands, draw_spans
@@ -222,6 +222,9 @@ def test_the_quantizer_follows_from_the_seed_and_is_not_saved(tmp_path):
     save_model(small(dropout=0.0), tmp_path / "plain.safetensors")
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert sizes["pretrained.safetensors"] == sizes["plain.safetensors"]
+    taken = small(dropout=0.0, vocabulary=9)  # fine-tuning's own head stays
+    load_encoder(taken, tmp_path / "pretrained.safetensors")
+    assert torch.equal(taken.fusion.gate.weight, objective.model.fusion.gate.weight)
 
 
 def test_labels_do_not_hang_on_the_precision_of_the_training():

@@ -304,11 +304,13 @@ def shown(name: str, value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return rate(value) if name.endswith(("wer", "cer")) else f"{value:.4g}"
+        return rate(value) if name.endswith(("wer", "cer", "error_rate", "ci95")) else f"{value:.4g}"
     if isinstance(value, list):
-        return ", ".join(shown(name, item) for item in value)
+        return (" to " if name.endswith("ci95") else ", ").join(shown(name, item) for item in value)
     if isinstance(value, dict):
-        return ", ".join(f"{label(key)} {shown(key, item)}" for key, item in sorted(value.items()))
+        cells = {key: shown(key, item) for key, item in sorted(value.items())}
+        cells |= {key: f"({cells[key]})" for key, item in value.items() if isinstance(item, dict)}
+        return ", ".join(f"{label(key)} {cell}" for key, cell in cells.items())
     return str(value)
 
 
