@@ -15,7 +15,7 @@ from velocity.runtime import VelocityASR
 
 UTTERANCES = 16  # taken evenly from the shortest to the longest
 SECONDS = (0.2, 0.5, 1.0, 3.3, 10.0, 20.0, 30.0)  # and speech cut or joined to these lengths
-DECODED = 300  # test utterances that PyTorch recognises as well, at most
+DECODED = 200  # test utterances that PyTorch recognises as well, at most
 
 # What an artefact must reach to be what was trained.
 ARGMAX_BAR = 0.995  # least share of frames with PyTorch's best class
