@@ -15,7 +15,7 @@ from velocity.errors import VelocityError
 
 MODEL = "VELOCITY-ASR v2"
 STAGES = {
-    "pretrain": "Masked-spectrogram pretraining",
+    "pretrain": "Self-supervised pretraining",
     "finetune": "CTC fine-tuning with INT8 quantisation-aware training",
 }
 SHIPPED = "onnx-int8"  # the artefact that figures are quoted for when only one is
