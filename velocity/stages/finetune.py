@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from velocity.config import load_params
 from velocity.stages import run
-from velocity.stages.inputs import feature_statistics, training_shards, vocabulary
+from velocity.stages.inputs import feature_statistics, fresh_model, training_shards
 from velocity.stages.outputs import write_curve
 from velocity.tracking import Run, track_run
 
@@ -22,7 +22,7 @@ def main() -> None:
     from velocity.data.batches import Loader
     from velocity.data.cuts import load_cuts
     from velocity.files import write_json
-    from velocity.model.asr import VelocityModel, load_encoder, save_model
+    from velocity.model.asr import load_encoder, save_model
     from velocity.quantization.linear import quantize_linears, set_mode
     from velocity.text import TextTokenizer
     from velocity.training.checkpoint import Checkpoints, fingerprint
@@ -37,9 +37,7 @@ def main() -> None:
     set_determinism(params.threads)
     fabric = start(settings.optimisation)
     torch.manual_seed(params.seed)
-    statistics = feature_statistics()
-    model = VelocityModel(replace(params.model, vocabulary=vocabulary()))
-    model.set_feature_statistics(**statistics)
+    model = fresh_model(params.model)
     if settings.use_pretrained:
         load_encoder(model, PRETRAINED)
     parameters = model.parameter_count()  # of the recogniser: what learns its ranges is not in it
@@ -49,7 +47,7 @@ def main() -> None:
     validation = load_cuts("data/prepared/validation.jsonl")
     tokenizer = TextTokenizer("data/prepared/tokenizer.model")
     shards = training_shards(params.prepare.shards.cache_gb)
-    loader = Loader(tokenizer, statistics["mean"], params.seed, settings.augmentation, params.threads, shards)
+    loader = Loader(tokenizer, feature_statistics()["mean"], params.seed, settings.augmentation, params.threads, shards)
     seconds = settings.optimisation.batch_seconds
     qat_from = max(1, round(settings.qat_start * settings.optimisation.steps))  # ranges are observed before they serve
 

@@ -1,0 +1,121 @@
+"""Fine-tuning, calibration, export and evaluation in a row: quantisation after training, and learned ranges."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+from safetensors.torch import load
+
+from tests.training.tones import statistics, tone_cuts
+from velocity.data.manifests import to_line, write_lines
+from velocity.errors import VelocityError
+from velocity.export.targets import export_target
+from velocity.export.trained import project_model
+from velocity.quantization import linear
+from velocity.stages import calibrate, evaluate, finetune
+from velocity.text import train_tokenizer
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A prepared project of tones and a model of one block."""
+    monkeypatch.chdir(tmp_path)
+    prepared = tmp_path / "data/prepared"
+    prepared.mkdir(parents=True)
+    cuts = tone_cuts(tmp_path, 12)
+    lines = [to_line(cut.to_dict()) for cut in cuts]
+    for name in ("train", "validation", "test-tones"):
+        write_lines(prepared / f"{name}.jsonl", lines)
+    (prepared / "features.json").write_text(json.dumps(statistics(cuts)))
+    train_tokenizer(["a"], "characters", 0, prepared / "tokenizer.model")
+    shutil.copy(PROJECT / "params.yaml", tmp_path)
+    set_params(finetune={"use_pretrained": False, "qat": False}, calibrate={"ranges": "entropy", "utterances": 8})
+    return tmp_path
+
+
+def set_params(finetune: dict, calibrate: dict) -> None:
+    yaml = YAML()
+    params = yaml.load(Path("params.yaml"))
+    params["model"].update(dim=32, blocks=1, state=8, head_dim=16, ffn=32, context_layers=1, context_state=8)
+    params["model"].update(attention_heads=2, attention_head_dim=8)
+    params["finetune"].update(finetune)
+    params["finetune"]["optimisation"].update(steps=4, checkpoint_every=2, validate_every=4, batch_seconds=8)
+    params["calibrate"].update(calibrate)
+    params["evaluate"].update(bootstrap=20)
+    yaml.dump(params, Path("params.yaml"))
+
+
+def test_post_training_quantisation_goes_through_every_stage(project):
+    finetune.main()
+    set_params({}, {"ranges": "trained"})
+    with pytest.raises(VelocityError, match=r"calibrate\.ranges: 'trained' needs finetune\.qat: true; use minmax"):
+        calibrate.main()
+    set_params({}, {"ranges": "entropy"})
+    calibrate.main()
+    written = Path("models/calibration.json").read_bytes()
+    calibration = json.loads(written)
+    assert calibration["ranges"] == "entropy"
+    assert set(calibration["compared"]) == {"minmax", "percentile", "entropy"}
+    for figures in calibration["compared"].values():
+        assert figures["same_best_class_percent"] > 80
+        assert figures["wer"] >= 0
+    calibrate.main()
+    assert Path("models/calibration.json").read_bytes() == written
+
+    for target, traced in (("onnx", None), ("onnx-int8", Path("models/export/onnx/model.onnx"))):
+        export_target(target, project_model(), Path("models/export", target), traced)
+    evaluate.main()
+    parity = json.loads(Path("reports/metrics.json").read_text())["parity"]
+    for artefact in ("onnx", "onnx-int8"):
+        assert parity[artefact]["argmax_agreement"] >= 0.98
+        assert parity[artefact]["decoded"] == 12
+        assert parity[artefact]["passed"] == (not parity[artefact]["failed"])
+    assert parity["onnx"]["passed"]
+
+
+def test_learned_ranges_with_distillation_are_trained_and_calibrated(project):
+    told = {"qat": True, "qat_start": 0.5, "activation_ranges": "learned", "distillation": {"weight": 1.0}}
+    set_params(told, {"ranges": "trained"})
+    finetune.main()
+    once = Path("models/finetuned.safetensors").read_bytes()
+    calibrate.main()
+    calibration = json.loads(Path("models/calibration.json").read_text())
+    assert set(calibration["compared"]) == {"trained", "minmax", "percentile", "entropy"}
+    tensors = load(once)
+    stretched = [tensor for name, tensor in tensors.items() if name.endswith(".stretch")]
+    assert len(stretched) == len(calibration["layers"])
+    assert any(tensor.abs().max() > 0 for tensor in stretched)
+    low, high = (tensors["head.range"] * tensors["head.stretch"].exp()).tolist()
+    assert calibration["layers"]["head"]["low"] == pytest.approx(low)
+    assert calibration["layers"]["head"]["high"] == pytest.approx(high)
+    assert json.loads(Path("reports/finetune.json").read_text())["parameters"] == sum(
+        tensor.numel()
+        for name, tensor in tensors.items()
+        if not name.endswith((".range", ".stretch", "feature_mean", "feature_std"))
+    )
+
+
+def test_a_killed_training_with_learned_ranges_and_distillation_ends_in_the_same_bytes(project, monkeypatch):
+    told = {"qat": True, "qat_start": 0.25, "activation_ranges": "learned", "distillation": {"weight": 1.0}}
+    set_params(told, {"ranges": "trained"})
+    finetune.main()
+    undisturbed = Path("models/finetuned.safetensors").read_bytes()
+    switch, calls = linear.set_mode, []
+
+    def killed(model: torch.nn.Module, mode: str) -> None:
+        calls.append(mode)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        switch(model, mode)
+
+    monkeypatch.setattr(linear, "set_mode", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finetune.main()
+    monkeypatch.setattr(linear, "set_mode", switch)
+    finetune.main()
+    assert Path("models/finetuned.safetensors").read_bytes() == undisturbed
