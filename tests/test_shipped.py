@@ -11,11 +11,11 @@ import pytest
 import soundfile
 
 from velocity import VelocityASR
+from velocity.commands.models import SHIPPED_MODEL as NAME
 from velocity.corpora.hibari import hibari_voices
 from velocity.runtime import SHIPPED
 
 ROOT = Path(__file__).parent.parent
-NAME = "velocity-asr-v2"
 SENTENCES = [
     "the night was dark and the road was long",
     "he said that the men had been in the house for two hours",

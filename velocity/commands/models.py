@@ -7,33 +7,24 @@ import os
 import sys
 from pathlib import Path
 
-from velocity.errors import VelocityError
-from velocity.runtime import SHIPPED, find_model
+from velocity.runtime import find_model
 
 EXPORTED = Path("models/export")  # of the project in the current folder
+SHIPPED_MODEL = "velocity-asr-v2"  # where there is no such folder
 
 
 def find_artefact(model: str | None, quantized: bool) -> Path:
-    """The folder with ``model.onnx`` for ``--model M``; without M, this project's export or else a shipped model.
+    """The folder with ``model.onnx`` for ``--model M``; without M, this project's export or else the shipped model.
 
     A folder with ``model.safetensors`` is exported into the user's cache, once for the same contents: INT8 needs its
     ``calibration.json``, without one it is floating point. Raises VelocityError when there is no such model.
     """
-    chosen = model or _default()
+    chosen = model or (str(EXPORTED) if EXPORTED.is_dir() else SHIPPED_MODEL)
     weights = Path(chosen) / "model.safetensors"
     if not weights.is_file() or (weights.parent / "model.onnx").exists():
         return find_model(chosen, quantized)
     int8 = quantized and (weights.parent / "calibration.json").is_file()
     return _export(weights.parent, "onnx-int8" if int8 else "onnx")
-
-
-def _default() -> str:
-    if EXPORTED.is_dir():
-        return str(EXPORTED)
-    shipped = sorted(path.name for path in SHIPPED.glob("*/"))
-    if not shipped:
-        raise VelocityError(f"no model: {EXPORTED} is not here and none is shipped; run `make run` or pass --model M")
-    return shipped[0]
 
 
 def _export(folder: Path, target: str) -> Path:
