@@ -247,7 +247,7 @@ def main(
     interruption, and brings the rows up to date after a change. `rm -r .dvc/tmp/ablation` frees their folders.
 
     \b
-    python -m flows.ablate                             # every row, small: under an hour on two cores
+    python -m flows.ablate                             # every row, small: about an hour on two free cores
     python -m flows.ablate --rows causal,stride-4      # these two beside the baseline
     python -m flows.ablate --profile reference         # the reference dimensions, params.yaml's data and steps
     python -m flows.ablate --profile librispeech --profile reference --jobs 4
