@@ -30,7 +30,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
-from flows.pipeline import CHATTER, console, failure, running
+from flows.pipeline import CHATTER, console, failure, running, told_in_one_line
 from flows.rows import CODE, WORKSPACES, Row, chosen_rows, git, load_definitions
 from velocity.config import PARAMS_FILE, Params, load_params
 from velocity.errors import VelocityError
@@ -253,7 +253,7 @@ def main(
     python -m flows.ablate --profile librispeech --profile reference --jobs 4
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops the rows too
-    try:
+    with told_in_one_line("rows"):
         definitions = load_definitions()
         chosen = chosen_rows(definitions, [name.strip() for name in rows.split(",") if name.strip()], profile)
         if git("status", "--porcelain", "--untracked-files=no", "--", *CODE, str(PARAMS_FILE)):
@@ -264,14 +264,6 @@ def main(
         command = shlex.join(["python", "-m", "flows.ablate", *options])
         runner = ThreadPoolTaskRunner(max_workers=at_once)
         ablate.with_options(task_runner=runner)(chosen, definitions.baseline, command)
-    except KeyboardInterrupt:
-        print("interrupted: the finished rows are kept; the same command goes on from there", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        if os.environ.get("VELOCITY_DEBUG"):
-            raise
-        print(f"error: {error if str(error) else type(error).__name__}", file=sys.stderr)
-        sys.exit(1)
     console.print(f"The table: {REPORTS / 'ablation.md'}")
 
 

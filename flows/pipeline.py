@@ -216,24 +216,34 @@ def publish(outcomes: list[Outcome]) -> None:
         create_markdown_artifact(REPORT.read_text(encoding="utf-8"), key="report")
 
 
-def main(
-    targets: Annotated[list[str] | None, typer.Argument(help="Stages to bring up to date (default: all).")] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Run the stages even if nothing changed.")] = False,
-) -> None:
-    """Run the pipeline in this folder: every stage of dvc.yaml that is out of date, in order."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
+@contextmanager
+def told_in_one_line(kept: str) -> Iterator[None]:
+    """End the command with a line on stderr when the block is interrupted (status 130) or fails (1).
+
+    VELOCITY_DEBUG lets the traceback through. ``kept`` is what is finished piece by piece, such as stages.
+    """
     try:
-        stages_in_order(targets or [])  # a mistyped name shows at once, not after Prefect has started
-        console.print("Starting Prefect (10 to 30 seconds)")
-        pipeline(targets, force)
+        yield
     except KeyboardInterrupt:
-        print("interrupted: the finished stages are kept; the same command goes on from there", file=sys.stderr)
+        print(f"interrupted: the finished {kept} are kept; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if os.environ.get("VELOCITY_DEBUG"):
             raise
         print(f"error: {error if str(error) else type(error).__name__}", file=sys.stderr)
         sys.exit(1)
+
+
+def main(
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages to bring up to date (default: all).")] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Run the stages even if nothing changed.")] = False,
+) -> None:
+    """Run the pipeline in this folder: every stage of dvc.yaml that is out of date, in order."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
+    with told_in_one_line("stages"):
+        stages_in_order(targets or [])  # a mistyped name shows at once, not after Prefect has started
+        console.print("Starting Prefect (10 to 30 seconds)")
+        pipeline(targets, force)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,10 @@
 """One Prefect server, with a database of its own, for all flows that are tested."""
 
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 import pytest
 from prefect.testing.utilities import prefect_test_harness
 
@@ -8,3 +13,29 @@ from prefect.testing.utilities import prefect_test_harness
 def prefect_server():
     with prefect_test_harness(server_startup_timeout=240):
         yield
+
+
+@pytest.fixture
+def second_waits(capfd):
+    """Assert that who takes a lock second says that it waits, and comes after the first."""
+
+    def check(take: Callable[[], AbstractContextManager]) -> None:
+        events = []
+
+        def second() -> None:
+            with take():
+                events.append("second")
+
+        with take():
+            thread = threading.Thread(target=second)
+            thread.start()
+            printed = ""
+            while "waiting for it to end" not in printed:
+                assert thread.is_alive()
+                printed += capfd.readouterr().out
+                time.sleep(0.05)
+            events.append("first")
+        thread.join(timeout=30)
+        assert events == ["first", "second"]
+
+    return check

@@ -5,8 +5,6 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -243,24 +241,9 @@ def test_faulty_rows_are_one_line(project, capsys):
     )
 
 
-def test_a_row_that_runs_already_is_waited_for(project, capfd):
-    row, events = toy_rows("eight")[0], []
-
-    def second() -> None:
-        with alone(row):
-            events.append("second")
-
-    with alone(row):
-        thread = threading.Thread(target=second)
-        thread.start()
-        printed = ""
-        while "waiting for it to end" not in printed:
-            assert thread.is_alive()
-            printed += capfd.readouterr().out
-            time.sleep(0.05)
-        events.append("first")
-    thread.join(timeout=30)
-    assert events == ["first", "second"]
+def test_a_row_that_runs_already_is_waited_for(project, second_waits):
+    (row,) = toy_rows("eight")
+    second_waits(lambda: alone(row))
 
 
 def test_the_table_is_a_run_in_mlflow_with_a_run_below_it_for_each_row(project, monkeypatch):

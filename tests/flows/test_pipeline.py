@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -137,24 +136,8 @@ def test_an_unknown_target_and_a_broken_graph_are_one_line(project, capfd):
         stages_in_order([])
 
 
-def test_a_second_pipeline_waits_for_the_first(project, capfd):
-    events = []
-
-    def second() -> None:
-        with module.only_one():
-            events.append("second")
-
-    with module.only_one():
-        thread = threading.Thread(target=second)
-        thread.start()
-        printed = ""
-        while "waiting for it to end" not in printed:
-            assert thread.is_alive()
-            printed += capfd.readouterr().out
-            time.sleep(0.05)
-        events.append("first")
-    thread.join(timeout=30)
-    assert events == ["first", "second"]
+def test_a_second_pipeline_waits_for_the_first(project, second_waits):
+    second_waits(module.only_one)
 
 
 def test_an_interrupted_stage_takes_its_children_with_it(project):
