@@ -1,0 +1,69 @@
+"""Commands for a project that trains a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from velocity.cli.app import app
+
+
+@app.command()
+def export(
+    target: Annotated[str, typer.Option(help="onnx (floating point) or onnx-int8.", metavar="T")],
+    out: Annotated[Path, typer.Option(help="The folder to write; an older export in it is replaced.", metavar="DIR")],
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder with model.safetensors, tokenizer.model and, for INT8, calibration.json. Default: what this "
+            "project has trained.",
+            metavar="M",
+        ),
+    ] = None,
+) -> None:
+    """Turn trained weights into an artefact that runs without PyTorch.
+
+    \b
+    Example:
+      velocity-asr export --target onnx-int8 --out my-model
+    """
+    from velocity.export.targets import export_target
+    from velocity.export.trained import folder_model, project_model
+
+    export_target(target, folder_model(model) if model else project_model(), out)
+    print(f"{out}: {target}")
+
+
+@app.command()
+def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
+    """Lay a profile over params.yaml, keeping its comments.
+
+    NAME is a file in profiles/. Sections are merged key by key, `corpora` is replaced whole. `git diff params.yaml`
+    shows the change, `git checkout params.yaml` takes it back.
+
+    \b
+    Example:
+      velocity-asr profile speechocean762
+    """
+    from velocity.commands.profile import apply_profile
+
+    changes = apply_profile(name)
+    print("\n".join(changes) if changes else "params.yaml: says so already")
+
+
+@app.command()
+def accept() -> None:
+    """Take the data that passed validation last as what later deliveries are compared with.
+
+    Writes data/accepted.json, which belongs into git; the limits of a drift are validate.drift in params.yaml.
+
+    \b
+    Example:
+      dvc repro validate && velocity-asr accept && git add data/accepted.json
+    """
+    from velocity.commands.accept import ACCEPTED
+    from velocity.commands.accept import accept as accept_data
+
+    print("\n".join([f"{ACCEPTED}: accepted", *accept_data()]))
