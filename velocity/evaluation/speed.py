@@ -32,16 +32,19 @@ def measure(folder: Path, threads: int = 1, repeats: int = 7, lengths: Sequence[
     Medians of ``repeats``, features included, after one run to warm up. The audio is noise: what a recogniser costs
     depends on the length of its input alone.
     """
-    numbers = [str(value) for value in (threads, repeats, *lengths)]
-    output = _run([sys.executable, "-m", "velocity.evaluation.speed", str(folder), *numbers], threads)
-    model = (folder / "model.onnx").stat().st_size
     return {
-        "bytes": model,
+        "bytes": (folder / "model.onnx").stat().st_size,
         "folder_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
         "clip_seconds": CLIP,
         "cold_start_seconds": round(statistics.median(_cold_start(folder, threads) for _ in range(COLD_STARTS)), 3),
-        **json.loads(output),
+        **measure_once(folder, threads, repeats, lengths),
     }
+
+
+def measure_once(folder: Path, threads: int = 1, repeats: int = 1, lengths: Sequence[float] = ()) -> dict[str, Any]:
+    """What one fresh process tells: loading, real-time factor, latency, peak memory in bytes, scaling."""
+    numbers = [str(value) for value in (threads, repeats, *lengths)]
+    return json.loads(_run([sys.executable, "-m", "velocity.evaluation.speed", str(folder), *numbers], threads))
 
 
 def rtf_name(threads: int) -> str:
