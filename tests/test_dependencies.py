@@ -17,8 +17,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"audio", "text", "config", "files", "progress", "errors"},
     {"model", "data", "corpora", "decoding", "quantization"},
-    {"training", "export", "evaluation", "runtime", "tracking", "serving"},
-    {"stages", "commands", "cli"},
+    {"training", "export", "evaluation", "runtime", "tracking", "serving", "gate", "registry"},
+    {"stages", "commands", "server", "cli"},
     {"flows"},
 ]
 LIGHT = {"numpy", "onnxruntime", "soundfile", "soxr", "sentencepiece", "typer", "rich", "jiwer"}

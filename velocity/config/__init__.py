@@ -5,6 +5,7 @@ One dataclass a section; a section is also what its DVC stage lists under ``para
 
 from __future__ import annotations
 
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from velocity.config.corpora import Corpus
 from velocity.config.data import Preparation, Validation
+from velocity.config.gate import Gate
 from velocity.config.model import ModelConfig
 from velocity.config.section import section
 from velocity.config.training import Calibration, Finetuning, Pretraining
@@ -45,6 +47,7 @@ class Params:
     calibrate: Calibration
     evaluate: Evaluation
     benchmark: Benchmarking
+    gate: Gate = field(default_factory=Gate)
 
 
 def load_params(path: str | Path = PARAMS_FILE) -> Params:
