@@ -1,0 +1,43 @@
+"""The command that answers over HTTP."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from velocity.cli.app import app
+from velocity.cli.options import Model, Quantized, Threads, load
+
+
+@app.command()
+def serve(
+    model: Model = None,
+    quantized: Quantized = True,
+    host: Annotated[str, typer.Option(help="The default is reached from this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free one.", min=0, max=65535)] = 8000,
+    jobs: Annotated[
+        int | None, typer.Option(help="Recognitions at a time. Default: one a processor.", min=1, show_default=False)
+    ] = None,
+    threads: Threads = 1,
+    max_waiting: Annotated[
+        int, typer.Option(help="Requests beside those being recognised; more are told to come back (503).", min=0)
+    ] = 16,
+    max_megabytes: Annotated[float, typer.Option(help="Of a file (2^20 bytes each).", min=0.001)] = 25,
+    max_seconds: Annotated[float, typer.Option(help="Of audio in a file.", min=0.1)] = 3600,
+) -> None:
+    """Answer over HTTP as OpenAI's transcription API does, for the many programs that can talk to it.
+
+    POST /v1/audio/transcriptions, GET /v1/models, GET /health. SIGTERM and Ctrl-C end it when what is being recognised
+    is answered.
+
+    \b
+    Examples:
+      velocity-asr serve
+      curl http://127.0.0.1:8000/v1/audio/transcriptions -F file=@speech.wav -F response_format=srt
+    """
+    from velocity.commands.serve import serve as answer
+
+    recogniser = load(model, quantized, threads)
+    answer(recogniser, host, port, jobs or os.cpu_count() or 1, max_waiting, max_megabytes, max_seconds)

@@ -1,0 +1,96 @@
+"""The application on a socket, until SIGTERM or Ctrl-C: what is being recognised is finished and answered first."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+import uvicorn
+from h11 import IDLE
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from velocity.errors import VelocityError
+
+HEADER_SECONDS = 15.0  # from the first byte of a request, or the connection, to the end of its headers
+CONNECTIONS = 256
+GRACE_SECONDS = 60  # for requests that are being answered when the server is told to stop
+
+
+class Connection(H11Protocol):
+    """uvicorn waits for a request's headers for ever: a client that dribbles them would keep its connection."""
+
+    watch: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._watch_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch_headers()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.watch:
+            self.watch.cancel()
+        super().connection_lost(error)
+
+    def _watch_headers(self) -> None:
+        if self.conn.their_state is not IDLE:  # they are complete
+            if self.watch:
+                self.watch.cancel()
+            self.watch = None
+        elif self.watch is None:
+            self.watch = self.loop.call_later(HEADER_SECONDS, self.timeout_keep_alive_handler)
+
+
+class Server(uvicorn.Server):
+    """uvicorn raises the signal that stopped it again; for a command that was asked to stop this is success."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 is any free one. Raises VelocityError when it is taken or the host is not ours."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family)
+    except (OSError, OverflowError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VelocityError(f"{host}:{port}: cannot listen there ({reason}); choose another --port") from error
+
+
+def address(listener: socket.socket) -> IPv4Address | IPv6Address:
+    """Where it listens."""
+    return ip_address(listener.getsockname()[0])
+
+
+def run(app: Starlette, listener: socket.socket) -> None:
+    """Serve until told to stop."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # tracebacks, not what clients do wrong
+    config = uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    Server(config).run(sockets=[listener])
