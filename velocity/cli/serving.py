@@ -9,6 +9,7 @@ import typer
 
 from velocity.cli.app import app
 from velocity.cli.options import Model, Quantized, Threads, load
+from velocity.errors import VelocityError
 
 
 @app.command()
@@ -37,7 +38,10 @@ def serve(
       velocity-asr serve
       curl http://127.0.0.1:8000/v1/audio/transcriptions -F file=@speech.wav -F response_format=srt
     """
-    from velocity.commands.serve import serve as answer
-
-    recogniser = load(model, quantized, threads)
-    answer(recogniser, host, port, jobs or os.cpu_count() or 1, max_waiting, max_megabytes, max_seconds)
+    try:
+        from velocity.server.serve import serve as answer
+        from velocity.server.uploads import MEGABYTE, Limits
+    except ModuleNotFoundError as error:
+        raise VelocityError(f"{error.name} is not installed: pip install 'velocity-asr[serve]'") from error
+    limits = Limits(int(max_megabytes * MEGABYTE), max_seconds)
+    answer(load(model, quantized, threads), host, port, jobs or os.cpu_count() or 1, max_waiting, limits)

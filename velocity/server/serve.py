@@ -1,0 +1,23 @@
+"""``velocity-asr serve``: the recogniser behind HTTP."""
+
+from __future__ import annotations
+
+import sys
+
+from velocity.runtime import VelocityASR
+from velocity.server.app import Service, application
+from velocity.server.http import address, bind, run
+from velocity.server.uploads import Limits
+
+
+def serve(model: VelocityASR, host: str, port: int, jobs: int, waiting: int, limits: Limits) -> None:
+    """Answer on ``host``:``port`` until SIGTERM or Ctrl-C; a line on stdout says where.
+
+    Raises VelocityError when that is taken.
+    """
+    service = Service(model, limits, jobs, waiting)
+    listener = bind(host, port)
+    if not address(listener).is_loopback:
+        print(f"warning: whoever reaches {host} may send speech: there is no password", file=sys.stderr)
+    print(f"{service.model_name} on http://{host}:{listener.getsockname()[1]}/v1", flush=True)
+    run(application(service), listener)
