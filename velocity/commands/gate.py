@@ -1,0 +1,62 @@
+"""``velocity-asr gate`` and ``compare``: two models on the same speech, in the same rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from velocity.commands.models import find_artefact
+from velocity.config import PARAMS_FILE, load_params
+from velocity.config.gate import Gate
+from velocity.errors import VelocityError
+from velocity.evaluation.testset import PREPARED, Utterance, load_test_set
+from velocity.gate import Facts, Judgement, judge, measure
+from velocity.gate.measurement import Heard, Model, hear
+
+
+def limits(wer_tolerance: float | None = None, rtf_tolerance: float | None = None) -> Gate:
+    """The section ``gate`` of params.yaml, or its defaults where there is none, and what the command line changes."""
+    chosen = load_params().gate if PARAMS_FILE.is_file() else Gate()
+    changes = {"wer_tolerance": wer_tolerance, "rtf_tolerance": rtf_tolerance}
+    try:
+        return replace(chosen, **{name: value for name, value in changes.items() if value is not None})
+    except ValueError as error:  # pydantic's, of several lines
+        reason = str(error).splitlines()[-2].strip().removeprefix("Value error, ").partition(" [type=")[0]
+        raise VelocityError(f"the gate's limits: {reason}") from error
+
+
+def test_sets(names: Sequence[str] | None) -> dict[str, list[Utterance]]:
+    """The named ones; without names, those that this project prepared. Raises VelocityError when there is none."""
+    chosen = list(names or map(str, sorted(PREPARED.glob("test-*.jsonl"))))
+    if not chosen:
+        raise VelocityError(f"{PREPARED}: no test set here; name one with --test-set, or run `dvc repro prepare`")
+    return dict(load_test_set(name) for name in chosen)
+
+
+def model(name: str) -> Model:
+    return Model(name, find_artefact(name, quantized=True))
+
+
+def examine(
+    candidate: str, champion: str | None, names: Sequence[str] | None, allowed: Gate
+) -> tuple[Facts, dict[str, Heard]]:
+    """Measure ``candidate`` beside ``champion``; without one, its size, memory and parity alone.
+
+    Raises VelocityError for a model or a test set that is not there or cannot be read.
+    """
+    ours, theirs = model(candidate), model(champion) if champion else None
+    heard = hear(ours, theirs, test_sets(names)) if theirs else {}
+    return measure(ours, theirs, heard, allowed), heard
+
+
+def gate(candidate: str, champion: str | None, names: Sequence[str] | None, allowed: Gate) -> Judgement:
+    """May ``candidate`` take ``champion``'s place? Raises as ``examine``."""
+    return judge(examine(candidate, champion, names, allowed)[0], allowed)
+
+
+def write_markdown(path: Path, judgement: Judgement) -> None:
+    from velocity.files import write_text
+    from velocity.gate.table import markdown
+
+    write_text(path, markdown(judgement))

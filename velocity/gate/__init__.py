@@ -1,0 +1,10 @@
+"""The gate: may a candidate take the champion's place?
+
+What is measured (``measurement``, ``statistics``) is kept apart from what is made of it (``judgement``): the same facts
+and limits give the same verdict, for the command, the flows and CI alike.
+"""
+
+from velocity.gate.judgement import Judgement, Row, Verdict, judge
+from velocity.gate.measurement import Facts, Sizes, measure
+
+__all__ = ["Facts", "Judgement", "Row", "Sizes", "Verdict", "judge", "measure"]
