@@ -12,7 +12,13 @@ from velocity.cli.app import app
 
 @app.command()
 def export(
-    target: Annotated[str, typer.Option(help="onnx (floating point) or onnx-int8.", metavar="T")],
+    target: Annotated[
+        str,
+        typer.Option(
+            help="onnx (floating point) or onnx-int8; of a causal model also onnx-streaming or onnx-streaming-int8.",
+            metavar="T",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The folder to write; an older export in it is replaced.", metavar="DIR")],
     model: Annotated[
         Path | None,

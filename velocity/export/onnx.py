@@ -32,11 +32,11 @@ def export_onnx(model: nn.Module) -> onnx.ModelProto:
             verbose=False,
         )
     proto = program.model_proto
-    _strip(proto)
+    strip(proto)
     return proto
 
 
-def _strip(proto: onnx.ModelProto) -> None:
+def strip(proto: onnx.ModelProto) -> None:
     """Drop the exporter's notes on every node: they take a third of a small file and hold paths of this machine."""
     graph = proto.graph
     for item in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):

@@ -10,27 +10,31 @@ from velocity.errors import VelocityError
 from velocity.export.trained import Trained
 from velocity.files import atomic_directory, write_json
 
-TARGETS = ("onnx", "onnx-int8")
+TARGETS = ("onnx", "onnx-int8", "onnx-streaming", "onnx-streaming-int8")
 
 
 def export_target(target: str, trained: Trained, folder: Path, traced: Path | None = None) -> None:
     """Write ``model.onnx``, ``config.json`` and ``tokenizer.model`` to ``folder``, all of them or none.
 
-    ``traced`` is the ``model.onnx`` of target ``onnx`` of the same weights, which spares INT8 the tracing.
-    Raises VelocityError for an unknown target and for inputs that are broken or do not fit each other.
+    ``traced`` is the ``model.onnx`` of the floating-point target of the same weights, which spares INT8 the tracing.
+    Raises VelocityError for an unknown target, for inputs that are broken or do not fit each other, and for the
+    streaming of a model that is not causal.
     """
     import onnx
 
     from velocity.export.onnx import export_onnx
     from velocity.export.quantize import quantize_graph
+    from velocity.export.streaming import describe_streaming, export_onnx_streaming
     from velocity.model.asr import load_model
     from velocity.quantization.calibration import load_quantized
 
     if target not in TARGETS:
         raise VelocityError(f"{target}: unknown export target; known are {', '.join(TARGETS)}")
     model = load_model(trained.weights)
-    quantized = load_quantized(trained.weights, trained.calibration) if target == "onnx-int8" else None
-    graph = onnx.load(traced) if traced else export_onnx(model)
+    streaming = {"streaming": describe_streaming(model)} if "streaming" in target else {}
+    quantized = load_quantized(trained.weights, trained.calibration) if target.endswith("-int8") else None
+    trace = export_onnx_streaming if streaming else export_onnx
+    graph = onnx.load(traced) if traced else trace(model)
     if quantized:
         graph = quantize_graph(graph, quantized)
     config = {
@@ -45,6 +49,7 @@ def export_target(target: str, trained: Trained, folder: Path, traced: Path | No
         "normalizer": "velocity-english",
         "synthetic": trained.synthetic,
         "model": model.config.to_dict(),
+        **streaming,
     }
     with atomic_directory(folder) as partial:
         onnx.save(graph, partial / "model.onnx")

@@ -14,9 +14,10 @@ FOLDER = Path("models/export")
 
 def main() -> None:
     target = sys.argv[1]
-    if target == "onnx":
+    float_target = target.removesuffix("-int8")
+    traced = FOLDER / float_target / "model.onnx" if target != float_target else None
+    if not traced:
         print("export: tracing the model, which takes up to a minute", file=sys.stderr, flush=True)
-    traced = None if target == "onnx" else FOLDER / "onnx/model.onnx"
     export_target(target, project_model(), FOLDER / target, traced)
 
 

@@ -1,0 +1,109 @@
+"""The streaming artefacts against the whole-utterance model, and what they tell of themselves."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.model.test_asr import small
+from velocity.errors import VelocityError
+from velocity.export.streaming import describe_streaming
+from velocity.export.targets import export_target
+from velocity.export.trained import Trained
+from velocity.files import write_json
+from velocity.model.asr import save_model
+from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
+
+INT8, FLOAT = "onnx-streaming-int8", "onnx-streaming"
+
+
+@pytest.fixture(scope="module")
+def artefacts(tmp_path_factory):
+    """Both artefacts of one quantised model, exported as the pipeline does."""
+    folder = tmp_path_factory.mktemp("streaming")
+    torch.manual_seed(0)
+    model = quantize_linears(small("causal", blocks=1)).train()
+    for _ in range(3):
+        model(torch.randn(2, 200, 80))
+    set_mode(model.eval(), "fake")
+    save_model(model, folder / "model.safetensors")
+    (folder / "tokenizer.model").write_bytes(b"pieces")
+    ranges = {name: layer.activation_range() for name, layer in quantized_layers(model).items()}
+    layers = {name: {"low": low, "high": high} for name, (low, high) in ranges.items()}
+    write_json(folder / "calibration.json", {"layers": layers})
+    trained = Trained(
+        folder / "model.safetensors", folder / "calibration.json", folder / "tokenizer.model", "x", synthetic=True
+    )
+    export_target(FLOAT, trained, folder / FLOAT)
+    export_target(INT8, trained, folder / INT8, folder / FLOAT / "model.onnx")
+    return model, folder
+
+
+def stream(folder, mel: np.ndarray, chunks: list[int]) -> np.ndarray:
+    """(1, frames, 80) → (1, frames', V), by what ``config.json`` says alone."""
+    told = json.loads((folder / "config.json").read_text())["streaming"]
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    state = {name: np.zeros(each["shape"], each["dtype"]) for name, each in told["state"].items()}
+    outputs, start, turn = [], 0, 0
+    while start < mel.shape[1]:
+        size = told["chunk_frames"] * chunks[turn % len(chunks)]
+        log_probs, *after = session.run(
+            ["log_probs", *(told["after"] + name for name in state)],
+            {"mel_spectrogram": mel[:, start : start + size], **state},
+        )
+        outputs.append(log_probs)
+        state = dict(zip(state, after, strict=True))
+        start, turn = start + size, turn + 1
+    return np.concatenate(outputs, 1)
+
+
+@settings(max_examples=10)
+@given(chunks=st.lists(st.integers(1, 12), min_size=1, max_size=3), seed=st.integers(0, 99))
+def test_floating_point_artefact_in_chunks_is_the_model(artefacts, chunks, seed):
+    model, folder = artefacts
+    mel = torch.randn(1, 800, 80, generator=torch.Generator().manual_seed(seed))
+    set_mode(model, "observe")
+    with torch.no_grad():
+        expected, _ = model(mel)
+    assert np.abs(stream(folder / FLOAT, mel.numpy(), chunks) - expected.numpy()).max() <= 1e-4
+
+
+def test_int8_artefact_in_chunks_computes_what_training_saw(artefacts):
+    model, folder = artefacts
+    mel = torch.randn(1, 800, 80)
+    with torch.no_grad():
+        set_mode(model, "observe")
+        exact, _ = model(mel)
+        set_mode(model, "fake")
+        expected, _ = model(mel)
+    for chunks in ([1], [2], [50]):
+        error = np.abs(stream(folder / INT8, mel.numpy(), chunks) - expected.numpy())
+        # Sums in another order move a value across a rounding border here and there.
+        assert error.mean() <= 0.25 * (exact - expected).abs().mean() + 1e-6
+    products = [node for node in onnx.load(folder / INT8 / "model.onnx").graph.node if node.op_type == "QuantizeLinear"]
+    assert len(products) == len(quantized_layers(model))
+
+
+def test_artefacts_describe_their_chunks_and_state(artefacts):
+    model, folder = artefacts
+    for target in (FLOAT, INT8):
+        config = json.loads((folder / target / "config.json").read_text())
+        assert config["target"] == target
+        assert config["streaming"] == describe_streaming(model)
+        assert config["streaming"]["chunk_frames"] * 0.01 == 8 * config["frame_seconds"]
+        assert config["streaming"]["state"]["position"] == {"shape": [1], "dtype": "int64"}
+        inputs = {each.name for each in onnx.load(folder / target / "model.onnx").graph.input}
+        assert inputs == {"mel_spectrogram", *config["streaming"]["state"]}
+
+
+def test_streaming_of_a_bidirectional_model_is_refused(tmp_path):
+    save_model(small(blocks=1), tmp_path / "model.safetensors")
+    trained = Trained(tmp_path / "model.safetensors", tmp_path / "c", tmp_path / "tokenizer.model", "x", synthetic=True)
+    with pytest.raises(VelocityError, match=r"cannot stream: train one with model\.direction: causal"):
+        export_target(FLOAT, trained, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]

@@ -1,0 +1,60 @@
+"""ONNX export of the causal recogniser's chunk step: log-mel and state in, posteriors and the state after them out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import onnx
+import torch
+
+from velocity.export.onnx import OPSET, strip
+from velocity.model.asr import VelocityModel
+from velocity.model.streaming import StreamingModel
+
+AFTER = "after."  # what the name of a state begins with where it comes out
+EXAMPLE_CHUNKS = 3  # of the traced example; the graph holds for any number
+
+
+def export_onnx_streaming(model: VelocityModel) -> onnx.ModelProto:
+    """``StreamingModel`` of ``model`` for one stream: ``mel_spectrogram`` (1, frames, 80), frames any multiple of its
+    ``chunk_frames``, and the tensors of its state by name → ``log_probs`` and ``after.<name>`` of each.
+
+    Raises VelocityError when the model is not causal.
+    """
+    streaming = StreamingModel(model)
+    state = streaming.initial_state()
+    chunk = streaming.chunk_frames
+    example = torch.zeros(1, EXAMPLE_CHUNKS * chunk, model.config.mel_bins)
+    frames = chunk * torch.export.Dim("chunks", min=1)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            streaming,
+            (example, *state.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["mel_spectrogram", *state],
+            output_names=["log_probs", *(AFTER + name for name in state)],
+            dynamic_shapes=({1: frames}, tuple({} for _ in state)),
+            external_data=False,
+            verbose=False,
+        )
+    proto = program.model_proto
+    strip(proto)
+    return proto
+
+
+def describe_streaming(model: VelocityModel) -> dict[str, Any]:
+    """What ``config.json`` tells whoever calls the graph: its state and the length of a chunk in feature frames."""
+    streaming = StreamingModel(model)
+    return {
+        "chunk_frames": streaming.chunk_frames,
+        "after": AFTER,
+        "state": {
+            name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}
+            for name, tensor in streaming.initial_state().items()
+        },
+    }

@@ -1,0 +1,150 @@
+"""The causal recogniser chunk by chunk: a few frames and what has been kept of the past in, posteriors out.
+
+The same modules as ``VelocityModel`` holds, called with their state instead of with a whole utterance. No mask: frames
+after the end of an utterance change nothing before it, so the last chunk may be filled up with anything.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from velocity.config.model import ModelConfig
+from velocity.errors import VelocityError
+from velocity.model.asr import VelocityModel
+from velocity.model.binding import PositionalEncoding, TemporalBinding
+from velocity.model.block import SelectiveSSM, SSMLayer
+from velocity.model.context import GlobalContext
+from velocity.model.ssd import scan_chunked
+
+TOKENS = 4  # of the global context in a summary
+
+State = dict[str, Tensor]
+
+
+class StreamingModel(nn.Module):
+    """``log_probs, *state = streaming(mel, *state)``, the model frames of ``model(whole)`` piece by piece.
+
+    mel (b, frames, mel_bins) is any multiple of ``chunk_frames`` of a stream of log-mel. The streams of a batch run in
+    step. ``state`` is what the call before returned, in the order of ``initial_state()``, which a stream starts from.
+    """
+
+    def __init__(self, model: VelocityModel) -> None:
+        """Shares the weights of ``model``. Raises VelocityError when it is not causal."""
+        super().__init__()
+        if model.config.direction != "causal":
+            raise VelocityError(
+                "a bidirectional model hears the end before it speaks and cannot stream: "
+                "train one with model.direction: causal"
+            )
+        self.model = model.eval()
+        self.config = model.config
+
+    @property
+    def chunk_frames(self) -> int:
+        """Feature frames a chunk is a multiple of: those of one token of the global context."""
+        return self.config.stride * self.config.context_window
+
+    def initial_state(self, batch: int = 1) -> State:
+        """Name → tensor, float32 but for ``position`` (1,) int64, the model frames that have passed."""
+        config = self.config
+        state = {"position": torch.zeros(1, dtype=torch.int64)}
+        for index, conv in enumerate(self.model.binding.convs):
+            state[f"binding.{index}"] = torch.zeros(batch, 2, conv.in_channels)
+        for name, layer in self._layers().items():
+            ssm = layer.ssm
+            state[f"{name}.conv"] = torch.zeros(batch, ssm.conv.kernel_size[0] - 1, ssm.mixed)
+            state[f"{name}.scan"] = torch.zeros(batch, ssm.heads, ssm.state, ssm.head_dim)
+        state["context.tokens"] = torch.zeros(batch, kept_tokens(config), config.dim)
+        return state
+
+    def _layers(self) -> dict[str, SSMLayer]:
+        blocks = {f"blocks.{index}": block.mixer for index, block in enumerate(self.model.blocks)}
+        return blocks | {f"context.{index}": layer for index, layer in enumerate(self.model.context.layers)}
+
+    def forward(self, mel: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """→ log posteriors (b, frames / stride, vocabulary) and the state after them, tensor by tensor."""
+        model, config = self.model, self.config
+        past: State = dict(zip(self.initial_state(), state, strict=True))
+        now: State = {}
+        x = bind(model.binding, model.normalize(mel), past, now)  # (b, l, dim)
+        for index, block in enumerate(model.blocks):
+            x = block.feed_forward(ssm_layer(block.mixer, x, f"blocks.{index}", 4 * config.context_window, past, now))
+        x = model.fusion(x, attend(model.context, x, past, now))
+        now["position"] = past["position"] + x.size(1)
+        log_probs = model.head(x).float().log_softmax(-1)[..., : config.vocabulary]
+        return log_probs, *(now[name] for name in past)
+
+
+def kept_tokens(config: ModelConfig) -> int:
+    """Newest tokens that the summaries seen by the next frame are means of: those of 16 whole spans and a begun one."""
+    return TOKENS * config.summary_min + TOKENS - 1
+
+
+def bind(binding: TemporalBinding, x: Tensor, past: State, now: State) -> Tensor:
+    """``TemporalBinding``: normalised log-mel (b, frames, mel_bins) → (b, frames / stride, dim)."""
+    for index, conv in enumerate(binding.convs):
+        name = f"binding.{index}"
+        x = torch.cat([past[name], x], 1)
+        now[name] = x[:, -2:]
+        x = F.gelu(conv(x.transpose(1, 2))).transpose(1, 2)
+    return place(binding.position, binding.norm(x), past["position"])
+
+
+def place(encoding: PositionalEncoding, x: Tensor, position: Tensor) -> Tensor:
+    """``PositionalEncoding`` of frames from ``position`` (1,) int64 on: (b, l, dim) → (b, l, dim).
+
+    Frames are counted in integers: hours on, the angle of one is still that of the whole utterance.
+    """
+    frame = position + torch.arange(x.size(1), device=x.device)
+    angle = frame.float().unsqueeze(1) * encoding.rate  # (l, dim/2) radians
+    time = torch.cat([angle.sin(), angle.cos()], -1)
+    return x + encoding.time_gain * time + encoding.frequency
+
+
+def ssm_layer(layer: SSMLayer, x: Tensor, name: str, chunk: int, past: State, now: State) -> Tensor:
+    """``SSMLayer``: (b, l, dim) → (b, l, dim); ``chunk`` frames a chunk of the scan, for few frames at a time."""
+    ssm: SelectiveSSM = layer.ssm
+    b, l, _ = x.shape
+    gate, mixed, step = ssm.input(layer.norm(x)).split([ssm.inner, ssm.mixed, ssm.heads], -1)
+    mixed = torch.cat([past[f"{name}.conv"], mixed], 1)  # (b, k-1+l, inner + 2n)
+    now[f"{name}.conv"] = mixed[:, 1 - ssm.conv.kernel_size[0] :]
+    mixed = F.silu(ssm.conv(mixed.transpose(1, 2))).transpose(1, 2)  # (b, l, inner + 2n)
+    inputs, B, C = mixed.split([ssm.inner, ssm.state, ssm.state], -1)
+    inputs = inputs.reshape(b, l, ssm.heads, ssm.head_dim)
+    step = F.softplus(step + ssm.step_bias)  # (b, l, h)
+    decay = -ssm.log_rate.exp() * step
+    y, now[f"{name}.scan"] = scan_chunked(
+        inputs * step.unsqueeze(-1), decay, B.unsqueeze(2), C.unsqueeze(2), chunk, past[f"{name}.scan"]
+    )
+    y = (y + inputs * ssm.skip.unsqueeze(-1)).reshape(b, l, ssm.inner)
+    return x + ssm.output(ssm.norm(y * F.silu(gate)))
+
+
+def attend(context: GlobalContext, x: Tensor, past: State, now: State) -> Tensor:
+    """The causal ``GlobalContext``: local frames (b, l, dim) → their view of the past (b, l, dim).
+
+    A summary is the mean of four tokens, and every fourth running mean over tokens is one. A window of frames looks at
+    the newest 16 that ended before its own span of four windows began.
+    """
+    window, seen = context.config.context_window, context.config.summary_min
+    b, l, d = x.shape
+    count = l // window
+    tokens = x.reshape(b, count, window, d).mean(2)  # (b, t, d)
+    for index, layer in enumerate(context.layers):
+        tokens = ssm_layer(layer, tokens, f"context.{index}", TOKENS, past, now)
+    tokens = torch.cat([past["context.tokens"], tokens], 1)  # (b, kept + t, d)
+    kept = past["context.tokens"].size(1)
+    now["context.tokens"] = tokens[:, -kept:]
+    # means[i] is over tokens[i] … tokens[i + 3]
+    means = sum(tokens[:, shift : shift + kept + 1 - TOKENS + count] for shift in range(TOKENS)) / TOKENS
+
+    index = torch.arange(count, device=x.device)
+    token = past["position"] // window + index  # (t,) counted from the beginning of the stream
+    newest = kept + index - token % TOKENS - TOKENS  # (t,) place in ``means`` of the last summary before its span
+    age = torch.arange(seen - 1, -1, -1, device=x.device)  # (seen,) in summaries, the oldest first
+    view = means[:, (newest.unsqueeze(1) - TOKENS * age).reshape(-1)].reshape(b * count, seen, d)
+    visible = (token.unsqueeze(1) // TOKENS > age) | (age == 0)  # before the first one there is a zero to attend to
+    visible = visible.to(x.dtype).unsqueeze(0).expand(b, -1, -1).reshape(b * count, 1, seen)
+    return context.attention(x.reshape(b * count, window, d), view, visible).reshape(b, l, d)
