@@ -5,8 +5,12 @@ NumPy only, so that a phone-sized installation computes the very same numbers as
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Generator, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +23,10 @@ FFT = 512  # points
 MEL_BINS = 80
 MEL_LOW, MEL_HIGH = 20.0, 7_600.0  # Hz
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz: what a damaged header claims would make gigabytes of a few bytes
+RATES = f"{LOWEST_RATE} to {HIGHEST_RATE} Hz"
+BLOCK = 1 << 17  # samples of all channels that are read at a time
+UNKNOWN_LENGTH = 1 << 62  # frames: libsndfile's word for a stream that does not say
 FLOOR = 1e-6  # power floor before the logarithm: about -60 dB below a full-scale bin
 
 
@@ -34,26 +42,101 @@ def load_audio(path: str | Path, start: float = 0.0, seconds: float | None = Non
 
     Channels are averaged, other rates resampled by soxr. ``start`` and ``seconds`` take a stretch of the file, and only
     that is decoded; None is up to its end.
-    Raises VelocityError when the file is missing, unreadable, empty or holds NaN/Inf.
+    Raises VelocityError when the file is missing, unreadable, cut off, empty or holds NaN/Inf.
+    """
+    blocks = list(read_blocks(path, start, seconds))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def read_blocks(path: str | Path, start: float = 0.0, seconds: float | None = None) -> Iterator[np.ndarray]:
+    """Yield what ``load_audio`` gives, sample for sample, in blocks of a few seconds: (samples,) float32, none empty.
+
+    Memory is that of a block, whatever the file's length, and whatever length its header claims.
     """
     import soundfile
 
+    class Forward(soundfile.SoundFile):
+        """Reads on from where it is: soundfile's own read seeks as well, which a stream of unknown length refuses."""
+
+        def seekable(self) -> bool:
+            return False
+
+    name = printable(path)
     try:
-        with soundfile.SoundFile(str(path)) as file:
-            rate = file.samplerate
+        _refuse_what_is_no_file(path)
+        with Forward(os.fsencode(path)) as file:
+            rate, claimed = file.samplerate, file.frames
+            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+                raise VelocityError(f"{name}: a sample rate of {rate} Hz, where {RATES} is speech")
             if start:
-                file.seek(min(round(start * rate), file.frames))
-            frames = -1 if seconds is None else round(seconds * rate)
-            samples = file.read(frames, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        reason = "no such file" if not Path(path).exists() else "a folder" if Path(path).is_dir() else str(error)
-        raise VelocityError(f"{path}: cannot be read as audio ({reason.splitlines()[0]})") from error
-    if samples.shape[0] == 0:
-        raise VelocityError(f"{path}: holds no audio samples")
-    mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0]
-    if not np.isfinite(mono).all():
-        raise VelocityError(f"{path}: holds samples that are not numbers (NaN or Inf)")
-    return resample(mono, rate)
+                file.seek(min(round(start * rate), claimed))
+            frames = claimed if seconds is None else round(seconds * rate)
+            read, given = yield from _blocks(file, rate, frames, name)
+            if given == 0:
+                raise VelocityError(f"{name}: holds no audio samples")
+            # libsndfile only estimates the length of an MP3.
+            if seconds is None and not start and read < claimed < UNKNOWN_LENGTH and file.format != "MP3":
+                raise VelocityError(f"{name}: cut off after {read / rate:.1f} s of {claimed / rate:.1f} s")
+    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0].removeprefix(f"Error opening {os.fsencode(path)!r}: ")
+        raise VelocityError(f"{name}: cannot be read as audio ({reason})") from error
+
+
+def _blocks(file: Any, rate: int, frames: int, name: str) -> Generator[np.ndarray, None, tuple[int, int]]:
+    """Yield at most ``frames`` frames of an open file as mono blocks at 16 kHz; return (frames read, samples given)."""
+    resampler = None
+    if rate != SAMPLE_RATE:
+        import soxr
+
+        resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+    block = np.empty((max(1, BLOCK // file.channels), file.channels), dtype=np.float32)
+    read, given, full = 0, 0, True
+    while full:
+        wanted = min(len(block), frames - read)
+        samples = file.read(out=block[:wanted])
+        read += len(samples)
+        full = len(samples) == wanted and read < frames
+        mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0].copy()
+        if not np.isfinite(mono).all():
+            raise VelocityError(f"{name}: holds samples that are not numbers (NaN or Inf)")
+        if resampler is not None:
+            mono = resampler.resample_chunk(mono, last=not full)
+        if len(mono):
+            given += len(mono)
+            yield mono
+    return read, given
+
+
+def claimed_seconds(path: str | Path) -> float:
+    """The length that a file's header claims, for a progress bar; 0 where it claims none or cannot be read."""
+    import soundfile
+
+    try:
+        _refuse_what_is_no_file(path)
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            return file.frames / file.samplerate if file.frames < UNKNOWN_LENGTH else 0.0
+    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError):
+        return 0.0
+
+
+def _refuse_what_is_no_file(path: str | Path) -> None:
+    """Raise OSError, with a reason better than the reader's, before something is opened that blocks or never ends."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise OSError("no such file") from None
+    if stat.S_ISDIR(mode):
+        raise OSError("a folder")
+    if not stat.S_ISREG(mode):
+        raise OSError("a device or a pipe, not a file")
+    if not os.access(path, os.R_OK):
+        raise OSError("no permission to read it")
+
+
+def printable(path: str | Path) -> str:
+    """``path`` on one line of valid text: what cannot be printed is escaped as in Python."""
+    escape = lambda c: c.encode("unicode_escape").decode()  # noqa: E731
+    return "".join(c if c.isprintable() else escape(c) for c in str(path))
 
 
 def resample(samples: np.ndarray, rate: float, target: float = SAMPLE_RATE) -> np.ndarray:
