@@ -71,7 +71,7 @@ def application(service: Service) -> Starlette:
         yield
         service.queue.stop()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/audio/transcriptions", service.transcriptions, methods=["POST"]),
             Route("/v1/models", service.models),
@@ -87,6 +87,8 @@ def application(service: Service) -> Starlette:
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _nobody_listens(request: Request, error: ClientDisconnect) -> Response:
