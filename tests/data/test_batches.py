@@ -188,6 +188,14 @@ def test_batches_and_distortions_follow_from_the_position_whatever_the_threads(s
     assert not any(map(same, other, whole))
 
 
+def test_processes_make_the_batches_that_threads_make(spoken, tokenizer):
+    augmentation = Augmentation(noise=0.5, rooms=0.5, simulated_rooms=2)
+    arguments = (tokenizer, [0.0] * 80, 1, augmentation)
+    start = Position(epoch=1, block=0, batch=1)
+    expected = training(Loader(*arguments), spoken, 6, start)
+    assert all(map(same, training(Loader(*arguments, processes=2), spoken, 6, start), expected))
+
+
 def test_a_batch_holds_the_audio_and_the_text_of_its_cuts(spoken, cuts, tokenizer):
     by_id = {cut.id: cut for cut in cuts}
     (batch,) = training(Loader(tokenizer, [0.0] * 80, 1), spoken, 1)

@@ -48,8 +48,8 @@ class Augmentation:
 class Optimisation:
     """How a model is trained. One step hears ``accumulate`` batches of ``batch_seconds`` in each process.
 
-    ``skip_steps`` and ``keep_checkpoints`` are in no ``repr``, and so in no fingerprint of a checkpoint: a training
-    that was stopped goes on from its checkpoint when they change.
+    ``skip_steps``, ``keep_checkpoints`` and ``loaders`` are in no ``repr``, and so in no fingerprint of a checkpoint: a
+    training that was stopped goes on from its checkpoint when they change.
     """
 
     steps: int
@@ -66,6 +66,7 @@ class Optimisation:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = 1  # processes on a machine, one a GPU; auto: all its GPUs
     nodes: Annotated[int, Field(ge=1)] = 1  # machines
+    loaders: Annotated[int, Field(ge=0)] = field(default=0, repr=False)  # processes that make batches; 0: threads do
     checkpoint_every: int = 200  # steps; a killed training goes on from the last one
     keep_checkpoints: Annotated[int, Field(ge=1)] = field(default=2, repr=False)
     validate_every: int = 200  # steps

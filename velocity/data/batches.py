@@ -8,12 +8,13 @@ metadata whatever the size of the corpus, and a position deep in an epoch is rea
 from __future__ import annotations
 
 import json
+import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -21,6 +22,7 @@ import torch
 from lhotse import CutSet, MonoCut
 from lhotse.dataset import DynamicBucketingSampler
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from velocity.audio import compute_mel_spectrogram
 from velocity.config.training import Augmentation
@@ -67,7 +69,8 @@ class Batch:
 class Loader:
     """Turns cuts into batches; ``fill`` (80,) is what masked features become, the mean of each bin.
 
-    ``shards`` holds the audio of training cuts that were put there.
+    ``shards`` holds the audio of training cuts that were put there. Training batches are made by ``threads`` threads,
+    or where ``processes`` is not 0 by as many processes: a GPU hears faster than one interpreter can distort.
     """
 
     def __init__(
@@ -78,10 +81,16 @@ class Loader:
         augmentation: Augmentation | None = None,
         threads: int = 2,
         shards: Shards | None = None,
+        processes: int = 0,
     ) -> None:
+        self._arguments = (tokenizer, fill, seed, augmentation, threads, shards, processes)
         self.tokenizer, self.fill, self.seed = tokenizer, np.float32(fill), seed
         self.distortion = Distortion(augmentation, seed) if augmentation else None
-        self.threads, self.shards = threads, shards
+        self.threads, self.shards, self.processes = threads, shards, processes
+
+    def __reduce__(self) -> tuple[type[Loader], tuple[Any, ...]]:
+        """In another process it is made anew: what distorts cannot be sent."""
+        return Loader, self._arguments
 
     def training(
         self, path: str | Path, batch_seconds: float, start: Position = START, rank: int = 0, world_size: int = 1
@@ -91,6 +100,19 @@ class Loader:
         What the batch of a position holds, and every distortion in it, follows from the seed and the position alone.
         """
         plan = plan_batches(path, batch_seconds, self.seed, start, rank, world_size)
+        if self.processes:
+            # Not forks of this process, which break where it holds a GPU; they share one import of what they need.
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload([__name__])
+            yield from DataLoader(
+                Planned(self),
+                sampler=plan,
+                batch_size=None,
+                num_workers=self.processes,
+                collate_fn=_as_it_is,
+                multiprocessing_context=context,
+            )
+            return
         with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(self.threads) as readers:
             pending = [ahead.submit(self._next, plan, readers) for _ in range(AHEAD)]
             try:
@@ -141,6 +163,22 @@ class Loader:
         lengths = (torch.tensor([len(item) for item in items]) for items in (features, targets))
         mel_lengths, target_lengths = lengths
         return Batch(list(ids), torch.from_numpy(padded), mel_lengths, torch.from_numpy(labels), target_lengths)
+
+
+class Planned(Dataset):
+    """The batch of each (position, cuts) of a plan, for the processes of a DataLoader."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __getitem__(self, planned: tuple[Position, CutSet]) -> Batch:
+        position, cuts = planned
+        batch = Loader._collate([self.loader._example(cut, position.epoch) for cut in cuts])
+        return replace(batch, position=position)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def plan_batches(

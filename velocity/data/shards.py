@@ -60,6 +60,7 @@ class Shards:
         """Raises VelocityError when ``index`` is missing or no such, or its store is of an unknown kind."""
         try:
             described = json.loads(Path(index).read_text(encoding="utf-8"))
+            self._index = index
             self._store, self._files = Store(described["url"]), described["files"]
         except OSError as error:
             raise VelocityError(f"{index}: {error.strerror.lower()}; run the stage prepare first") from error
@@ -68,6 +69,10 @@ class Shards:
         self._cache, self._limit = Path(cache), cache_bytes
         self._opened: OrderedDict[str, Future[OpenShard]] = OrderedDict()  # the one used last comes last
         self._lock = Lock()
+
+    def __reduce__(self) -> tuple[type[Shards], tuple[Any, ...]]:
+        """Another process opens them anew."""
+        return Shards, (self._index, self._limit, self._cache)
 
     def load_audio(self, source: str) -> np.ndarray:
         """``source`` is <shard>#<member>, as in the cuts of a sharded training set: (samples,) float32 at 16 kHz."""

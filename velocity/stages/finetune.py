@@ -47,8 +47,9 @@ def main() -> None:
     validation = load_cuts("data/prepared/validation.jsonl")
     tokenizer = TextTokenizer("data/prepared/tokenizer.model")
     shards = training_shards(params.prepare.shards.cache_gb)
-    loader = Loader(tokenizer, feature_statistics()["mean"], params.seed, settings.augmentation, params.threads, shards)
-    seconds = settings.optimisation.batch_seconds
+    seconds, processes = settings.optimisation.batch_seconds, settings.optimisation.loaders
+    fill = feature_statistics()["mean"]
+    loader = Loader(tokenizer, fill, params.seed, settings.augmentation, params.threads, shards, processes)
     qat_from = max(1, round(settings.qat_start * settings.optimisation.steps))  # ranges are observed before they serve
 
     inputs = [Path("data/prepared", name) for name in ("train.jsonl", "features.json", "tokenizer.model")]

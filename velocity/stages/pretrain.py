@@ -44,8 +44,8 @@ def main() -> None:
     objective = pretraining_objective(model, settings, params.seed)
     validation = load_cuts("data/prepared/validation.jsonl")
     fill, shards = feature_statistics()["mean"], training_shards(params.prepare.shards.cache_gb)
-    loader = Loader(None, fill, params.seed, threads=params.threads, shards=shards)
-    seconds = settings.optimisation.batch_seconds
+    seconds, processes = settings.optimisation.batch_seconds, settings.optimisation.loaders
+    loader = Loader(None, fill, params.seed, threads=params.threads, shards=shards, processes=processes)
 
     def measure_probe() -> dict[str, Any]:
         with_text = Loader(TextTokenizer(TOKENIZER), fill, params.seed, threads=params.threads, shards=shards)
