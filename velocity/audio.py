@@ -24,6 +24,7 @@ MEL_BINS = 80
 MEL_LOW, MEL_HIGH = 20.0, 7_600.0  # Hz
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz: what a damaged header claims would make gigabytes of a few bytes
+LOUDEST = 1e9  # full scale is 1: integers written as floats stay below it, and the power of what does is finite
 RATES = f"{LOWEST_RATE} to {HIGHEST_RATE} Hz"
 BLOCK = 1 << 17  # samples of all channels that are read at a time
 UNKNOWN_LENGTH = 1 << 62  # frames: libsndfile's word for a stream that does not say
@@ -97,8 +98,8 @@ def _blocks(file: Any, rate: int, frames: int, name: str) -> Generator[np.ndarra
         read += len(samples)
         full = len(samples) == wanted and read < frames
         mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0].copy()
-        if not np.isfinite(mono).all():
-            raise VelocityError(f"{name}: holds samples that are not numbers (NaN or Inf)")
+        if not (np.abs(mono) < LOUDEST).all():
+            raise VelocityError(f"{name}: holds samples that are not numbers (NaN or Inf) or beyond {LOUDEST:g}")
         if resampler is not None:
             mono = resampler.resample_chunk(mono, last=not full)
         if len(mono):
