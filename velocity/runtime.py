@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
-from velocity.decoding import Segment, greedy, segments
+from velocity.decoding import Decoder, Segment, segments
 from velocity.errors import VelocityError
 from velocity.text import TextTokenizer
 
@@ -44,6 +44,7 @@ class VelocityASR:
                 f"{self.folder}: tokenizer.model has {self.tokenizer.vocabulary} pieces, "
                 f"config.json says {self.config['vocabulary']}: files of different models"
             )
+        self.decoder = Decoder(self.tokenizer, self.config["frame_seconds"])  # greedy; another may take its place
         self._session = _open_session(self.folder / "model.onnx", threads)
 
     @classmethod
@@ -70,10 +71,10 @@ class VelocityASR:
         return log_probs
 
     def decode_ctc(self, log_probs: Any) -> str:
-        """The text of the first row of (batch, frames', V), or of (frames', V), log-posteriors: best path."""
+        """The text of the first row of (batch, frames', V), or of (frames', V), log-posteriors, by ``decoder``."""
         log_probs = np.asarray(log_probs)
         row = log_probs[0] if log_probs.ndim == 3 else log_probs
-        return " ".join(self.tokenizer.decode(greedy(row, self.config["blank"])).split())
+        return self.decoder.decode(row, words=False)[0].text
 
     def transcribe(self, audio: str | Path | np.ndarray) -> str:
         """The text of an audio file, or of (samples,) float32 at 16 kHz. Audio of any length.
@@ -83,8 +84,9 @@ class VelocityASR:
         return self.decode_ctc(self.log_probs(audio))
 
     def segments(self, log_probs: np.ndarray) -> list[Segment]:
-        """Subtitle cues of (frames', V) log-posteriors, from the times of the best path's words."""
-        return segments(log_probs, self.config["frame_seconds"], self.tokenizer.decode, self.config["blank"])
+        """Subtitle cues of (frames', V) log-posteriors, from the times of the words."""
+        seconds = len(log_probs) * self.config["frame_seconds"]
+        return segments(self.decoder.decode(log_probs)[0].words, seconds)
 
     def log_probs(self, audio: str | Path | np.ndarray) -> np.ndarray:
         """(frames', V) log-posteriors of a file or of (samples,) at 16 kHz, joined from chunks when it is long."""

@@ -8,8 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velocity.decoding import best_path, greedy, segments
-from velocity.decoding.segments import LONGEST, PAUSE, words
+from velocity.decoding import Segment, best_path, greedy, segments
+from velocity.decoding.greedy import best_alignment
+from velocity.decoding.segments import LONGEST, PAUSE
+from velocity.decoding.words import Word, timed_words
 
 LETTERS = "_?abcdefghijklmnopqrstuvwxyz "  # class → letter; 0 is the blank
 
@@ -23,6 +25,16 @@ def posteriors(path: str) -> np.ndarray:
 
 def decode(tokens: list[int]) -> str:
     return "".join(LETTERS[token] for token in tokens)
+
+
+def words(log_probs: np.ndarray, frame_seconds: float) -> list[Word]:
+    """The words of the best path."""
+    pieces = ["" if letter in "_?" else letter for letter in LETTERS]
+    return timed_words(log_probs, greedy(log_probs), best_alignment(log_probs), pieces, frame_seconds)
+
+
+def cues_of(path: str, frame_seconds: float) -> list[Segment]:
+    return segments(words(posteriors(path), frame_seconds), len(path) * frame_seconds)
 
 
 @given(st.text(alphabet="_ab ", min_size=1, max_size=40))
@@ -43,16 +55,16 @@ def test_another_blank() -> None:
 
 
 def test_words_have_the_times_of_their_tokens() -> None:
-    found = list(words(posteriors("_hh_i__ _t_o_m__"), 0.02, decode))
+    found = list(words(posteriors("_hh_i__ _t_o_m__"), 0.02))
     assert [(word.text, round(word.start, 2), round(word.end, 2)) for word in found] == [
-        ("hi", 0.02, 0.08),
-        ("tom", 0.18, 0.26),
+        ("hi", 0.02, 0.1),
+        ("tom", 0.18, 0.28),
     ]
 
 
 def test_a_pause_ends_a_cue() -> None:
     path = "go" + " " + "_" * 10 + "on" + "_" * 100 + " stop" + "_" * 20
-    cues = segments(posteriors(path), 0.02, decode)
+    cues = cues_of(path, 0.02)
     assert [cue.text for cue in cues] == ["go on", "stop"]
     assert cues[0].end < 15 * 0.02 + PAUSE < cues[1].start <= 116 * 0.02
     assert cues[1].end <= len(path) * 0.02
@@ -60,7 +72,7 @@ def test_a_pause_ends_a_cue() -> None:
 
 @given(st.text(alphabet="_abcde ", min_size=1, max_size=400), st.sampled_from([0.02, 0.04, 0.5]))
 def test_cues_hold_every_word_in_order_and_do_not_overlap(path: str, frame_seconds: float) -> None:
-    cues = segments(posteriors(path), frame_seconds, decode)
+    cues = cues_of(path, frame_seconds)
     text = decode(greedy(posteriors(path)))
     assert " ".join(cue.text for cue in cues).split() == text.split()
     edges = [edge for cue in cues for edge in (cue.start, cue.end)]
@@ -70,4 +82,4 @@ def test_cues_hold_every_word_in_order_and_do_not_overlap(path: str, frame_secon
 
 
 def test_nothing_said_gives_no_cue() -> None:
-    assert segments(posteriors("_____"), 0.02, decode) == []
+    assert cues_of("_____", 0.02) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,37 @@ Model = Annotated[
 Quantized = Annotated[bool, typer.Option(help="The INT8 model or the floating-point one, where there are both.")]
 Threads = Annotated[int, typer.Option(help="Processor threads.", min=1)]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+LanguageModel = Annotated[
+    Path | None,
+    typer.Option(
+        "--lm", help="A word n-gram model, ARPA or KenLM's binary: see `velocity-asr lm build`.", metavar="FILE"
+    ),
+]
+LanguageModelWeight = Annotated[
+    float | None, typer.Option("--lm-weight", help="How much the language model counts.", min=0.0)
+]
+WordBonus = Annotated[
+    float | None,
+    typer.Option(help="Added to the score for each word, since a language model prefers few (natural logarithm)."),
+]
+HotWordPhrases = Annotated[
+    str | None,
+    typer.Option(
+        "--hotwords",
+        help='Names and phrases to listen for: "A,B", or a file with one a line, a tab and a weight after it if you '
+        "like (natural logarithm a letter).",
+        metavar="FILE|A,B",
+    ),
+]
+Beam = Annotated[
+    int | None,
+    typer.Option(
+        help="Search with that many hypotheses; the default with a language model or hot words, else the best path.",
+        min=1,
+    ),
+]
+NBest = Annotated[int, typer.Option("--n-best", help="Hypotheses to give, the best first.", min=1)]
 
 
 def load(model: str | None, quantized: bool, threads: int) -> VelocityASR:

@@ -17,6 +17,15 @@ def best_path(log_probs: np.ndarray, blank: int = 0) -> tuple[np.ndarray, np.nda
     return path[frames], frames
 
 
+def best_alignment(log_probs: np.ndarray, blank: int = 0) -> np.ndarray:
+    """(frames, V) log-posteriors → (frames,) int64: the index of the label each frame of the best path writes, -1 for
+    blank. It is the forced alignment of the best path's own labels, for free."""
+    path = np.asarray(log_probs).argmax(axis=-1)  # (frames,)
+    starts = np.ones(len(path), dtype=bool)
+    starts[1:] = path[1:] != path[:-1]
+    return np.where(path != blank, np.cumsum(starts & (path != blank)) - 1, -1)
+
+
 def greedy(log_probs: np.ndarray, blank: int = 0) -> list[int]:
     """(frames, V) log-posteriors → the tokens of the collapsed best path."""
     return best_path(log_probs, blank)[0].tolist()

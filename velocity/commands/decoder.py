@@ -1,0 +1,79 @@
+"""The decoder that the options of a command ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from velocity.decoding import Decoder, NGram
+from velocity.decoding.decoder import LM_WEIGHT, WORD_BONUS
+from velocity.errors import VelocityError
+
+if TYPE_CHECKING:
+    from velocity.runtime import VelocityASR
+
+HOT = 1.5  # nats a letter of a phrase that is given no weight of its own
+
+
+def decoder_from(
+    model: VelocityASR,
+    lm: Path | None = None,
+    lm_weight: float | None = None,
+    word_bonus: float | None = None,
+    hotwords: str | None = None,
+    beam: int | None = None,
+    n_best: int = 1,
+) -> Decoder:
+    """The decoder for ``model`` that ``--lm``, ``--hotwords``, ``--beam`` … ask for; greedy when none is given.
+
+    Raises VelocityError for a file that cannot be read, and for options that have no effect without another.
+    """
+    if lm is None and (lm_weight is not None or word_bonus is not None):
+        raise VelocityError("--lm-weight and --word-bonus say how a language model counts: add --lm FILE")
+    if beam is not None and n_best > beam:
+        raise VelocityError(f"--n-best {n_best}: more than the {beam} hypotheses that --beam keeps")
+    return Decoder(
+        model.tokenizer,
+        model.config["frame_seconds"],
+        lm=NGram(lm) if lm else None,
+        hotwords=read_hotwords(hotwords) if hotwords is not None else None,
+        beam=beam,
+        n_best=n_best,
+        lm_weight=LM_WEIGHT if lm_weight is None else lm_weight,
+        word_bonus=WORD_BONUS if word_bonus is None else word_bonus,
+    )
+
+
+def read_hotwords(source: str) -> dict[str, float]:
+    """Phrases, normalised, and their nats a letter: of a file with one phrase a line, perhaps a tab and a weight after
+    it, or of ``A,B``. Raises VelocityError when there is none, or a weight is no number above 0."""
+    from velocity.text import normalize
+
+    path = Path(source)
+    if not path.is_file():
+        if path.suffix or "/" in source:
+            raise VelocityError(f"{source}: no such file of hot words")
+        lines, where = source.split(","), "--hotwords"
+    else:
+        try:
+            lines, where = path.read_text(encoding="utf-8").splitlines(), str(path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise VelocityError(f"{path}: not a text file of hot words, one phrase a line") from error
+    phrases = {}
+    for number, line in enumerate(lines, start=1):
+        spoken, tab, weight = line.partition("\t")
+        phrase = normalize(spoken)
+        if not phrase:
+            if line.strip():
+                raise VelocityError(f"{where} line {number}: {line!r} has no letter to listen for")
+            continue
+        try:
+            phrases[phrase] = float(weight) if tab else HOT
+            valid = 0 < phrases[phrase] < 100
+        except ValueError:
+            valid = False
+        if not valid:
+            raise VelocityError(f"{where} line {number}: {weight!r} is no weight; give nats a letter, such as {HOT}")
+    if not phrases:
+        raise VelocityError(f"{source or where}: no hot word in it")
+    return phrases

@@ -1,0 +1,153 @@
+"""CTC prefix beam search: the labellings with the most probability over all their paths, or with the best score when a
+language model and hot words have a say (Graves & Jaitly 2014, algorithm 1; Hannun et al. 2014, "First-pass large
+vocabulary continuous speech recognition using bi-directional recurrent DNNs").
+
+Two paths that write the same labels meet in one prefix. A prefix keeps the probability of its paths that end in the
+blank and of those that end in its last label, because only the former can write that label once more.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Protocol
+
+import numpy as np
+
+TOKENS = 12  # classes of a frame that prefixes are extended with
+FLOOR = -7.0  # natural logarithm: less probable classes of a frame are not tried
+MARGIN = 14.0  # prefixes that much worse than the best one, in natural logarithms, are dropped
+
+
+class Context(Protocol):
+    """What fusion remembers of a prefix; ``bonus`` is all it has added to the prefix's score, in natural logarithms."""
+
+    bonus: float
+
+
+class Fusion(Protocol):
+    """Scores of labels that do not come from the sound."""
+
+    def start(self) -> Context: ...
+
+    def extend(self, context: Context, token: int) -> Context: ...
+
+    def finish(self, context: Context) -> float:
+        """The bonus when the utterance ends here."""
+        ...
+
+
+@dataclass(frozen=True)
+class Labelling:
+    tokens: list[int]
+    log_prob: float  # over all paths that were kept
+    score: float  # log_prob and the bonus of fusion
+
+
+class Prefix:
+    """A node of the tree of prefixes. Probabilities are relative to a scale that all prefixes share."""
+
+    __slots__ = ("bonus", "children", "context", "frame", "in_blank", "in_token", "next_blank", "next_token",
+                 "parent", "rank", "token")  # fmt: skip
+
+    def __init__(self, parent: Prefix | None, token: int, context: Context | None) -> None:
+        self.parent, self.token, self.context = parent, token, context
+        self.bonus = context.bonus if context is not None else 0.0
+        self.children: dict[int, Prefix] = {}
+        self.in_blank = self.in_token = self.next_blank = self.next_token = self.rank = 0.0
+        self.frame = -1  # that next_blank and next_token are of
+
+    def tokens(self) -> list[int]:
+        found, node = [], self
+        while node.parent is not None:
+            found.append(node.token)
+            node = node.parent
+        return found[::-1]
+
+
+def prefix_beam_search(
+    log_probs: np.ndarray,
+    blank: int,
+    beam: int,
+    fusion: Fusion | None = None,
+    tokens: int = TOKENS,
+    floor: float = FLOOR,
+    margin: float = MARGIN,
+) -> list[Labelling]:
+    """(frames, V) log-posteriors → at most ``beam`` labellings, the best first.
+
+    Nothing is pruned, and the probabilities are exact, when ``beam``, ``tokens`` and ``margin`` are large enough and
+    ``floor`` is minus infinity. Memory grows with the frames: it is meant for a stretch of a minute or so.
+    """
+    root = Prefix(None, blank, fusion.start() if fusion else None)
+    root.in_blank = 1.0
+    prefixes, scale = [root], 0.0
+    by_rank = attrgetter("rank")
+    blanks = np.exp(log_probs[:, blank].astype(np.float64)).tolist()
+    frames = zip(blanks, _candidates(log_probs, blank, tokens, floor), strict=True)
+    for frame, (in_blank, candidates) in enumerate(frames):
+        if not candidates:  # nothing grows, nothing overtakes
+            for prefix in prefixes:
+                prefix.in_blank, prefix.in_token = prefix.in_blank + prefix.in_token, 0.0
+            scale += math.log(max(in_blank, 1e-300))
+            continue
+        probability = dict(candidates)
+        reached = list(prefixes)
+        for prefix in prefixes:
+            prefix.frame = frame
+            prefix.next_blank = (prefix.in_blank + prefix.in_token) * in_blank
+            prefix.next_token = prefix.in_token * probability.get(prefix.token, 0.0)
+        for prefix in prefixes:
+            in_any, last = prefix.in_blank + prefix.in_token, prefix.token
+            children = prefix.children
+            for token, p in candidates:
+                mass = (prefix.in_blank if token == last else in_any) * p
+                if mass == 0.0:
+                    continue
+                child = children.get(token)
+                if child is None:
+                    child = Prefix(prefix, token, fusion.extend(prefix.context, token) if fusion else None)
+                    children[token] = child
+                if child.frame != frame:
+                    child.frame, child.next_blank, child.next_token = frame, 0.0, 0.0
+                    reached.append(child)
+                child.next_token += mass
+        best, most = -math.inf, 0.0
+        for prefix in reached:
+            mass = prefix.next_blank + prefix.next_token
+            prefix.rank = math.log(mass) + prefix.bonus if mass > 0.0 else -math.inf
+            best, most = max(best, prefix.rank), max(most, mass)
+        worst = best - margin
+        prefixes = [prefix for prefix in reached if prefix.rank > worst]
+        if len(prefixes) > beam:
+            prefixes.sort(key=by_rank, reverse=True)
+            del prefixes[beam:]
+        for prefix in prefixes:
+            prefix.in_blank, prefix.in_token = prefix.next_blank / most, prefix.next_token / most
+        scale += math.log(most)
+    found = []
+    for prefix in prefixes:
+        log_prob = scale + math.log(prefix.in_blank + prefix.in_token)
+        found.append(Labelling(prefix.tokens(), log_prob, log_prob + (fusion.finish(prefix.context) if fusion else 0)))
+    return sorted(found, key=attrgetter("score"), reverse=True)
+
+
+def _candidates(log_probs: np.ndarray, blank: int, tokens: int, floor: float) -> list[list[tuple[int, float]]]:
+    """The (class, probability) of each frame that are worth trying, the blank left out."""
+    labels = np.array(log_probs, dtype=np.float64)  # (frames, V)
+    labels[:, blank] = -np.inf
+    if tokens < labels.shape[1]:
+        order = np.argpartition(-labels, tokens, axis=1)[:, :tokens]  # (frames, tokens)
+        order.sort(axis=1)  # so that equal ones come in the same order whatever the library's version
+    else:
+        order = np.broadcast_to(np.arange(labels.shape[1]), labels.shape)
+    chosen = np.take_along_axis(labels, order, axis=1)
+    # The best class of a frame whose blank is improbable must stay, however flat the frame.
+    least = np.minimum(floor, np.where(log_probs[:, blank] < floor, chosen.max(axis=1), floor))
+    kept = (chosen >= least[:, None]) & (chosen > -np.inf)
+    probabilities = np.exp(chosen)
+    return [
+        list(zip(classes[mask].tolist(), values[mask].tolist(), strict=True))
+        for classes, values, mask in zip(order, probabilities, kept, strict=True)
+    ]

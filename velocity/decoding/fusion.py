@@ -1,0 +1,77 @@
+"""Shallow fusion: a language model's opinion of each word, a bonus a word, and the rewards of hot words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from velocity.decoding.hotwords import HotWords, Node
+from velocity.decoding.ngram import NGram
+
+UNKNOWN_WORD = -4.0  # nats for a word the language model does not know, beside the probability it gives to such
+
+
+@dataclass(frozen=True, slots=True)
+class TextContext:
+    """What a prefix says so far: whole words are settled in ``earned``, ``word`` is still being spelled."""
+
+    bonus: float
+    earned: float
+    word: str
+    state: Any  # the language model's, after the whole words
+    place: Node | None  # the hot words'
+
+
+class TextFusion:
+    """score = ln P_CTC + ``lm_weight`` · ln P_LM + ``word_bonus`` · words + rewards of hot words.
+
+    A word that the language model does not know costs UNKNOWN_WORD more, unless it is part of a hot phrase.
+    """
+
+    def __init__(
+        self,
+        pieces: list[str],
+        lm: NGram | None = None,
+        hotwords: HotWords | None = None,
+        lm_weight: float = 0.0,
+        word_bonus: float = 0.0,
+    ) -> None:
+        self.pieces, self.lm, self.hotwords = pieces, lm, hotwords
+        self.lm_weight, self.word_bonus = lm_weight, word_bonus
+
+    def start(self) -> TextContext:
+        return TextContext(
+            0.0, 0.0, "", self.lm.start() if self.lm else None, self.hotwords.start if self.hotwords else None
+        )
+
+    def extend(self, context: TextContext, token: int) -> TextContext:
+        piece = self.pieces[token]
+        letters = piece.lstrip(" ")
+        earned, word, state, place = context.earned, context.word, context.state, context.place
+        if letters != piece and word:
+            state, earned, place = self._complete(context)
+            word = ""
+        word += letters
+        lent = 0.0
+        if place is not None:
+            for letter in letters:
+                place, reward = self.hotwords.step(place, letter)
+                earned += reward
+            lent = place.lent
+        return TextContext(earned + lent, earned, word, state, place)
+
+    def finish(self, context: TextContext) -> float:
+        state, earned, _ = self._complete(context) if context.word else (context.state, context.earned, None)
+        return earned + (self.lm_weight * self.lm.end(state) if self.lm else 0.0)
+
+    def _complete(self, context: TextContext) -> tuple[Any, float, Node | None]:
+        """The word is whole: (the language model's state, earned so far, the hot words' place)."""
+        state, earned, place = context.state, context.earned + self.word_bonus, context.place
+        if self.lm:
+            state, log_prob = self.lm.word(state, context.word)
+            known = context.word in self.lm or (self.hotwords and context.word in self.hotwords.words)
+            earned += self.lm_weight * log_prob + (0.0 if known else UNKNOWN_WORD)
+        if place is not None:
+            place, reward = self.hotwords.step(place, " ")
+            earned += reward
+        return state, earned, place

@@ -1,0 +1,69 @@
+"""Hot words: phrases whose letters earn a reward while they are being spelled, which is taken back when they are left.
+
+The phrases, each between two spaces, are an Aho–Corasick automaton over characters (Aho & Corasick 1975), so a phrase
+is found wherever it begins and whatever pieces a tokenizer writes it in. The reward of a whole phrase stays; that of a
+part is only lent, as in the context graph of icefall (k2-fsa), here for CTC prefixes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+
+class Node:
+    """A place in the automaton: the longest end of the text so far that is the beginning of a phrase."""
+
+    __slots__ = ("fail", "lent", "letters", "next", "reward")
+
+    def __init__(self, letters: int = 0) -> None:
+        self.next: dict[str, Node] = {}
+        self.fail: Node = self
+        self.letters = letters  # of the phrase, up to here
+        self.lent = 0.0  # nats for what is spelled so far
+        self.reward = 0.0  # nats for the phrases that are whole with this character
+
+
+class HotWords:
+    """``phrases``: normalised text → nats a letter. ``words`` are all their words.
+
+    >>> node, earned = hot.start, 0.0
+    >>> for character in "to ann ": node, reward = hot.step(node, character); earned += reward
+    >>> earned + node.lent
+    """
+
+    def __init__(self, phrases: Mapping[str, float]) -> None:
+        self.words = frozenset(word for phrase in phrases for word in phrase.split())
+        self._root = Node()
+        for phrase, weight in phrases.items():
+            node = self._root
+            for character in f" {phrase} ":
+                node = node.next.setdefault(character, Node(node.letters + (character != " ")))
+                node.lent = max(node.lent, weight * node.letters)
+            node.reward += weight * node.letters
+            node.lent = 0.0
+        self._link()
+        self.start = self.step(self._root, " ")[0]
+
+    def _link(self) -> None:
+        pending = deque()
+        for node in self._root.next.values():
+            node.fail = self._root
+            pending.append(node)
+        while pending:
+            node = pending.popleft()
+            for character, child in node.next.items():
+                child.fail = self._follow(node.fail, character)
+                child.reward += child.fail.reward  # phrases that end here as well
+                pending.append(child)
+            node.lent = max(node.lent, node.fail.lent)
+
+    def _follow(self, node: Node, character: str) -> Node:
+        while character not in node.next and node is not self._root:
+            node = node.fail
+        return node.next.get(character, self._root)
+
+    def step(self, node: Node, character: str) -> tuple[Node, float]:
+        """(the next place, the nats earned for good). ``place.lent`` is lent as long as it is the place."""
+        node = self._follow(node, character)
+        return node, node.reward
