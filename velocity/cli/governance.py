@@ -77,3 +77,60 @@ def _show(judgement: Any, as_json: bool, markdown: Path | None) -> None:
     if markdown:
         write_markdown(markdown, judgement)
     print(json.dumps(judgement.to_json(), indent=2) if as_json else "\n".join(plain(judgement)))
+
+
+@app.command()
+def register() -> None:
+    """Register what this project has exported and measured, as the challenger.
+
+    A version in MLflow's registry of the model velocity-asr, with its figures, its model card and what it was made
+    from. The same artefacts with the same metrics are registered once.
+
+    \b
+    Example:
+      dvc repro && velocity-asr register && velocity-asr promote
+    """
+    from velocity.commands.registry import register, standing
+
+    version, champions = register()
+    print(f"velocity-asr version {version}; {standing(champions)}")
+
+
+@app.command()
+def promote(
+    version: Annotated[int | None, typer.Option(help="Default: the challenger.", min=1)] = None,
+    test_set: TestSets = None,
+    tolerance: Tolerance = None,
+    rtf_tolerance: RtfTolerance = None,
+    markdown: Markdown = None,
+    as_json: Json = False,
+) -> int:
+    """Make the challenger the champion, if the gate lets it pass. Exit status as for gate.
+
+    \b
+    Example:
+      velocity-asr promote --test-set synthetic-test
+    """
+    from velocity.commands.gate import limits
+    from velocity.commands.registry import promote, standing
+
+    with _told_in_json(as_json):
+        number = str(version) if version else None
+        judgement, champions = promote(number, test_set, limits(tolerance, rtf_tolerance))
+    _show(judgement, as_json, markdown)
+    if not as_json:
+        print(standing(champions))
+    return judgement.verdict.status
+
+
+@app.command()
+def rollback() -> None:
+    """Make the previous champion the champion again. Repeated, it goes further back.
+
+    \b
+    Example:
+      velocity-asr rollback
+    """
+    from velocity.commands.registry import rollback, standing
+
+    print(standing(rollback()))

@@ -62,10 +62,9 @@ def machine_tags() -> dict[str, str]:
 
 def input_tags(stage: str) -> dict[str, str]:
     """DVC's hashes of what the stage reads, as the stages before it left them in dvc.lock: {"input/PATH": hash}."""
-    locked = _read_yaml("dvc.lock").get("stages", {})
     hashes = {
         out["path"]: out["md5"]
-        for name, entry in locked.items()
+        for name, entry in locked_stages().items()
         if name != stage
         for out in entry.get("outs", [])
         if "md5" in out
@@ -86,6 +85,11 @@ def output_tags(stage: str) -> dict[str, str]:
             with open(path, "rb") as file:
                 tags[f"output/{path}"] = hashlib.file_digest(file, "md5").hexdigest()
     return tags
+
+
+def locked_stages() -> dict[str, Any]:
+    """What dvc.lock holds of each stage: ``deps`` and ``outs`` with their paths and hashes. Empty without a lock."""
+    return _read_yaml("dvc.lock").get("stages", {})
 
 
 def _declared(stage: str, kind: str) -> list[str]:

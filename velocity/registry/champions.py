@@ -1,0 +1,191 @@
+"""The aliases ``champion``, ``previous`` and ``challenger``, and how they move so that a kill cannot spoil them.
+
+MLflow writes one alias or tag at a time, each in a transaction of its own; a promotion takes several. So it is written
+down first, as databases do (a redo log):
+
+1. ``pending``, a tag of the registered model: the champion and the previous one as they will be. So far nothing has
+   changed for anybody.
+2. The alias ``champion``: the one write that promotes. Before it the old champion stands, from it on the new one.
+3. What follows from it: the alias ``previous``; on the new champion's version, the tag ``previous``, for further steps
+   back; the alias ``challenger`` is taken from a version that is now the champion. Each may be repeated.
+4. ``pending`` is deleted.
+
+Whoever comes next looks for ``pending`` first. If the champion is the one named there, it does 3 and 4 again; if not,
+the promotion never happened, and ``pending`` is deleted. Readers need only ``champion``, which is always right.
+
+A rollback is the same with the previous version as the champion, whose own tag tells what was before it: repeated, it
+goes further back.
+
+One at a time: a file lock, beside a local database, otherwise in this machine's folder for temporary files. MLflow has
+no write with a condition, so two *machines* that promote on one server must be kept apart by their scheduler (at most
+one such run at a time). What was judged beside another champion than the one there is, is not promoted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from velocity.errors import VelocityError
+from velocity.tracking import tracking_uri
+from velocity.tracking.model import NAME
+from velocity.tracking.origins import without_credentials
+from velocity.tracking.run import ENVIRONMENT
+
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class Champions:
+    """The versions that have an alias, as MLflow writes them: "1", "2" …"""
+
+    champion: str | None = None
+    previous: str | None = None
+    challenger: str | None = None
+
+
+class Registry:
+    """The registered model ``velocity-asr`` in the store at ``uri``, by default where runs are tracked.
+
+    Raises what MLflow raises, and VelocityError when something asked for is not there.
+    """
+
+    def __init__(self, uri: str | None = None, client: Any = None) -> None:
+        self.uri = uri or tracking_uri()
+        if client is None:
+            for name, value in ENVIRONMENT.items():
+                os.environ.setdefault(name, value)
+            import mlflow
+
+            mlflow.set_tracking_uri(self.uri)
+            client = mlflow.MlflowClient()
+        self.client = client
+
+    @contextmanager
+    def alone(self) -> Iterator[Champions]:
+        """Hold the registry; what a killed promotion left is put right first. Yields the aliases as they stand."""
+        from filelock import FileLock
+
+        with FileLock(lock_path(self.uri)):
+            self._recover()
+            yield self.champions()
+
+    def champions(self) -> Champions:
+        """As they stand, in one read; all None in a registry without the model."""
+        model = self._model()
+        return Champions(**{alias: model.aliases.get(alias) for alias in vars(Champions())}) if model else Champions()
+
+    def promote(self, version: str, judged_beside: str | None) -> Champions:
+        """Make ``version`` the champion, unless it is. ``judged_beside``: the champion that the gate compared it with.
+
+        Raises VelocityError when there is no such version, or the champion is another one by now.
+        """
+        with self.alone() as now:
+            if version == now.champion:
+                return now
+            if judged_beside != now.champion:
+                there = f"version {now.champion}" if now.champion else "none"
+                raise VelocityError(
+                    f"{NAME} version {version}: judged beside another champion than {there}; gate it again"
+                )
+            self.tags(version)
+            return self._move(champion=version, previous=now.champion)
+
+    def rollback(self) -> Champions:
+        """Make the previous champion the champion again. Raises VelocityError when there was none."""
+        with self.alone() as now:
+            if now.previous is None:
+                raise VelocityError(f"{NAME}: no previous champion to go back to in {without_credentials(self.uri)}")
+            before = self.tags(now.previous).get(PREVIOUS)
+            return self._move(champion=now.previous, previous=before if before and self._exists(before) else None)
+
+    def make(self) -> None:
+        """The registered model, without a version, unless it is there."""
+        if self._model() is None:
+            self.client.create_registered_model(NAME)
+
+    def challenge(self, version: str) -> Champions:
+        """Make ``version`` the challenger, unless it is the champion. To be called by who holds the registry."""
+        if self.champions().champion != version:
+            self.client.set_registered_model_alias(NAME, CHALLENGER, version)
+        return self.champions()
+
+    def tags(self, version: str) -> dict[str, str]:
+        """What was kept with a version. Raises VelocityError when there is no such version."""
+        if not self._exists(version):
+            raise VelocityError(f"{NAME} version {version}: not in {without_credentials(self.uri)}")
+        return self.client.get_model_version(NAME, version).tags
+
+    def _move(self, champion: str, previous: str | None) -> Champions:
+        self.client.set_registered_model_tag(NAME, PENDING, json.dumps({CHAMPION: champion, PREVIOUS: previous}))
+        self.client.set_registered_model_alias(NAME, CHAMPION, champion)
+        self._follow(champion, previous)
+        return self.champions()
+
+    def _follow(self, champion: str, previous: str | None) -> None:
+        """Steps 3 and 4."""
+        if previous is None:
+            self.client.delete_registered_model_alias(NAME, PREVIOUS)
+            self.client.delete_model_version_tag(NAME, champion, PREVIOUS)
+        else:
+            self.client.set_registered_model_alias(NAME, PREVIOUS, previous)
+            self.client.set_model_version_tag(NAME, champion, PREVIOUS, previous)
+        if self.champions().challenger == champion:
+            self.client.delete_registered_model_alias(NAME, CHALLENGER)
+        self.client.delete_registered_model_tag(NAME, PENDING)
+
+    def _recover(self) -> None:
+        model = self._model()
+        if model is None or PENDING not in model.tags:
+            return
+        pending = json.loads(model.tags[PENDING])
+        if model.aliases.get(CHAMPION) == pending[CHAMPION]:
+            self._follow(**pending)
+        else:
+            self.client.delete_registered_model_tag(NAME, PENDING)
+
+    def _model(self) -> Any:
+        return _or_none(lambda: self.client.get_registered_model(NAME))
+
+    def _exists(self, version: str) -> bool:
+        return _or_none(lambda: self.client.get_model_version(NAME, version)) is not None
+
+
+def _or_none(read: Any) -> Any:
+    """What ``read`` gives, None where MLflow has no such thing."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return read()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+
+
+def lock_path(uri: str) -> Path:
+    local = re.fullmatch(r"sqlite:///(.+)", uri)
+    if local:
+        return Path(f"{local[1]}.lock")
+    return Path(tempfile.gettempdir()) / f"{NAME}-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
+
+
+@contextmanager
+def told_in_one_line(uri: str) -> Iterator[None]:
+    """What MLflow raises inside the block becomes a VelocityError that names the registry."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        reason = without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
+        raise VelocityError(f"model registry {without_credentials(uri)}: {reason}") from error

@@ -1,0 +1,156 @@
+"""A version of the registered model: what the pipeline has exported, with everything that was measured of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from velocity.errors import VelocityError
+from velocity.registry.champions import NAME, Registry
+from velocity.tracking import flatten
+from velocity.tracking.ledger import Ledger
+from velocity.tracking.model import log_model
+from velocity.tracking.origins import locked_stages, origin_tags, without_credentials
+
+EXPORTED = Path("models/export")
+RELEASED = "onnx-int8"  # the artefact whose figures a version shows
+METRICS, BENCHMARK = Path("reports/metrics.json"), Path("reports/benchmark.json")
+CARD = Path("reports/MODEL_CARD.md")
+DIGEST = "digest"
+DESCRIPTION = 5000  # characters that MLflow keeps of a version's description
+
+
+@dataclass(frozen=True)
+class Release:
+    """What is registered, read from the project in the current folder."""
+
+    artefacts: Sequence[Path]
+    metrics: dict[str, Any]
+    benchmark: dict[str, Any]
+    card: str
+
+    @classmethod
+    def load(cls) -> Release:
+        """Raises VelocityError when a file is missing, or DVC's lock says that it is of another model."""
+        artefacts = sorted(path.parent for path in EXPORTED.glob("*/model.onnx"))
+        if EXPORTED / RELEASED not in artefacts:
+            raise VelocityError(f"{EXPORTED / RELEASED}: no exported model; `dvc repro` makes it")
+        check_lock()
+        release = cls(artefacts, _read(METRICS), _read(BENCHMARK), _text(CARD))
+        for path, figures in ((METRICS, release.metrics["parity"]), (BENCHMARK, release.benchmark["artefacts"])):
+            if RELEASED not in figures:
+                raise VelocityError(f"{path}: says nothing of {RELEASED}; `dvc repro` makes it again")
+        return release
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the artefacts and of what was measured on the test sets: a version is registered once."""
+        digest = hashlib.sha256(METRICS.read_bytes())
+        for path in sorted(path for folder in self.artefacts for path in folder.iterdir()):
+            digest.update(f"\0{path}\0".encode() + path.read_bytes())
+        return digest.hexdigest()
+
+    def tags(self) -> dict[str, str]:
+        """What MLflow shows beside the version: figures of the INT8 artefact, and what it was made from."""
+        speed, parity = self.benchmark["artefacts"][RELEASED], self.metrics["parity"][RELEASED]
+        figures = {key: speed[key] for key in ("bytes", "rtf_1thread", "peak_rss_bytes")}
+        figures["params"] = self.metrics["params"]
+        figures["parity"] = "passed" if parity["passed"] else "; ".join(parity["failed"])
+        for name, artefacts in self.metrics["test_sets"].items():
+            low, high = artefacts[RELEASED]["wer_ci95"]
+            figures |= {f"wer/{name}": artefacts[RELEASED]["wer"], f"wer_ci95/{name}": f"{low} to {high}"}
+        tags = origin_tags("evaluate") | {key: str(value) for key, value in figures.items()}
+        return {key: without_credentials(value) for key, value in tags.items()} | {DIGEST: self.digest}
+
+    def numbers(self) -> list[list[Any]]:
+        """Every figure of the reports as a metric: [name, value, time in ms, step]."""
+        now = int(time.time() * 1000)
+        return [
+            [name, float(value), now, 0]
+            for name, value in flatten({**self.metrics, "benchmark": self.benchmark["artefacts"]})
+            if isinstance(value, int | float)
+        ]
+
+    def description(self) -> str:
+        more = "\n\nMore in the card kept with the run."
+        return self.card if len(self.card) <= DESCRIPTION else self.card[: DESCRIPTION - len(more)] + more
+
+
+def register(registry: Registry) -> str:
+    """Register what the project in the current folder has exported, as the challenger; returns the version.
+
+    The same artefacts with the same metrics are one version, which may be the champion already, and stays it. A version
+    is there with all its files and tags or not at all: MLflow makes it in one write, once everything else is kept.
+    Raises VelocityError when a report is missing or is of another model.
+    """
+    release = Release.load()
+    tags = release.tags()
+    with registry.alone():
+        version = _registered(registry, tags[DIGEST]) or _create(registry, release, tags)
+        registry.challenge(version)
+    return version
+
+
+def _registered(registry: Registry, digest: str) -> str | None:
+    found = registry.client.search_model_versions(f"name = '{NAME}'")
+    return next((str(version.version) for version in found if version.tags.get(DIGEST) == digest), None)
+
+
+def _create(registry: Registry, release: Release, tags: dict[str, str]) -> str:
+    """A run with figures, reports and model, gone on with if a kill cut it off; then the version, of that run."""
+    first = {"stage": "register", "identity": tags[DIGEST], "params": {}, "tags": tags}
+    ledger = Ledger(registry.uri, first)
+    ledger.pending += [
+        {"metrics": release.numbers()},
+        *({"artifact": str(path)} for path in (METRICS, BENCHMARK, CARD)),
+    ]
+    ledger.send()
+    model = log_model(registry.client, ledger.run_id, [*release.artefacts, METRICS])
+    ledger.pending.append({"close": "FINISHED"})
+    ledger.send()
+    registry.make()
+    made = registry.client.create_model_version(
+        NAME,
+        source=model,
+        run_id=ledger.run_id,
+        tags=tags,
+        description=release.description(),
+        model_id=model.rpartition("/")[2],
+    )
+    return str(made.version)
+
+
+def check_lock() -> None:
+    """Raises VelocityError when, by dvc.lock, a report is older than what it reports on, or is not that one."""
+    stages = locked_stages()
+    left = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
+    for name in ("evaluate", "benchmark"):
+        for path, seen in _hashes(stages.get(name, {}).get("deps", [])):
+            if left.get(path, seen) != seen:
+                raise VelocityError(f"dvc.lock: {name} has not seen this {path}; run `dvc repro`")
+        for path, written in _hashes(stages.get(name, {}).get("outs", [])):
+            if not Path(path).is_file() or hashlib.md5(Path(path).read_bytes()).hexdigest() != written:
+                raise VelocityError(f"{path}: not the one that {name} wrote by dvc.lock; run `dvc repro`")
+
+
+def _hashes(entries: Sequence[dict[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((entry["path"], entry["md5"]) for entry in entries if "md5" in entry)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise VelocityError(f"{path}: {error.strerror.lower()}; `dvc repro` makes it") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(_text(path))
+    except ValueError as error:
+        raise VelocityError(f"{path}: cannot be read as JSON; `dvc repro` makes it") from error
