@@ -1,0 +1,41 @@
+"""Commands for language models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from velocity.cli.app import app
+
+lm = typer.Typer(help="Build word n-gram models for --lm.", rich_markup_mode=None)
+app.add_typer(lm, name="lm")
+
+
+@lm.callback()
+def group() -> None:
+    pass  # so that `lm build` keeps its name while it is the only one
+
+
+@lm.command()
+def build(
+    texts: Annotated[list[Path], typer.Argument(metavar="TEXT...", help="Plain text in UTF-8, a sentence a line.")],
+    out: Annotated[Path, typer.Option(help="The ARPA file to write.", metavar="FILE")],
+    order: Annotated[int, typer.Option(help="Words of the longest n-grams.", min=1, max=6)] = 3,
+    prune: Annotated[
+        int, typer.Option(help="Leave out n-grams of three words and more seen no more often than this.", min=0)
+    ] = 0,
+) -> None:
+    """Estimate an n-gram model of the words in a text (modified Kneser–Ney).
+
+    The text is normalised like transcripts. Numbers in digits need velocity-asr[train].
+
+    \b
+    Example:
+      velocity-asr lm build sentences.txt --out lm.arpa
+      velocity-asr transcribe speech.wav --lm lm.arpa
+    """
+    from velocity.commands.lm import build as build_model
+
+    print(build_model(texts, out, order, prune))
