@@ -80,6 +80,30 @@ def _show(judgement: Any, as_json: bool, markdown: Path | None) -> None:
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A")],
+    second: Annotated[str, typer.Argument(metavar="B")],
+    test_set: TestSets = None,
+    out: Annotated[Path, typer.Option(help="Where comparison.md and comparison.json go.", metavar="DIR")] = Path(
+        "reports"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Tell how model B differs from model A: error rates, the utterances behind them, speed, size.
+
+    When B is a version of the registry, its run in MLflow keeps the report as well.
+
+    
+    Example:
+      velocity-asr compare models:/velocity-asr@champion models:/velocity-asr@challenger --test-set synthetic-test
+    """
+    from velocity.commands.gate import compare
+
+    told = compare(first, second, test_set, out)
+    print(json.dumps(told, indent=2) if as_json else (out / "comparison.md").read_text(encoding="utf-8"), end="")
+
+
+@app.command()
 def register() -> None:
     """Register what this project has exported and measured, as the challenger.
 

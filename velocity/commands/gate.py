@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from velocity.commands.models import find_artefact
 from velocity.config import PARAMS_FILE, load_params
 from velocity.config.gate import Gate
 from velocity.errors import VelocityError
 from velocity.evaluation.testset import PREPARED, Utterance, load_test_set
+from velocity.files import write_json, write_text
 from velocity.gate import Facts, Judgement, judge, measure
+from velocity.gate.comparison import comparison
+from velocity.gate.comparison import markdown as comparison_report
 from velocity.gate.measurement import Heard, Model, hear
+from velocity.gate.table import markdown as verdict_table
+from velocity.tracking.model import NAME
 
 
 def limits(wer_tolerance: float | None = None, rtf_tolerance: float | None = None) -> Gate:
@@ -56,7 +63,22 @@ def gate(candidate: str, champion: str | None, names: Sequence[str] | None, allo
 
 
 def write_markdown(path: Path, judgement: Judgement) -> None:
-    from velocity.files import write_text
-    from velocity.gate.table import markdown
+    write_text(path, verdict_table(judgement))
 
-    write_text(path, markdown(judgement))
+
+def compare(first: str, second: str, names: Sequence[str] | None, folder: Path) -> dict[str, Any]:
+    """Write ``comparison.json`` and ``comparison.md`` to ``folder``; return what the first one holds.
+
+    They are kept with the second model's run in MLflow, too, when it comes from the registry. Raises as ``examine``.
+    """
+    told = comparison(*examine(second, first, names, limits()))
+    paths = [folder / "comparison.json", folder / "comparison.md"]
+    write_json(paths[0], told)
+    write_text(paths[1], comparison_report(told))
+    if version := re.fullmatch(f"models:/{NAME}(?:/(.+)|(@.+))", second):
+        from velocity.registry import Registry, told_in_one_line
+
+        registry = Registry()
+        with told_in_one_line(registry.uri):
+            registry.keep(version[1] or version[2], paths)
+    return told

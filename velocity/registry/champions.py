@@ -28,7 +28,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +124,15 @@ class Registry:
         if not self._exists(version):
             raise VelocityError(f"{NAME} version {version}: not in {without_credentials(self.uri)}")
         return self.client.get_model_version(NAME, version).tags
+
+    def keep(self, version: str, files: Sequence[Path]) -> None:
+        """Keep ``files`` with the run of ``version``: a number, or an alias as ``@champion``."""
+        if version.startswith("@"):
+            run = self.client.get_model_version_by_alias(NAME, version[1:]).run_id
+        else:
+            run = self.client.get_model_version(NAME, version).run_id
+        for file in files:
+            self.client.log_artifact(run, str(file))
 
     def _move(self, champion: str, previous: str | None) -> Champions:
         self.client.set_registered_model_tag(NAME, PENDING, json.dumps({CHAMPION: champion, PREVIOUS: previous}))
