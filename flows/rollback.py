@@ -6,6 +6,7 @@ The registry itself sees to it that this happens wholly or not at all. ``python 
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 from prefect import flow, get_run_logger
@@ -17,20 +18,27 @@ from velocity.commands.registry import standing
 from velocity.registry import Champions
 
 
-@flow(name="rollback", retries=0)  # a second one would go back one version more
-def rollback() -> Champions:
-    """Make the previous champion the champion again. Raises VelocityError when there was none."""
-    champions = restore()
+@flow(name="rollback")
+def rollback(leaving: int | None = None) -> Champions:
+    """Make the previous champion the champion again; with ``leaving``, only if that version is the champion.
+
+    Raises VelocityError when there was no previous one.
+    """
+    champions = restore(str(leaving) if leaving else None)
     get_run_logger().info(standing(champions))
     create_markdown_artifact(f"Rolled back. {standing(champions)}.", key="champion")
     return champions
 
 
-def main() -> None:
+def main(
+    leaving: Annotated[
+        int | None, typer.Option(help="Only if this version is the champion: the flow may then be repeated.", min=1)
+    ] = None,
+) -> None:
     """Make the previous champion of the model registry the champion again, and keep that with Prefect."""
     with told_in_one_line("versions"):
         print("Starting Prefect (10 to 30 seconds)", file=sys.stderr)
-        print(standing(rollback()))
+        print(standing(rollback(leaving)))
 
 
 if __name__ == "__main__":

@@ -148,13 +148,20 @@ def promote(
 
 
 @app.command()
-def rollback() -> None:
+def rollback(
+    leaving: Annotated[
+        int | None,
+        typer.Option(
+            help="Only if this version is the champion: the command may then be repeated.", metavar="N", min=1
+        ),
+    ] = None,
+) -> None:
     """Make the previous champion the champion again. Repeated, it goes further back.
 
     \b
     Example:
-      velocity-asr rollback
+      velocity-asr rollback --leaving 3
     """
     from velocity.commands.registry import rollback, standing
 
-    print(standing(rollback()))
+    print(standing(rollback(str(leaving) if leaving else None)))

@@ -42,11 +42,14 @@ def promote(version: str | None, names: Sequence[str] | None, limits: Gate) -> t
         return judgement, registry.champions()
 
 
-def rollback() -> Champions:
-    """Make the previous champion the champion again. Raises VelocityError when there is none."""
+def rollback(leaving: str | None = None) -> Champions:
+    """Make the previous champion the champion again; with ``leaving``, only if that version is the champion.
+
+    Raises VelocityError when there was no previous one.
+    """
     registry = Registry()
     with told_in_one_line(registry.uri):
-        return registry.rollback()
+        return registry.rollback(leaving)
 
 
 def standing(champions: Champions) -> str:

@@ -100,9 +100,15 @@ class Registry:
             self.tags(version)
             return self._move(champion=version, previous=now.champion)
 
-    def rollback(self) -> Champions:
-        """Make the previous champion the champion again. Raises VelocityError when there was none."""
+    def rollback(self, leaving: str | None = None) -> Champions:
+        """Make the previous champion the champion again.
+
+        With ``leaving``, only if that version is the champion: then a rollback that may have happened can be repeated.
+        Raises VelocityError when there was no previous champion.
+        """
         with self.alone() as now:
+            if leaving not in (None, now.champion):
+                return now
             if now.previous is None:
                 raise VelocityError(f"{NAME}: no previous champion to go back to in {without_credentials(self.uri)}")
             before = self.tags(now.previous).get(PREVIOUS)

@@ -1,0 +1,123 @@
+"""The verdict follows from the facts alone, and never gets better when they get worse."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from velocity.config.gate import Gate
+from velocity.gate import Facts, Sizes, Verdict, judge
+from velocity.gate.statistics import Difference, Ratio
+from velocity.gate.table import markdown, plain
+
+LIMITS = Gate()
+SIZES = {"champion": Sizes(1_000_000, 100_000_000), "candidate": Sizes(1_000_000, 100_000_000)}
+BADNESS = [Verdict.PASS, Verdict.UNCLEAR, Verdict.REGRESSION]
+
+
+def wer(points: float, half_width: float, utterances: int = 1000) -> Difference:
+    """Of a candidate that is worse by ``points``, give or take ``half_width``."""
+    interval = ((points - half_width) / 100, (points + half_width) / 100)
+    return Difference(0.08, 0.08 + points / 100, interval, 0.04, utterances, 7 * utterances)
+
+
+def facts(**changes) -> Facts:
+    told = Facts("new", "old", SIZES, {"a-test": wer(0.0, 0.5)}, Ratio(0.002, 0.002, 1.0, (0.99, 1.01)), parity=[])
+    return replace(told, **changes)
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        (wer(0.0, 0.0), "pass"),
+        (wer(-3.0, 1.0), "pass"),
+        (wer(0.4, 0.2), "pass"),  # worse for certain, by less than is tolerated
+        (wer(0.8, 0.9), "pass"),  # perhaps worse, but not by what must be ruled out
+        (wer(0.8, 0.7), "regression"),
+        (wer(2.0, 0.9), "regression"),
+        (wer(1.0, 1.5), "could not judge"),
+        (wer(0.0, 2.5), "could not judge"),
+        (wer(2.0, 2.1), "could not judge"),
+        (wer(0.0, 0.0, utterances=100), "could not judge"),
+    ],
+)
+def test_word_error_rate(difference, verdict):
+    judged = judge(facts(wer={"a-test": difference}), LIMITS)
+    assert judged.verdict == verdict
+    assert bool(judged.reasons) == (verdict != "pass")
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [((0.98, 1.02), "pass"), ((1.05, 1.1), "pass"), ((1.08, 1.15), "could not judge"), ((1.25, 1.35), "regression")],
+)
+def test_speed(interval, verdict):
+    judged = judge(facts(speed=Ratio(0.002, 0.0026, sum(interval) / 2, interval)), LIMITS)
+    assert judged.verdict == verdict
+
+
+def test_size_memory_and_parity_each_refuse():
+    large = Sizes(6_000_000, 100_000_000)
+    greedy = Sizes(1_000_000, 300_000_000)
+    for change, said in (
+        ({"sizes": SIZES | {"candidate": large}}, "size of model.onnx: 6.00 MB, 5 at most"),
+        ({"sizes": SIZES | {"candidate": greedy}}, "peak memory: 300.00 MB, 200 at most"),
+        ({"parity": ["WER +0.50 points from PyTorch"]}, "parity with PyTorch: WER +0.50 points from PyTorch"),
+    ):
+        judged = judge(facts(**change), LIMITS)
+        assert (judged.verdict, judged.reasons) == (Verdict.REGRESSION, [said])
+
+
+def test_one_regression_outweighs_what_is_unclear():
+    told = {"a-test": wer(0.0, 3.0), "b-test": wer(3.0, 1.0), "c-test": wer(0.0, 0.1)}
+    judged = judge(facts(wer=told), LIMITS)
+    assert judged.verdict is Verdict.REGRESSION
+    assert [row.verdict for row in judged.rows[:3]] == ["could not judge", "regression", "pass"]
+
+
+def test_the_first_model_is_judged_alone():
+    judged = judge(Facts("new", None, {"candidate": SIZES["candidate"]}), LIMITS)
+    assert judged.verdict is Verdict.PASS
+    assert [row.metric for row in judged.rows] == ["size of model.onnx", "peak memory"]
+    assert "the first of its kind" in markdown(judged)
+
+
+@given(st.floats(-5, 5), st.floats(0, 4), st.floats(0, 5), st.integers(50, 5000))
+def test_a_candidate_that_is_worse_is_never_judged_better(points, half_width, more, utterances):
+    before, after = (
+        judge(facts(wer={"a-test": wer(difference, half_width, utterances)}), LIMITS).verdict
+        for difference in (points, points + more)
+    )
+    assert BADNESS.index(before) <= BADNESS.index(after)
+
+
+@given(st.floats(0.2, 3), st.floats(0, 0.5), st.floats(0, 1))
+def test_a_slower_candidate_is_never_judged_better(ratio, half_width, more):
+    before, after = (
+        judge(facts(speed=Ratio(1, 1, middle, (middle - half_width, middle + half_width))), LIMITS).verdict
+        for middle in (ratio, ratio + more)
+    )
+    assert BADNESS.index(before) <= BADNESS.index(after)
+
+
+def test_what_is_written_is_what_was_judged():
+    judged = judge(facts(wer={"a-test": wer(2.0, 0.9)}), LIMITS)
+    table = markdown(judged)
+    row = next(line for line in table.splitlines() if line.startswith("| WER on a-test"))
+    assert "| 8.00 % | 10.00 % | +2.00 points (+1.10 to +2.90) | +0.5 points | **regression** |" in row
+    assert table.startswith("**Regression**: `new` beside `old` is refused.")
+    assert len({line.count("|") for line in table.splitlines()[2:]}) == 1
+    told = json.loads(json.dumps(judged.to_json()))
+    assert (told["verdict"], told["rows"][0]["verdict"], told["reasons"]) == (
+        "regression",
+        "regression",
+        judged.reasons,
+    )
+    assert list(plain(judged))[-1].endswith("REGRESSION: new is refused")
+
+
+def test_limits_that_contradict_each_other_are_refused():
+    with pytest.raises(ValueError, match="wer_detectable must be more than wer_tolerance"):
+        Gate(wer_tolerance=2.0)
