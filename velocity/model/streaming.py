@@ -16,7 +16,7 @@ from velocity.model.asr import VelocityModel
 from velocity.model.binding import PositionalEncoding, TemporalBinding
 from velocity.model.block import SelectiveSSM, SSMLayer
 from velocity.model.context import GlobalContext
-from velocity.model.ssd import scan_chunked
+from velocity.model.ssd import decay_matrix
 
 TOKENS = 4  # of the global context in a summary
 
@@ -70,7 +70,7 @@ class StreamingModel(nn.Module):
         now: State = {}
         x = bind(model.binding, model.normalize(mel), past, now)  # (b, l, dim)
         for index, block in enumerate(model.blocks):
-            x = block.feed_forward(ssm_layer(block.mixer, x, f"blocks.{index}", 4 * config.context_window, past, now))
+            x = block.feed_forward(ssm_layer(block.mixer, x, f"blocks.{index}", past, now))
         x = model.fusion(x, attend(model.context, x, past, now))
         now["position"] = past["position"] + x.size(1)
         log_probs = model.head(x).float().log_softmax(-1)[..., : config.vocabulary]
@@ -103,8 +103,8 @@ def place(encoding: PositionalEncoding, x: Tensor, position: Tensor) -> Tensor:
     return x + encoding.time_gain * time + encoding.frequency
 
 
-def ssm_layer(layer: SSMLayer, x: Tensor, name: str, chunk: int, past: State, now: State) -> Tensor:
-    """``SSMLayer``: (b, l, dim) → (b, l, dim); ``chunk`` frames a chunk of the scan, for few frames at a time."""
+def ssm_layer(layer: SSMLayer, x: Tensor, name: str, past: State, now: State) -> Tensor:
+    """``SSMLayer``: (b, l, dim) → (b, l, dim)."""
     ssm: SelectiveSSM = layer.ssm
     b, l, _ = x.shape
     gate, mixed, step = ssm.input(layer.norm(x)).split([ssm.inner, ssm.mixed, ssm.heads], -1)
@@ -115,11 +115,21 @@ def ssm_layer(layer: SSMLayer, x: Tensor, name: str, chunk: int, past: State, no
     inputs = inputs.reshape(b, l, ssm.heads, ssm.head_dim)
     step = F.softplus(step + ssm.step_bias)  # (b, l, h)
     decay = -ssm.log_rate.exp() * step
-    y, now[f"{name}.scan"] = scan_chunked(
-        inputs * step.unsqueeze(-1), decay, B.unsqueeze(2), C.unsqueeze(2), chunk, past[f"{name}.scan"]
-    )
+    y, now[f"{name}.scan"] = scan(inputs * step.unsqueeze(-1), decay, B, C, past[f"{name}.scan"])
     y = (y + inputs * ssm.skip.unsqueeze(-1)).reshape(b, l, ssm.inner)
     return x + ssm.output(ssm.norm(y * F.silu(gate)))
+
+
+def scan(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """``scan_chunked`` of one chunk: x (b, l, h, p), log_decay (b, l, h), B, C (b, l, n), state (b, h, n, p)."""
+    x = x.transpose(1, 2)  # (b, h, l, p)
+    cumulative = log_decay.transpose(1, 2).cumsum(-1)  # (b, h, l)
+    y = ((C @ B.transpose(1, 2)).unsqueeze(1) * decay_matrix(cumulative)) @ x  # (b, h, l, p)
+    y = y + (C.unsqueeze(1) @ state) * cumulative.exp().unsqueeze(-1)
+    total = cumulative[..., -1:]  # (b, h, 1)
+    x = x * (total - cumulative).exp().unsqueeze(-1)
+    state = total.exp().unsqueeze(-1) * state + B.transpose(1, 2).unsqueeze(1) @ x  # (b, h, n, p)
+    return y.transpose(1, 2), state
 
 
 def attend(context: GlobalContext, x: Tensor, past: State, now: State) -> Tensor:
@@ -133,7 +143,7 @@ def attend(context: GlobalContext, x: Tensor, past: State, now: State) -> Tensor
     count = l // window
     tokens = x.reshape(b, count, window, d).mean(2)  # (b, t, d)
     for index, layer in enumerate(context.layers):
-        tokens = ssm_layer(layer, tokens, f"context.{index}", TOKENS, past, now)
+        tokens = ssm_layer(layer, tokens, f"context.{index}", past, now)
     tokens = torch.cat([past["context.tokens"], tokens], 1)  # (b, kept + t, d)
     kept = past["context.tokens"].size(1)
     now["context.tokens"] = tokens[:, -kept:]
