@@ -14,7 +14,6 @@ from torch import nn
 from tests.tone_model import speak, weights, write_model, write_speech
 from velocity.audio import SAMPLE_RATE
 from velocity.errors import VelocityError
-from velocity.evaluation.errors import error_report, write_error_report
 from velocity.evaluation.parity import SECONDS, compare, parity_speech, torch_reference
 from velocity.evaluation.speed import measure
 from velocity.evaluation.testset import Utterance, load_test_set
@@ -51,7 +50,11 @@ def write_cuts(manifest: Path, texts: dict[str, str], folder: Path, group: str |
     pieces, cuts, start = [], [], 0
     for name, text in texts.items():
         samples = speak(SPOKEN[name], folder)
-        supervision = {"text": text, "custom": {"corpus": "tones", **({"group": group} if group else {})}}
+        supervision = {
+            "text": text,
+            "speaker": "flute",
+            "custom": {"corpus": "tones", **({"group": group} if group else {})},
+        }
         cuts.append(
             {
                 "id": f"tones/{name}",
@@ -79,6 +82,7 @@ def test_cuts_are_the_stretches_they_say(tmp_path: Path, folder: Path) -> None:
     assert [utterance.id for utterance in utterances] == ["tones/four", "tones/one", "tones/three"]
     assert all(model.transcribe(utterance.samples()) == utterance.text for utterance in utterances)
     assert {utterance.group for utterance in utterances} == {"child"}
+    assert {utterance.speaker for utterance in utterances} == {"flute"}
 
 
 def test_test_sets_of_official_parts_have_names_of_their_own(tmp_path, monkeypatch, folder):
@@ -113,9 +117,9 @@ def test_librispeech_layout_in_any_format(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "7/8/7-8.trans.txt").write_text("7-8-0001 ONE TWO\n7-8-0000 Three!\n\n")
     name, utterances = load_test_set(str(tmp_path))
     assert name == tmp_path.name
-    assert [(utterance.id, utterance.text) for utterance in utterances] == [
-        ("7-8-0000", "three"),
-        ("7-8-0001", "one two"),
+    assert [(utterance.id, utterance.text, utterance.speaker) for utterance in utterances] == [
+        ("7-8-0000", "three", "7"),
+        ("7-8-0001", "one two", "7"),
     ]
 
 
@@ -146,26 +150,6 @@ def test_a_cut_beyond_the_end_of_its_file(tmp_path: Path, folder: Path) -> None:
     path = write_speech(tmp_path / "a.wav", "one", folder)
     with pytest.raises(VelocityError, match=r"a\.wav: no audio at 99"):
         Utterance("a", path, "one", start=99.0, seconds=1.0).samples()
-
-
-def test_error_report_lists_the_worst_first_and_counts_confusions(tmp_path: Path) -> None:
-    said = ["turn it on", "stop", "play <loud> music now", "fine"]
-    heard = ["turn in on", "", "play <loud> music right now", "fine"]
-    utterances = [Utterance(f"u{n}", Path("a.wav"), text) for n, text in enumerate(said)]
-    report = error_report(utterances, heard)
-    assert [entry["id"] for entry in report["errors"]] == ["u1", "u0", "u2"]
-    assert report["substitutions"] == [["it", "in", 1]]
-    assert report["deletions"] == [["stop", 1]]
-    assert report["insertions"] == [["right", 1]]
-    for entry, reference in zip(report["errors"], ("stop", "turn it on", said[2]), strict=True):
-        assert " ".join(part[1] for part in entry["alignment"] if part[1]) == reference
-    write_error_report(report, "a set", tmp_path / "errors", worst=2)
-    assert json.loads((tmp_path / "errors.json").read_text()) == report
-    page = (tmp_path / "errors.html").read_text()
-    assert "turn <del>it</del> <ins>in</ins> on" in page
-    assert "music" not in page  # the third worst
-    write_error_report(report, "a set", tmp_path / "errors", worst=3)
-    assert "&lt;loud&gt;" in (tmp_path / "errors.html").read_text()
 
 
 def test_parity_sees_a_network_that_differs(tmp_path: Path, folder: Path) -> None:

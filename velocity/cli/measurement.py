@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from velocity.cli.app import app
-from velocity.cli.options import Json, Model, Quantized, Threads, load
+from velocity.cli.options import (
+    Beam,
+    HotWordPhrases,
+    Json,
+    LanguageModel,
+    LanguageModelWeight,
+    Model,
+    Quantized,
+    Threads,
+    WordBonus,
+    load,
+)
 
 
 @app.command()
@@ -23,48 +35,35 @@ def evaluate(
     ],
     model: Model = None,
     quantized: Quantized = True,
+    lm: LanguageModel = None,
+    lm_weight: LanguageModelWeight = None,
+    word_bonus: WordBonus = None,
+    hotwords: HotWordPhrases = None,
+    beam: Beam = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write an error report here, HTML and JSON: alignments, speakers, lengths.", metavar="DIR"),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Utterances at a time.", min=1)] = 1,
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
-    """Measure word and character error rates on speech with known text.
+    """Measure word and character error rates on speech with known text, and show where the errors are.
 
     \b
     Examples:
       velocity-asr evaluate --test-set synthetic-test
       velocity-asr evaluate --test-set path/to/LibriSpeech/test-clean --model models/export/onnx --json
+      velocity-asr evaluate --test-set synthetic-test --lm lm.arpa --report errors
     """
-    from velocity.evaluation.recognition import recognise
-    from velocity.evaluation.testset import load_test_set
-    from velocity.evaluation.wer import NORMALIZER, score, summarize
+    from velocity.commands.decoder import decoder_from
+    from velocity.commands.evaluate import as_text
+    from velocity.commands.evaluate import evaluate as measure
 
     recogniser = load(model, quantized, threads)
-    name, utterances = load_test_set(test_set)
-    recognition = recognise(recogniser, utterances, name)
-    figures = summarize(score([utterance.text for utterance in utterances], recognition.hypotheses))
-    result = {
-        "test_set": name,
-        "model": str(recogniser.folder),
-        **figures,
-        "audio_seconds": round(recognition.audio_seconds, 2),
-        "rtf": round(recognition.rtf, 5),
-        "normalizer": NORMALIZER,
-    }
-    if as_json:
-        print(json.dumps(result, indent=2))
-        return
-    percent = lambda rate: f"{100 * rate:.2f} %"  # noqa: E731
-    interval = lambda bounds: f"{100 * bounds[0]:.2f}–{100 * bounds[1]:.2f} %"  # noqa: E731
-    _print_table(
-        {
-            "test set": name,
-            "model": result["model"],
-            "WER": f"{percent(result['wer'])}  (95 % interval {interval(result['wer_ci95'])})",
-            "CER": f"{percent(result['cer'])}  (95 % interval {interval(result['cer_ci95'])})",
-            "utterances": f"{result['utterances']}, {result['words']} words, {result['audio_seconds']:.0f} s",
-            "real-time factor": f"{result['rtf']:.4f} with {_count(threads, 'thread')}",
-            "normaliser": NORMALIZER,
-        }
-    )
+    recogniser.decoder = decoder_from(recogniser, lm, lm_weight, word_bonus, hotwords, beam)
+    result = measure(recogniser, test_set, jobs, report)
+    print(json.dumps(result, indent=2) if as_json else as_text(result, _count(threads, "thread")))
 
 
 @app.command()

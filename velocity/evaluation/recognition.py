@@ -15,9 +15,16 @@ from velocity.text import normalize
 
 @dataclass(frozen=True)
 class Recognition:
-    hypotheses: list[str]  # normalised, in the order of the utterances
-    audio_seconds: float
-    seconds: float  # features and recognition, without reading the files
+    """One entry an utterance, in their order."""
+
+    hypotheses: list[str]  # normalised
+    lengths: list[float]  # seconds of audio
+    confidences: list[list[float]]  # of the hypothesis's words, in [0, 1]; empty where nobody asked for them
+    seconds: float  # features and recognition of all, without reading the files
+
+    @property
+    def audio_seconds(self) -> float:
+        return sum(self.lengths)
 
     @property
     def rtf(self) -> float:
@@ -25,22 +32,34 @@ class Recognition:
         return self.seconds / self.audio_seconds
 
 
-def recognise(model: VelocityASR, utterances: Sequence[Utterance], title: str, workers: int = 1) -> Recognition:
+def recognise(
+    model: VelocityASR,
+    utterances: Sequence[Utterance],
+    title: str,
+    workers: int = 1,
+    confidences: bool = False,
+) -> Recognition:
     """Transcribe ``utterances``, ``workers`` at a time; the real-time factor holds for one alone.
 
-    Raises VelocityError when one cannot be read.
+    ``confidences`` of words cost the alignment. Raises VelocityError when an utterance cannot be read.
     """
 
-    def transcribe(utterance: Utterance) -> tuple[str, int, float]:
+    def transcribe(utterance: Utterance) -> tuple[str, list[float], int, float]:
         audio = utterance.samples()
         started = time.perf_counter()
-        text = model.transcribe(audio)
-        return normalize(text), len(audio), time.perf_counter() - started
+        if confidences:
+            passages = list(model.passages(audio))
+            text = " ".join(passage.text for passage in passages)
+            values = [word.confidence for passage in passages for word in passage.words]
+        else:
+            text, values = model.transcribe(audio), []
+        return normalize(text), values, len(audio), time.perf_counter() - started
 
     pool = ThreadPoolExecutor(workers)  # onnxruntime and NumPy let go of the interpreter's lock while they compute
     try:
         done = list(track(pool.map(transcribe, utterances), title, len(utterances)))
     finally:
         pool.shutdown(cancel_futures=True)
-    hypotheses, samples, seconds = zip(*done, strict=True)
-    return Recognition(list(hypotheses), sum(samples) / model.config["sample_rate"], sum(seconds))
+    hypotheses, given, samples, seconds = zip(*done, strict=True)
+    lengths = [count / model.config["sample_rate"] for count in samples]
+    return Recognition(list(hypotheses), lengths, list(given), sum(seconds))

@@ -17,6 +17,7 @@ from velocity.text import normalize
 
 PREPARED = Path("data/prepared")
 LIBRISPEECH = {"libri_speech_test_clean": "test-clean", "libri_speech_test_other": "test-other"}
+LIBRISPEECH_ID = re.compile(r"(\d+)-\d+-\d+")  # speaker, chapter, utterance
 LIBRISPEECH_ROOT = Path("data/raw/librispeech")  # as the stage fetch unpacks it
 
 
@@ -30,6 +31,7 @@ class Utterance:
     start: float = 0.0
     seconds: float | None = None
     group: str | None = None  # such as "child": scored on its own as well
+    speaker: str | None = None
 
     def samples(self) -> np.ndarray:
         """(samples,) float32 at 16 kHz. Raises VelocityError when the file cannot be read or is too short."""
@@ -108,7 +110,8 @@ def _read_folder(folder: Path) -> Iterator[Utterance]:
             audio = next((path for s in AUDIO_SUFFIXES if (path := transcript.parent / f"{name}{s}").is_file()), None)
             if audio is None:
                 raise VelocityError(f"{transcript}: no audio file beside it for {name}")
-            yield Utterance(name, audio, normalize(text))
+            speaker = LIBRISPEECH_ID.fullmatch(name)
+            yield Utterance(name, audio, normalize(text), speaker=speaker[1] if speaker else None)
 
 
 def _read_cuts(manifest: Path) -> Iterator[Utterance]:
@@ -120,8 +123,10 @@ def _read_cuts(manifest: Path) -> Iterator[Utterance]:
                 source = cut["recording"]["sources"][0]["source"]
                 spoken = cut["supervisions"]
                 text = normalize(" ".join(supervision["text"] for supervision in spoken))
-                group = (spoken[0].get("custom") or {}).get("group") if spoken else None
-                utterance = Utterance(cut["id"], Path(source), text, cut["start"], cut["duration"], group)
+                first = spoken[0] if spoken else {}
+                group = (first.get("custom") or {}).get("group")
+                stretch = cut["start"], cut["duration"]
+                utterance = Utterance(cut["id"], Path(source), text, *stretch, group, first.get("speaker"))
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
                 raise VelocityError(f"{manifest} line {number}: not a cut with a recording and a text") from error
             yield utterance

@@ -45,13 +45,13 @@ def main() -> None:
             model = VelocityASR(EXPORTED / artefact)
             heard: list[str] = []
             for name, utterances in test_sets.items():
-                hypotheses = recognise(model, utterances, f"{name}, {artefact}", params.threads).hypotheses
+                recognition = recognise(model, utterances, f"{name}, {artefact}", params.threads)
                 scores[name][artefact] = measure_test_set(
-                    utterances, hypotheses, params.evaluate.bootstrap, params.seed
+                    utterances, recognition.hypotheses, params.evaluate.bootstrap, params.seed
                 )
-                report = error_report(utterances, hypotheses)
+                report = error_report(utterances, recognition)
                 write_error_report(report, f"{name}, {artefact}", ERRORS / f"{name}-{artefact}", params.evaluate.worst)
-                heard += hypotheses
+                heard += recognition.hypotheses
             rates[artefact] = score(spoken, heard).wer
             figures = compare(torch_reference(reference), model, speech)
             figures |= decoding_parity(Reference(model, reference), everything, heard, f"PyTorch's {artefact}")
