@@ -82,7 +82,8 @@ class Registry:
     def champions(self) -> Champions:
         """As they stand, in one read; all None in a registry without the model."""
         model = self._model()
-        return Champions(**{alias: model.aliases.get(alias) for alias in vars(Champions())}) if model else Champions()
+        aliases = model.aliases if model else {}
+        return Champions(**{alias: str(aliases[alias]) for alias in vars(Champions()) if alias in aliases})
 
     def promote(self, version: str, judged_beside: str | None) -> Champions:
         """Make ``version`` the champion, unless it is. ``judged_beside``: the champion that the gate compared it with.
@@ -163,7 +164,7 @@ class Registry:
         if model is None or PENDING not in model.tags:
             return
         pending = json.loads(model.tags[PENDING])
-        if model.aliases.get(CHAMPION) == pending[CHAMPION]:
+        if self.champions().champion == pending[CHAMPION]:
             self._follow(**pending)
         else:
             self.client.delete_registered_model_tag(NAME, PENDING)

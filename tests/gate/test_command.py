@@ -1,0 +1,172 @@
+"""``velocity-asr gate`` and ``compare`` with real models in real processes: a faulty, a slow and an equal candidate."""
+
+import json
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from onnx import helper, numpy_helper
+
+from tests.tone_model import speak, write_model
+from velocity.audio import SAMPLE_RATE
+from velocity.cli import main
+
+WORDS = ["one", "two", "six", "ten", "lamp", "off"]
+UTTERANCES = 200
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """Models and a test set: 200 utterances of two words, cuts of one recording."""
+    folder = tmp_path_factory.mktemp("gate")
+    champion = write_model(folder / "champion")
+    write_model(folder / "same", gain=2.0)
+    write_faulty(champion, folder / "faulty")
+    write_slow(champion, folder / "slow")
+    spoken = [f"{WORDS[index % 6]} {WORDS[index % 5]}" for index in range(UTTERANCES)]
+    pieces = [speak(text, champion) for text in spoken]
+    soundfile.write(folder / "speech.wav", np.concatenate(pieces), SAMPLE_RATE)
+    starts = np.cumsum([0, *map(len, pieces)]) / SAMPLE_RATE
+    for name, count in (("a-test", UTTERANCES), ("few", 20)):
+        with open(folder / f"{name}.jsonl", "w") as file:
+            for index, (text, piece) in enumerate(zip(spoken[:count], pieces[:count], strict=True)):
+                source = {"sources": [{"source": str(folder / "speech.wav")}]}
+                cut = {"id": f"{index:03}", "start": starts[index], "duration": len(piece) / SAMPLE_RATE}
+                print(json.dumps(cut | {"recording": source, "supervisions": [{"text": text}]}), file=file)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Where no params.yaml is: the gate's own limits."""
+    monkeypatch.chdir(tmp_path)
+
+
+def write_faulty(model: Path, folder: Path) -> None:
+    """A model that does not hear an "f"."""
+    shutil.copytree(model, folder)
+    proto = onnx.load(folder / "model.onnx")
+    bias = next(value for value in proto.graph.initializer if value.name == "bias")
+    values = numpy_helper.to_array(bias).copy()
+    letter = next(index for index in range(len(values)) if "f" in decoded(model, index))
+    values[letter] = -100.0
+    bias.CopyFrom(numpy_helper.from_array(values, "bias"))
+    onnx.save(proto, folder / "model.onnx")
+
+
+def decoded(model: Path, token: int) -> str:
+    from velocity.text import TextTokenizer
+
+    return TextTokenizer(model / "tokenizer.model").decode([token])
+
+
+def write_slow(model: Path, folder: Path) -> None:
+    """The same words after hundreds of products that change nothing."""
+    shutil.copytree(model, folder)
+    proto = onnx.load(folder / "model.onnx")
+    mirror = np.eye(80, dtype=np.float32)[::-1].copy()
+    proto.graph.initializer.append(numpy_helper.from_array(mirror, "mirror"))
+    names = ["frames", *(f"turned{index}" for index in range(200))]
+    for node in proto.graph.node:
+        node.input[:] = [names[-1] if name == "frames" else name for name in node.input]
+    turns = [helper.make_node("MatMul", [a, "mirror"], [b]) for a, b in pairwise(names)]
+    for node in reversed(turns):
+        proto.graph.node.insert(1, node)
+    onnx.save(proto, folder / "model.onnx")
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    told = capsys.readouterr()
+    return ended.value.code, told.out, told.err
+
+
+def gate(capsys, project: Path, candidate: str, *more: str, test_set: str = "a-test") -> tuple[int, dict, str]:
+    models = ("--candidate", str(project / candidate), "--champion", str(project / "champion"))
+    status, out, err = run(capsys, "gate", *models, "--test_set", str(project / f"{test_set}.jsonl"), "--json", *more)
+    return status, json.loads(out), err
+
+
+def verdicts(told: dict) -> dict[str, str]:
+    return {row["metric"]: row["verdict"] for row in told["rows"]}
+
+
+def test_an_equal_model_passes(project, capsys):
+    table = project / "table.md"
+    status, told, _ = gate(capsys, project, "same", "--markdown", str(table))
+    assert (status, told["verdict"], set(verdicts(told).values())) == (0, "pass", {"pass"})
+    assert told["rows"][0]["champion"] == told["rows"][0]["candidate"] == 0.0
+    assert table.read_text().startswith("**Pass**")
+
+
+def test_a_model_that_mishears_is_refused_whatever_its_speed(project, capsys):
+    status, told, _ = gate(capsys, project, "faulty", "--rtf-tolerance", "100")
+    assert (status, told["verdict"]) == (1, "regression")
+    assert verdicts(told)["WER on a-test"] == "regression"
+    assert verdicts(told)["real-time factor, 1 thread"] == "pass"
+    assert told["reasons"][0].startswith("WER on a-test: worse by ")
+
+
+def test_a_slow_model_is_refused_whatever_it_hears(project, capsys):
+    status, told, _ = gate(capsys, project, "slow")
+    assert (status, told["verdict"]) == (1, "regression")
+    assert verdicts(told)["WER on a-test"] == "pass"
+    assert verdicts(told)["real-time factor, 1 thread"] == "regression"
+
+
+def test_too_few_utterances_are_no_verdict(project, capsys):
+    status, told, _ = gate(capsys, project, "same", test_set="few")
+    assert (status, told["verdict"]) == (2, "could not judge")
+    assert "20 utterances are too few to rule out 2 points more" in told["reasons"][0]
+
+
+def test_bad_input_is_told_from_no_verdict(project, capsys):
+    for candidate, test_set, more, said in (
+        ("nowhere", "a-test", [], "no such model folder"),
+        ("same", "nowhere", [], "no such folder or manifest"),
+        ("same", "a-test", ["--tolerance", "5"], "wer_detectable must be more than wer_tolerance"),
+        ("same", "a-test", ["--rtf-tolerance", "0.5"], "greater than or equal to 1"),
+    ):
+        status, told, err = gate(capsys, project, candidate, *more, test_set=test_set)
+        assert (status, told["verdict"]) == (2, "invalid")
+        assert said in told["reasons"][0]
+        assert err.splitlines()[-1] == f"error: {told['reasons'][0]}"
+
+
+def test_parity_is_read_where_the_project_keeps_it(project, tmp_path):
+    from velocity.errors import VelocityError
+    from velocity.gate.measurement import read_parity
+
+    folder = tmp_path / "models/export/onnx-int8"
+    shutil.copytree(project / "same", folder)
+    assert read_parity(folder) is None
+    (tmp_path / "reports").mkdir()
+    metrics = tmp_path / "reports/metrics.json"
+    metrics.write_text('{"parity": {"onnx-int8": {"failed": ["another word"]}}}')
+    assert read_parity(folder) == ["another word"]
+    assert read_parity(project / "same") is None
+    metrics.write_text('{"parity": {"onnx": {"failed": []}}}')
+    assert read_parity(folder) is None
+    metrics.write_text("[]")
+    with pytest.raises(VelocityError, match=r"metrics\.json: not the metrics of an evaluation"):
+        read_parity(folder)
+
+
+def test_the_comparison_names_the_utterances(project, tmp_path, capsys):
+    models = [str(project / name) for name in ("champion", "faulty")]
+    test_set = str(project / "a-test.jsonl")
+    status, out, _ = run(capsys, "compare", *models, "--test-set", test_set, "--out", str(tmp_path))
+    assert status == 0
+    assert out == (tmp_path / "comparison.md").read_text()
+    told = json.loads((tmp_path / "comparison.json").read_text())["test_sets"]["a-test"]
+    spoken = {entry["reference"] for entry in told["worse"]}
+    assert spoken == {f"{WORDS[i % 6]} {WORDS[i % 5]}" for i in range(UTTERANCES) if 5 in (i % 6, i % 5)}
+    assert all(entry["first"] == entry["reference"] != entry["second"] for entry in told["worse"])
+    assert (told["better"], told["wer"]["first"], told["significant"]) == ([], 0.0, True)
+    assert told["difference"] == pytest.approx(len(told["worse"]) / told["words"], abs=1e-6)
+    assert f"And {len(told['worse']) - 20} more." in out

@@ -1,0 +1,220 @@
+"""A project's model in a real MLflow store: registered, gated, promoted, loaded, rolled back, and killed on the way."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from hashlib import md5
+from pathlib import Path
+
+import pytest
+
+from tests.tone_model import write_model, write_speech
+from velocity import VelocityASR
+from velocity.cli import main
+from velocity.errors import VelocityError
+from velocity.registry import NAME, Champions, Registry, register
+
+CHAMPION = f"models:/{NAME}@champion"
+WER = 0.0753
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A project that has exported and measured a model."""
+    folder = tmp_path_factory.mktemp("project")
+    export(folder, gain=1.0)
+    (folder / "reports/MODEL_CARD.md").write_text("# The model's card\n")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def project(folder, monkeypatch) -> Path:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def registry(folder) -> Registry:
+    return Registry(f"sqlite:///{folder}/mlflow.db")
+
+
+def export(folder: Path, gain: float, passed: bool = True) -> None:
+    """What the stages export, evaluate and benchmark would leave."""
+    shutil.rmtree(folder / "models/export", ignore_errors=True)
+    for target in ("onnx", "onnx-int8"):
+        write_model(folder / "models/export" / target, target, gain)
+    (folder / "reports").mkdir(exist_ok=True)
+    figures = {"wer": WER, "wer_ci95": [0.0656, 0.0858], "utterances": 570}
+    parity = {"passed": passed, "failed": [] if passed else ["another word"]}
+    metrics = {"params": 10, "parity": {"onnx-int8": parity}, "test_sets": {"a-test": {"onnx-int8": figures}}}
+    (folder / "reports/metrics.json").write_text(json.dumps(metrics))
+    speed = {"bytes": 1000, "rtf_1thread": 0.0012, "peak_rss_bytes": 110_000_000}
+    (folder / "reports/benchmark.json").write_text(json.dumps({"artefacts": {"onnx-int8": speed}}))
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    told = capsys.readouterr()
+    return ended.value.code, told.out, told.err
+
+
+def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
+    assert run(capsys, "promote")[::2] == (2, f"error: {NAME}: no challenger; `velocity-asr register` makes one\n")
+    said = f"{NAME} version 1; champion: none, previous: none, challenger: version 1\n"
+    assert run(capsys, "register")[:2] == (0, said)
+    assert run(capsys, "register")[:2] == (0, said), "the same model is the same version"
+    version = registry.client.get_model_version(NAME, "1")
+    tags = {"wer/a-test": str(WER), "wer_ci95/a-test": "0.0656 to 0.0858", "parity": "passed", "bytes": "1000"}
+    assert tags.items() <= version.tags.items()
+    assert version.description == "# The model's card\n"
+    kept = registry.client.get_run(version.run_id)
+    assert (kept.info.status, kept.data.metrics["test_sets.a-test.onnx-int8.wer"]) == ("FINISHED", WER)
+    status, out, _ = run(capsys, "promote")
+    assert (status, out.splitlines()[-1]) == (0, "champion: version 1, previous: none, challenger: none")
+
+    export(project, gain=2.0, passed=False)
+    assert run(capsys, "register")[0] == 0
+    speech = write_speech(Path("a.wav"), "seven lamps", Path("models/export/onnx"))
+    cut = {"id": "a", "start": 0.0, "duration": 1.0, "recording": {"sources": [{"source": str(speech)}]}}
+    Path("a-test.jsonl").write_text(json.dumps(cut | {"supervisions": [{"text": "seven lamps"}]}))
+    status, out, _ = run(capsys, "promote", "--test-set", "a-test.jsonl", "--rtf-tolerance", "100", "--json")
+    told = json.loads(out)
+    assert (status, told["candidate"], told["champion"]) == (1, f"models:/{NAME}/2", f"models:/{NAME}/1")
+    assert "parity with PyTorch: another word" in told["reasons"], "what was measured goes with the version"
+    assert registry.champions() == Champions("1", None, "2")
+
+    registry.promote("2", judged_beside="1")
+    for target, quantized in (("onnx", False), ("onnx-int8", True)):
+        model = VelocityASR.from_pretrained(CHAMPION, quantized=quantized)
+        assert model.folder.name == target
+        assert (model.folder / "model.onnx").read_bytes() == Path(f"models/export/{target}/model.onnx").read_bytes()
+    assert run(capsys, "transcribe", "a.wav", "--model", CHAMPION)[:2] == (0, "seven lamps\n")
+    assert run(capsys, "rollback")[:2] == (0, "champion: version 1, previous: none, challenger: none\n")
+    assert run(capsys, "rollback")[::2] == (
+        2,
+        f"error: {NAME}: no previous champion to go back to in sqlite:///mlflow.db\n",
+    )
+
+
+def test_loading_runs_no_code_of_the_model(registry, tmp_path):
+    """Whoever can write to the store may put anything beside the artefacts."""
+    register(registry)
+    version = registry.champions().challenger or registry.champions().champion
+    kept = Path(registry.client.get_model_version_download_uri(NAME, version).removeprefix("file://"))
+    for name in ("serving.py", "python_model.pkl", "artifacts/onnx/custom_ops.py", "code/sitecustomize.py"):
+        (kept / name).parent.mkdir(exist_ok=True)
+        planted = f"open({str(tmp_path / 'ran')!r}, 'w')"
+        pickled = b"cbuiltins\nexec\n(V" + planted.encode() + b"\ntR."
+        (kept / name).write_bytes(pickled if name.endswith(".pkl") else planted.encode())
+    assert VelocityASR.from_pretrained(f"models:/{NAME}/{version}", quantized=True).transcribe("a.wav") == "seven lamps"
+    assert not (tmp_path / "ran").exists()
+    exec((kept / "serving.py").read_text())
+    assert (tmp_path / "ran").exists(), "the planted code would have shown"
+
+
+def test_reports_of_another_model_are_not_registered(registry, project, tmp_path, monkeypatch):
+    shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
+    monkeypatch.chdir(tmp_path / "copy")
+    reports = {name: Path(f"reports/{name}.json") for name in ("metrics", "benchmark")}
+    stages = {"export": {"outs": [{"path": "models/export/onnx-int8", "md5": "new"}]}}
+    for stage, path in zip(("evaluate", "benchmark"), reports.values(), strict=True):
+        hashed = {"path": str(path), "md5": md5(path.read_bytes()).hexdigest()}
+        stages[stage] = {"deps": [{"path": "models/export/onnx-int8", "md5": "new"}], "outs": [hashed]}
+
+    def refused(match: str) -> None:
+        Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+        before = len(registry.client.search_model_versions(f"name = '{NAME}'"))
+        with pytest.raises(VelocityError, match=match):
+            register(registry)
+        assert len(registry.client.search_model_versions(f"name = '{NAME}'")) == before
+
+    stages["benchmark"]["deps"][0]["md5"] = "old"
+    refused(r"dvc\.lock: benchmark has not seen this models/export/onnx-int8; run `dvc repro`")
+    stages["benchmark"]["deps"][0]["md5"] = "new"
+    stages["evaluate"]["outs"][0]["md5"] = "other"
+    refused(r"reports/metrics\.json: not the one that evaluate wrote by dvc\.lock")
+    Path("dvc.lock").unlink()
+    stages.clear()
+    reports["benchmark"].write_text('{"artefacts": {}}')
+    refused(r"reports/benchmark\.json: says nothing of onnx-int8")
+    Path("reports/MODEL_CARD.md").unlink()
+    refused(r"reports/MODEL_CARD\.md: no such file or directory")
+    shutil.rmtree("models/export/onnx-int8")
+    refused("models/export/onnx-int8: no exported model")
+
+
+# MLflow is imported once, its stores are not opened: each attempt is a process of its own.
+ATTEMPTS = """
+import os, sys
+import mlflow, mlflow.pyfunc, pandas, sqlalchemy
+from velocity.registry import Registry, register
+for line in sys.stdin:
+    if os.fork() == 0:
+        operation, *arguments = line.split()
+        registry = Registry()
+        print(os.getpid(), flush=True)
+        if operation == "register":
+            register(registry)
+        else:
+            getattr(registry, operation)(*arguments)
+        print("done", flush=True)
+        os._exit(0)
+    os.wait()
+    print("over", flush=True)
+"""
+
+
+def test_kill_9_at_random_moments_leaves_a_registry_that_is_right(registry, project):
+    """Each operation is killed several times, and then let through."""
+    chance = random.Random(0)
+    environment = os.environ | {"MLFLOW_TRACKING_URI": registry.uri, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", ATTEMPTS]
+    attempts = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    )
+
+    def attempt(line: str, seconds: float | None) -> bool:
+        """Whether it came to its end."""
+        print(line, file=attempts.stdin, flush=True)
+        process = int(attempts.stdout.readline())
+        if seconds is not None:
+            time.sleep(seconds)
+            os.kill(process, signal.SIGKILL)
+        return [told.strip() for told in iter(attempts.stdout.readline, "over\n")] == ["done"]
+
+    def check(*allowed: Champions) -> None:
+        with registry.alone() as now:
+            assert now in allowed
+        versions = registry.client.search_model_versions(f"name = '{NAME}'")
+        assert len({version.tags["digest"] for version in versions}) == len(versions)
+        for version in {now.champion, now.previous, now.challenger} - {None}:
+            assert VelocityASR.from_pretrained(f"models:/{NAME}/{version}").transcribe("a.wav") == "seven lamps"
+
+    try:
+        export(project, gain=3.0)
+        before = registry.champions()
+        newest = str(max(int(v.version) for v in registry.client.search_model_versions(f"name = '{NAME}'")) + 1)
+        registered = Champions(before.champion, before.previous, newest)
+        promoted = Champions(newest, before.champion, None)
+        back = Champions(before.champion, before.previous, None)
+        for line, longest, start, end in (
+            ("register", 1.5, before, registered),
+            (f"promote {newest} {before.champion}", 0.15, registered, promoted),
+            (f"rollback {newest}", 0.15, promoted, back),
+        ):
+            for _ in range(3):
+                attempt(line, chance.uniform(0, longest))
+                check(start, end)
+            if registry.champions() != end:
+                assert attempt(line, None)
+            check(end)
+    finally:
+        attempts.stdin.close()
+        attempts.wait()
