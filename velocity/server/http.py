@@ -78,8 +78,8 @@ def address(listener: socket.socket) -> IPv4Address | IPv6Address:
     return ip_address(listener.getsockname()[0])
 
 
-def run(app: Starlette, listener: socket.socket) -> None:
-    """Serve until told to stop."""
+def server(app: Starlette) -> Server:
+    """What runs ``app`` on listening sockets until it is told to stop."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # tracebacks, not what clients do wrong
     config = uvicorn.Config(
         app,
@@ -93,4 +93,4 @@ def run(app: Starlette, listener: socket.socket) -> None:
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    Server(config).run(sockets=[listener])
+    return Server(config)

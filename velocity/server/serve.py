@@ -6,7 +6,7 @@ import sys
 
 from velocity.runtime import VelocityASR
 from velocity.server.app import Service, application
-from velocity.server.http import address, bind, run
+from velocity.server.http import address, bind, server
 from velocity.server.uploads import Limits
 
 
@@ -20,4 +20,4 @@ def serve(model: VelocityASR, host: str, port: int, jobs: int, waiting: int, lim
     if not address(listener).is_loopback:
         print(f"warning: whoever reaches {host} may send speech: there is no password", file=sys.stderr)
     print(f"{service.model_name} on http://{host}:{listener.getsockname()[1]}/v1", flush=True)
-    run(application(service), listener)
+    server(application(service)).run(sockets=[listener])

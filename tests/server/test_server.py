@@ -1,0 +1,237 @@
+"""A real server process on a loopback port, and clients of every kind."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.server.clients import BORDER, FORM, PROJECT, Process, answer, form, head, serving
+from tests.tone_model import speak, write_model
+from velocity.cli import main
+
+JOBS, WAITING = 2, 2
+LIMITS = ["--jobs", JOBS, "--max-waiting", WAITING, "--max-megabytes", 0.25, "--max-seconds", 20]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "onnx")
+
+
+@pytest.fixture(scope="module")
+def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with serving(model, tmp_path_factory.mktemp("server"), *LIMITS) as process:
+        yield process
+        assert process.left_behind() == set()
+        assert process.stop() == 0
+
+
+def encoded(samples: np.ndarray, container: str = "WAV", subtype: str | None = None) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, format=container, subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def audio(model: Path) -> bytes:
+    return encoded(speak("hello world good night", model, pause=0.9))
+
+
+@pytest.mark.parametrize("form", ["text", "srt", "vtt"])
+def test_the_answer_is_what_the_command_writes(server, model, audio, form, tmp_path, capsys) -> None:
+    (tmp_path / "a.wav").write_bytes(audio)
+    with pytest.raises(SystemExit):
+        main(["transcribe", str(tmp_path / "a.wav"), "--model", str(model), "--format", form])
+    written = capsys.readouterr().out
+    assert "hello" in written
+    assert server.transcribe(audio, response_format=form).text == written
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
+def test_any_container_under_any_name(server, model, container) -> None:
+    response = server.transcribe(encoded(speak("hello", model), container), name="../../etc/päss\0wd")
+    assert (response.status_code, response.json()) == (200, {"text": "hello"})
+
+
+def test_models_and_health(server) -> None:
+    listed = server.client.get("/v1/models").json()
+    assert [(entry["id"], entry["object"]) for entry in listed["data"]] == [("tones", "model")]
+    assert server.client.get("/v1/models/tones").json() == listed["data"][0]
+    assert server.client.get("/health").json() == {"status": "ok", "requests": 0, "places": JOBS + WAITING}
+
+
+NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000)
+
+
+def wav(samples: int) -> bytes:
+    return encoded(np.zeros(samples, dtype=np.float32))
+
+
+WRONG = {
+    "no audio": ({"audio": b""}, 400, "file", "empty"),
+    "text": ({"audio": b"this is no sound" * 20}, 400, "file", "cannot be read as audio"),
+    "a header alone": ({"audio": wav(0)}, 400, "file", "no audio samples"),
+    "cut off": ({"audio": encoded(NOISE, "FLAC")[:9_000]}, 400, "file", "cannot be read as audio"),
+    "not numbers": ({"audio": encoded(np.full(160, np.nan), subtype="FLOAT")}, 400, "file", "NaN"),
+    "too long": ({"audio": encoded(np.zeros(21 * 16_000), "FLAC")}, 413, "file", "at most 20 s"),
+    "too large": ({"audio": wav(200_000)}, 413, "file", "at most 0.25 MB"),
+    "much too large": ({"audio": wav(2_000_000)}, 413, "file", "at most 0.25 MB"),
+    "another model": ({"model": "whisper-9"}, 404, "model", "tones"),
+    "another language": ({"language": "de"}, 400, "language", "'de'"),
+    "no such format": ({"response_format": "doc"}, 400, "response_format", "verbose_json"),
+    "no temperature": ({"temperature": "hot"}, 400, "temperature", "'hot'"),
+    "no granularity": (
+        {"response_format": "verbose_json", "timestamp_granularities[]": "phoneme"},
+        400,
+        "timestamp_granularities",
+        "word or segment",
+    ),
+    "words of a text": ({"timestamp_granularities[]": "word"}, 400, "timestamp_granularities", "verbose_json"),
+    "an endless field": ({"prompt": "x" * 100_000}, 400, None, "form"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_bad_request_is_told_what_is_wrong_with_it(server, audio, case) -> None:
+    fields, status, param, reason = WRONG[case]
+    response = server.transcribe(**{"audio": audio, **fields})
+    assert response.status_code == status
+    error = response.json()["error"]
+    assert (error["param"], error["type"]) == (param, "invalid_request_error")
+    assert reason in error["message"]
+    assert "\n" not in error["message"]
+    assert str(server.folder) not in error["message"]
+
+
+def test_what_is_no_form(server, audio) -> None:
+    client = server.client
+    assert client.post(FORM, json={"file": "a.wav"}).status_code == 415
+    assert client.post(FORM, content=b"x", headers={"Content-Type": "multipart/form-data"}).status_code == 400
+    broken = {"Content-Type": "multipart/form-data; boundary=other"}
+    assert client.post(FORM, content=form(audio), headers=broken).json()["error"]["type"] == "invalid_request_error"
+    assert client.post(FORM, data={"file": "a.wav"}, files={"x": b"y"}).json()["error"]["param"] == "file"
+    assert client.post(FORM, files=[("file", audio), ("file", audio)]).status_code == 400
+    assert client.get(FORM).json()["error"]["message"].startswith("Method Not Allowed")
+    assert client.get("/v2").status_code == 404
+
+
+def test_too_much_is_refused_before_it_is_sent(server) -> None:
+    with server.connect() as connection:
+        connection.sendall(head(length=10**12))
+        assert answer(connection).startswith(b"HTTP/1.1 413")
+
+
+def test_too_much_is_refused_while_it_arrives(server) -> None:
+    """Without a declared length: what the server takes is the limit and what the network holds, not what is sent."""
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    body = form(b"").removesuffix(f"\r\n--{BORDER}--\r\n".encode())
+    with server.connect() as connection:
+        connection.sendall(head(None) + f"{len(body):x}\r\n".encode() + body + b"\r\n")
+        for _ in range(8):  # 512 KB
+            connection.sendall(chunk)
+        assert answer(connection).startswith(b"HTTP/1.1 413")
+
+
+def test_clients_that_dribble_take_places_and_block_nobody_else(server, audio) -> None:
+    """All places but one are held by uploads that do not go on; the last one serves. With none left a client is told
+    to come back, and whoever hangs up makes room."""
+    body = form(audio)
+    held = [server.connect() for _ in range(JOBS + WAITING - 1)]
+    try:
+        for connection in held:
+            connection.sendall(head(len(body)) + body[:5000])
+        wait_for(server, JOBS + WAITING - 1)
+        assert server.transcribe(audio).json() == {"text": "hello world good night"}
+        held.append(server.connect())
+        held[-1].sendall(head(len(body)) + body[:5000])
+        wait_for(server, JOBS + WAITING)
+        refused = server.transcribe(audio)
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) > 0
+        assert refused.json()["error"]["code"] == "busy"
+        held.pop().close()
+        wait_for(server, JOBS + WAITING - 1)
+        assert server.transcribe(audio).status_code == 200
+        held[0].sendall(body[5000:])
+        assert b"hello world" in answer(held[0])
+    finally:
+        for connection in held:
+            connection.close()
+    wait_for(server, 0)
+
+
+def wait_for(server: Process, requests: int) -> None:
+    """Until the server says that it has so many requests."""
+    while server.client.get("/health").json()["requests"] != requests:
+        time.sleep(0.01)
+
+
+def test_sigterm_lets_a_request_finish(model, audio, tmp_path) -> None:
+    body = form(audio)
+    with serving(model, tmp_path) as server, server.connect() as connection:
+        connection.sendall(head(len(body)) + body[:5000])
+        wait_for(server, 1)
+        server.client.close()
+        server.process.send_signal(signal.SIGTERM)
+        while accepts(server.port):
+            time.sleep(0.01)
+        connection.sendall(body[5000:])
+        said = answer(connection)
+        assert said.startswith(b"HTTP/1.1 200")
+        assert json.loads(said.split(b"\r\n\r\n", 1)[1]) == {"text": "hello world good night"}
+        assert server.process.wait(60) == 0
+        assert server.left_behind() == set()
+        server.log.seek(0)
+        assert "Traceback" not in server.log.read()
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_ctrl_c_ends_it_and_a_taken_port_is_said(model, tmp_path, capsys) -> None:
+    with serving(model, tmp_path) as server:
+        with pytest.raises(SystemExit) as stopped:
+            main(["serve", "--model", str(model), "--port", str(server.port)])
+        assert stopped.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(60) == 0
+
+
+def test_without_the_extra_it_says_what_to_install(model, monkeypatch, capsys) -> None:
+    for name in [name for name in sys.modules if name.startswith("velocity.server")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(SystemExit):
+        main(["serve", "--model", str(model)])
+    assert "pip install 'velocity-asr[serve]'" in capsys.readouterr().err
+
+
+def test_the_server_loads_the_light_runtime_only() -> None:
+    program = "import sys, velocity.server.serve; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert not set(loaded.stdout.split()) & {"torch", "lhotse", "mlflow", "pandas", "scipy", "fastapi", "pydantic"}
+
+
+@pytest.mark.parametrize("way", [[], ["--sockets"]])
+def test_mutated_requests(model, way) -> None:
+    command = [sys.executable, "benchmarks/fuzz_server.py", "--inputs", "150", "--seed", "1", "--model", str(model)]
+    told = subprocess.run([*command, *way], cwd=PROJECT, capture_output=True, text=True, env=None)
+    assert told.returncode == 0, told.stdout
+    assert told.stdout.startswith("150 inputs of seed 1")
