@@ -46,12 +46,12 @@ def test_the_p_value_is_near_that_of_the_normal_distribution():
 def test_of_equal_models_few_are_called_worse_and_of_worse_ones_few_are_not():
     found = {
         worse: [
-            paired_difference(*models(np.random.default_rng([seed, 7]), worse), resamples=300).interval[0] > 0
-            for seed in range(200)
+            paired_difference(*models(np.random.default_rng([seed, 7]), worse), resamples=200).interval[0] > 0
+            for seed in range(100)
         ]
         for worse in (0.0, 0.04)
     }
-    assert np.mean(found[0.0]) <= 0.06  # 0.025 is meant; 200 draws give up to 0.05
+    assert np.mean(found[0.0]) <= 0.07  # 0.025 is meant; 100 draws of test sets may well give 0.05
     assert np.mean(found[0.04]) >= 0.9
 
 
