@@ -17,9 +17,9 @@ from velocity.decoding.ngram import NGram
 from velocity.decoding.pieces import Tokenizer, pieces
 from velocity.decoding.words import Word, timed_words
 
-BEAM = 32  # prefixes, where a language model or hot words need them
-LM_WEIGHT = 0.6
-WORD_BONUS = 1.0  # nats; a language model alone prefers few words
+BEAM = 16  # prefixes, where a language model or hot words need them
+LM_WEIGHT = 0.5
+WORD_BONUS = 2.0  # nats; a language model alone prefers few words
 
 
 @dataclass(frozen=True)

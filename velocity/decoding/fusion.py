@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from velocity.decoding.hotwords import HotWords, Node
 from velocity.decoding.ngram import NGram
 
-UNKNOWN_WORD = -4.0  # nats for a word the language model does not know, beside the probability it gives to such
+UNKNOWN_WORD = -5.0  # nats for a word the language model does not know, beside the probability it gives to such
+AFTER_LETTERS = "\x7f"  # sorts after every letter of a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,9 @@ class TextContext:
 class TextFusion:
     """score = ln P_CTC + ``lm_weight`` · ln P_LM + ``word_bonus`` · words + rewards of hot words.
 
-    A word that the language model does not know costs UNKNOWN_WORD more, unless it is part of a hot phrase.
+    A word that the language model does not know costs UNKNOWN_WORD more, unless it is part of a hot phrase. A word that
+    is being spelled has lent what the likeliest word that begins so has as a unigram (Ortmanns et al. 1996, "Language-
+    model look-ahead"): prefixes of any length can be compared, and a dead end shows before the word is over.
     """
 
     def __init__(
@@ -38,6 +44,12 @@ class TextFusion:
     ) -> None:
         self.pieces, self.lm, self.hotwords = pieces, lm, hotwords
         self.lm_weight, self.word_bonus = lm_weight, word_bonus
+        hot_words = self.hotwords.words if hotwords else frozenset()
+        self._known = lambda word: word in lm or word in hot_words
+        vocabulary = {**dict.fromkeys(hot_words, lm.unknown), **lm.unigrams} if lm else {}
+        self._words = sorted(vocabulary)
+        self._unigrams = np.array([vocabulary[word] for word in self._words])
+        self._ahead: dict[str, float] = {"": 0.0}  # the beginning of a word → what it is lent
 
     def start(self) -> TextContext:
         return TextContext(
@@ -52,12 +64,12 @@ class TextFusion:
             state, earned, place = self._complete(context)
             word = ""
         word += letters
-        lent = 0.0
+        lent = self._look_ahead(word)
         if place is not None:
             for letter in letters:
                 place, reward = self.hotwords.step(place, letter)
                 earned += reward
-            lent = place.lent
+            lent += place.lent
         return TextContext(earned + lent, earned, word, state, place)
 
     def finish(self, context: TextContext) -> float:
@@ -69,9 +81,22 @@ class TextFusion:
         state, earned, place = context.state, context.earned + self.word_bonus, context.place
         if self.lm:
             state, log_prob = self.lm.word(state, context.word)
-            known = context.word in self.lm or (self.hotwords and context.word in self.hotwords.words)
-            earned += self.lm_weight * log_prob + (0.0 if known else UNKNOWN_WORD)
+            earned += self.lm_weight * log_prob + (0.0 if self._known(context.word) else UNKNOWN_WORD)
         if place is not None:
             place, reward = self.hotwords.step(place, " ")
             earned += reward
         return state, earned, place
+
+    def _look_ahead(self, beginning: str) -> float:
+        lent = self._ahead.get(beginning)
+        if lent is None:
+            first = bisect_left(self._words, beginning)
+            unigrams = self._unigrams[first : bisect_left(self._words, beginning + AFTER_LETTERS)]
+            if not self._words:
+                lent = 0.0
+            elif len(unigrams):
+                lent = self.lm_weight * float(unigrams.max()) + self.word_bonus
+            else:
+                lent = self.lm_weight * self.lm.unknown + self.word_bonus + UNKNOWN_WORD
+            self._ahead[beginning] = lent
+        return lent

@@ -12,7 +12,10 @@ LN10 = math.log(10)
 
 
 class NGram:
-    """The conditional probabilities of words, in natural logarithms (Heafield 2011, "KenLM")."""
+    """The conditional probabilities of words, in natural logarithms (Heafield 2011, "KenLM").
+
+    ``unigrams``: each word's, empty when the file is a binary, which does not list them; ``unknown``: any other word's.
+    """
 
     def __init__(self, path: str | Path) -> None:
         """Raises VelocityError when KenLM is not installed, or ``path`` is missing or no model."""
@@ -23,12 +26,14 @@ class NGram:
         if not Path(path).is_file():
             raise VelocityError(f"{path}: no such language model; `velocity-asr lm build` makes one from text")
         config = kenlm.Config()
-        config.show_progress = False
+        config.show_progress, config.arpa_complain = False, kenlm.ARPALoadComplain.NONE
         try:
             self._model = kenlm.Model(str(path), config)
         except (OSError, RuntimeError) as error:
             raise VelocityError(f"{path}: neither an ARPA file nor a KenLM binary") from error
         self._state = kenlm.State
+        self.unknown = LN10 * self._model.score("<unk>", bos=False, eos=False)
+        self.unigrams = _unigrams(Path(path))
 
     def start(self) -> Any:
         """The state at the beginning of a sentence."""
@@ -47,3 +52,19 @@ class NGram:
 
     def __contains__(self, word: str) -> bool:
         return word in self._model
+
+
+def _unigrams(path: Path) -> dict[str, float]:
+    found: dict[str, float] = {}
+    with open(path, encoding="utf-8", errors="replace") as file:
+        if "\\data\\" not in file.readline(100):
+            return found  # a binary
+        for line in file:
+            if line.startswith("\\1-grams:"):
+                break
+        for line in file:
+            if not line.strip():
+                break
+            log_prob, word, *_ = line.split()
+            found[word] = LN10 * float(log_prob)
+    return {word: value for word, value in found.items() if word not in ("<s>", "</s>", "<unk>")}
