@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,16 +15,18 @@ FRAMES = 1600  # of log-mel: 16 s, in which the oldest of the 16 summaries has b
 
 def streamed(model: StreamingModel, mel: torch.Tensor, chunks: list[int]) -> torch.Tensor:
     """The posteriors of ``mel`` given in pieces of so many chunks, over and over; the last is filled up."""
+    frames = mel.size(1)
+    mel = F.pad(mel, (0, 0, model.lead_frames, 0), value=5.0)
     state, outputs, start, turn = list(model.initial_state(mel.size(0)).values()), [], 0, 0
     with torch.no_grad():
         while start < mel.size(1):
             size = chunks[turn % len(chunks)] * model.chunk_frames
             piece = mel[:, start : start + size]
-            piece = torch.nn.functional.pad(piece, (0, 0, 0, -piece.size(1) % model.chunk_frames), value=9.0)
+            piece = F.pad(piece, (0, 0, 0, -piece.size(1) % model.chunk_frames), value=9.0)
             log_probs, *state = model(piece, *state)
             outputs.append(log_probs)
             start, turn = start + size, turn + 1
-    return torch.cat(outputs, 1)[:, : -(-mel.size(1) // model.config.stride)]
+    return torch.cat(outputs, 1)[:, : -(-frames // model.config.stride)]
 
 
 MODELS = {

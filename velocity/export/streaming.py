@@ -25,9 +25,8 @@ def export_onnx_streaming(model: VelocityModel) -> onnx.ModelProto:
     """
     streaming = StreamingModel(model)
     state = streaming.initial_state()
-    chunk = streaming.chunk_frames
-    example = torch.zeros(1, EXAMPLE_CHUNKS * chunk, model.config.mel_bins)
-    frames = chunk * torch.export.Dim("chunks", min=1)
+    example = torch.zeros(1, EXAMPLE_CHUNKS * streaming.chunk_frames, model.config.mel_bins)
+    frames = streaming.chunk_frames * torch.export.Dim("chunks", min=1)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -48,10 +47,12 @@ def export_onnx_streaming(model: VelocityModel) -> onnx.ModelProto:
 
 
 def describe_streaming(model: VelocityModel) -> dict[str, Any]:
-    """What ``config.json`` tells whoever calls the graph: its state and the length of a chunk in feature frames."""
+    """What ``config.json`` tells whoever calls the graph: its state, and in feature frames what a chunk is a
+    multiple of and what comes before the first frame."""
     streaming = StreamingModel(model)
     return {
         "chunk_frames": streaming.chunk_frames,
+        "lead_frames": streaming.lead_frames,
         "after": AFTER,
         "state": {
             name: {"shape": list(tensor.shape), "dtype": str(tensor.dtype).removeprefix("torch.")}

@@ -26,8 +26,10 @@ State = dict[str, Tensor]
 class StreamingModel(nn.Module):
     """``log_probs, *state = streaming(mel, *state)``, the model frames of ``model(whole)`` piece by piece.
 
-    mel (b, frames, mel_bins) is any multiple of ``chunk_frames`` of a stream of log-mel. The streams of a batch run in
-    step. ``state`` is what the call before returned, in the order of ``initial_state()``, which a stream starts from.
+    mel (b, frames, mel_bins) is any multiple of ``chunk_frames`` of a stream of log-mel that has ``lead_frames`` of
+    anything before its first frame: the last model frame of a chunk then waits for no frame it does not hear. The
+    streams of a batch run in step. ``state`` is what the call before returned, in the order of ``initial_state()``,
+    which a stream starts from.
     """
 
     def __init__(self, model: VelocityModel) -> None:
@@ -46,12 +48,17 @@ class StreamingModel(nn.Module):
         """Feature frames a chunk is a multiple of: those of one token of the global context."""
         return self.config.stride * self.config.context_window
 
+    @property
+    def lead_frames(self) -> int:
+        """Frames before the first one; they are taken for zeros, whatever they hold."""
+        return self.config.stride - 1
+
     def initial_state(self, batch: int = 1) -> State:
         """Name → tensor, float32 but for ``position`` (1,) int64, the model frames that have passed."""
         config = self.config
         state = {"position": torch.zeros(1, dtype=torch.int64)}
         for index, conv in enumerate(self.model.binding.convs):
-            state[f"binding.{index}"] = torch.zeros(batch, 2, conv.in_channels)
+            state[f"binding.{index}"] = torch.zeros(batch, 1, conv.in_channels)
         for name, layer in self._layers().items():
             ssm = layer.ssm
             state[f"{name}.conv"] = torch.zeros(batch, ssm.conv.kernel_size[0] - 1, ssm.mixed)
@@ -84,11 +91,14 @@ def kept_tokens(config: ModelConfig) -> int:
 
 def bind(binding: TemporalBinding, x: Tensor, past: State, now: State) -> Tensor:
     """``TemporalBinding``: normalised log-mel (b, frames, mel_bins) → (b, frames / stride, dim)."""
+    lead = 2 ** len(binding.convs) - 1
     for index, conv in enumerate(binding.convs):
         name = f"binding.{index}"
-        x = torch.cat([past[name], x], 1)
-        now[name] = x[:, -2:]
-        x = F.gelu(conv(x.transpose(1, 2))).transpose(1, 2)
+        heard = (torch.arange(x.size(1), device=x.device) >= lead) | (past["position"] > 0)  # (frames,)
+        x = torch.cat([past[name], x * heard.unsqueeze(-1)], 1)  # (b, 1 + frames, channels)
+        now[name] = x[:, -1:]
+        x = F.gelu(conv(x.transpose(1, 2))).transpose(1, 2)  # (b, frames / 2, dim)
+        lead //= 2
     return place(binding.position, binding.norm(x), past["position"])
 
 
