@@ -1,0 +1,131 @@
+"""``velocity-asr stream``: sound as it comes, text as soon as it is certain."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from velocity.audio import SAMPLE_RATE, read_blocks
+from velocity.commands.models import EXPORTED
+from velocity.errors import VelocityError
+from velocity.streaming import Event, Stream, StreamingASR
+
+Writer = Callable[[Event, float], None]  # an event, and the seconds between its last letter and its being known
+
+
+def load(model: str | None, quantized: bool, threads: int) -> StreamingASR:
+    """The recogniser of ``--model M``, by default what this project has exported.
+
+    Raises VelocityError when it does not stream.
+    """
+    if model is None and not EXPORTED.is_dir():
+        raise VelocityError(
+            "no model that streams comes with the package: name one with --model M, a folder that "
+            "`velocity-asr export --target onnx-streaming` wrote of a causal model"
+        )
+    return StreamingASR.from_pretrained(model or EXPORTED, quantized, threads)
+
+
+def listen(stream: Stream, pieces: Iterable[np.ndarray], write: Writer) -> None:
+    """Recognise ``pieces`` until they end or Ctrl-C is pressed, then what is left."""
+    try:
+        for piece in pieces:
+            started = time.perf_counter()
+            events = stream.accept(piece)
+            took = time.perf_counter() - started
+            for event in events:
+                write(event, event.heard - event.end + took)
+    except KeyboardInterrupt:
+        pass  # how a microphone is switched off
+    for event in stream.finish():
+        write(event, event.heard - event.end)
+
+
+def raw_pieces(file: BinaryIO, rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
+    """PCM of 16 bits, little endian, as mono pieces at 16 kHz. Raises VelocityError when it is a file with a header."""
+    resampler = None
+    if rate != SAMPLE_RATE:
+        import soxr
+
+        resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+    size, first = max(1, round(seconds * rate)) * 2 * channels, True
+    while data := file.read(size):
+        if first and data[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM"):
+            raise VelocityError(
+                "-: a sound file, where raw samples are expected: name the file, "
+                "or send what `ffmpeg -i … -f s16le -ar 16000 -ac 1 -` writes"
+            )
+        first = False
+        samples = np.frombuffer(data[: len(data) // (2 * channels) * 2 * channels], dtype="<i2")
+        mono = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32) / 32768
+        yield mono if resampler is None else resampler.resample_chunk(mono)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+
+
+def file_pieces(path: Path, seconds: float, live: bool) -> Iterator[np.ndarray]:
+    """An audio file in pieces of so many seconds; ``live``: each when it would have been spoken."""
+    size, held, begun, given = round(seconds * SAMPLE_RATE), np.empty(0, dtype=np.float32), time.monotonic(), 0
+    for block in read_blocks(path):
+        held = np.concatenate([held, block])
+        while len(held) >= size:
+            given += size
+            if live:
+                time.sleep(max(0.0, begun + given / SAMPLE_RATE - time.monotonic()))
+            yield held[:size]
+            held = held[size:]
+    yield held
+
+
+def microphone_pieces(seconds: float) -> Iterator[np.ndarray]:
+    """What the default microphone hears. Raises VelocityError without sounddevice or a microphone."""
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:  # OSError: the package is there, PortAudio is not
+        raise VelocityError(
+            f"--microphone needs sounddevice ({error}): pip install 'velocity-asr[microphone]', "
+            "on Linux also apt-get install libportaudio2"
+        ) from error
+    size = round(seconds * SAMPLE_RATE)
+    try:
+        with sounddevice.InputStream(SAMPLE_RATE, size, channels=1, dtype="int16") as microphone:
+            while True:
+                samples, _ = microphone.read(size)
+                yield samples[:, 0]
+    except sounddevice.PortAudioError as error:
+        raise VelocityError(f"--microphone: no sound from it ({str(error).splitlines()[0]})") from error
+
+
+def write_json(event: Event, latency: float) -> None:
+    value: dict[str, Any] = {
+        "type": event.type,
+        "text": event.text,
+        "stable": event.stable,
+        "start": round(event.start, 3),
+        "end": round(event.end, 3),
+        "latency": round(latency, 3),
+    }
+    if event.type == "final":
+        value["words"] = [
+            {"word": w.text, "start": round(w.start, 3), "end": round(w.end, 3), "confidence": round(w.confidence, 4)}
+            for w in event.words
+        ]
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def write_text(event: Event, latency: float) -> None:
+    """A line an utterance; on a terminal it grows while it is spoken, what may still change dimmed."""
+    if event.type == "final":
+        print(f"\r\x1b[K{event.text}" if sys.stdout.isatty() else event.text, flush=True)
+    elif sys.stdout.isatty():
+        import shutil
+
+        width = shutil.get_terminal_size().columns - 1
+        stable = event.stable[-max(0, width - len(event.partial) - 1) :]
+        print(f"\r\x1b[K{stable} \x1b[2m{event.partial[-width:]}\x1b[0m", end="", flush=True)
