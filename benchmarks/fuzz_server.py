@@ -38,10 +38,12 @@ class Application:
 
     def __init__(self, model: str | None) -> None:
         from velocity.cli.options import load
-        from velocity.server.app import Service, application
+        from velocity.server.app import application
+        from velocity.server.service import Service
         from velocity.server.uploads import Limits
+        from velocity.server.work import Queue
 
-        self.service = Service(load(model, True, 1), Limits(file_bytes=2**17, seconds=60), jobs=1, waiting=4)
+        self.service = Service(load(model, True, 1), Limits(file_bytes=2**17, seconds=60), Queue(jobs=1, waiting=4))
         self.app = application(self.service)
 
     async def send(self, request: Input, chance: Random) -> str:

@@ -21,7 +21,7 @@ from tests.tone_model import speak, write_model
 from velocity.cli import main
 
 JOBS, WAITING = 2, 2
-LIMITS = ["--jobs", JOBS, "--max-waiting", WAITING, "--max-megabytes", 0.25, "--max-seconds", 20]
+LIMITS = ["--jobs", JOBS, "--max-waiting", WAITING, "--max-megabytes", 0.25, "--max-seconds", 40]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,74 @@ def test_any_container_under_any_name(server, model, container) -> None:
     assert (response.status_code, response.json()) == (200, {"text": "hello"})
 
 
+def test_words_and_segments_have_times_within_each_other(server, audio) -> None:
+    options = {"response_format": "verbose_json", "timestamp_granularities[]": ["word", "segment"]}
+    value = server.transcribe(audio, **options).json()
+    assert (value["task"], value["language"], value["text"]) == ("transcribe", "english", "hello world good night")
+    seconds = soundfile.info(io.BytesIO(audio)).duration
+    assert value["duration"] == pytest.approx(seconds, abs=1e-3)
+    assert [word["word"] for word in value["words"]] == value["text"].split()
+    times = [time for word in value["words"] for time in (word["start"], word["end"])]
+    assert times == sorted(times)
+    segments = value["segments"]
+    assert " ".join(segment["text"] for segment in segments) == value["text"]
+    assert [segment["id"] for segment in segments] == list(range(len(segments)))
+    assert len(segments) > 1  # the pauses are long
+    for segment in segments:
+        within = [
+            word for word in value["words"] if segment["start"] <= word["start"] and word["end"] <= segment["end"]
+        ]
+        assert " ".join(word["word"] for word in within) == segment["text"]
+        assert segment["end"] <= value["duration"] + 0.05
+        assert segment["avg_logprob"] <= 0 <= segment["no_speech_prob"] <= 1
+    assert "words" not in server.transcribe(audio, response_format="verbose_json").json()
+
+
+def test_a_stream_says_bit_by_bit_what_the_whole_answer_is(server, model) -> None:
+    """Long enough for several passages: their bits make the whole, which is what comes without a stream."""
+    audio = encoded(speak(" ".join(["hello world"] * 12), model, pause=0.4), "OGG")
+    whole = server.transcribe(audio).json()["text"]
+    response = server.transcribe(audio, stream="true")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    events = [json.loads(line.removeprefix("data: ")) for line in response.text.split("\n\n") if line]
+    assert {event["type"] for event in events[:-1]} == {"transcript.text.delta"}
+    assert events[-1] == {"type": "transcript.text.done", "text": whole}
+    assert len(events) > 2
+    assert "".join(event["delta"] for event in events[:-1]) == whole
+    refused = server.transcribe(b"no sound at all", stream="true")
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "file")
+
+
+def test_the_prompt_holds_hot_words_and_never_a_path(server, audio, tmp_path) -> None:
+    (tmp_path / "words.txt").write_text("secret\tnonsense\n")
+    for prompt in (
+        "Anna, Bob Miller; good\nnight",
+        str(tmp_path / "words.txt"),
+        "1" * 5000 + "st",
+        "ÿ中, \0",
+        "a" * 60_000,
+    ):
+        assert server.transcribe(audio, prompt=prompt).json() == {"text": "hello world good night"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "phrases"),
+    [
+        ("Anna, Bob Miller;Zoë.\n", ["anna", "bob miller", "zoe"]),
+        ("This is an interview with Anna about trains, Bob", ["bob"]),
+        ("room 101, Anna", ["anna"]),
+        ("", []),
+        (",".join(f"{a}{b}" for a in "abcdefghijkl" for b in "abcdefghijkl"), 100),
+    ],
+)
+def test_what_a_prompt_makes_hot(prompt, phrases) -> None:
+    from velocity.server.wishes import read_hotwords
+
+    found = read_hotwords(prompt)
+    assert len(found) == phrases if isinstance(phrases, int) else list(found) == phrases
+    assert all(weight > 0 for weight in found.values())
+
+
 def test_models_and_health(server) -> None:
     listed = server.client.get("/v1/models").json()
     assert [(entry["id"], entry["object"]) for entry in listed["data"]] == [("tones", "model")]
@@ -84,7 +152,7 @@ WRONG = {
     "a header alone": ({"audio": wav(0)}, 400, "file", "no audio samples"),
     "cut off": ({"audio": encoded(NOISE, "FLAC")[:9_000]}, 400, "file", "cannot be read as audio"),
     "not numbers": ({"audio": encoded(np.full(160, np.nan), subtype="FLOAT")}, 400, "file", "NaN"),
-    "too long": ({"audio": encoded(np.zeros(21 * 16_000), "FLAC")}, 413, "file", "at most 20 s"),
+    "too long": ({"audio": encoded(np.zeros(41 * 16_000), "FLAC")}, 413, "file", "at most 40 s"),
     "too large": ({"audio": wav(200_000)}, 413, "file", "at most 0.25 MB"),
     "much too large": ({"audio": wav(2_000_000)}, 413, "file", "at most 0.25 MB"),
     "another model": ({"model": "whisper-9"}, 404, "model", "tones"),
@@ -97,6 +165,7 @@ WRONG = {
         "timestamp_granularities",
         "word or segment",
     ),
+    "a stream of subtitles": ({"stream": "true", "response_format": "srt"}, 400, "stream", "json or text"),
     "words of a text": ({"timestamp_granularities[]": "word"}, 400, "timestamp_granularities", "verbose_json"),
     "an endless field": ({"prompt": "x" * 100_000}, 400, None, "form"),
 }

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from velocity.cli.app import app
-from velocity.cli.options import Model, Quantized, Threads, load
+from velocity.cli.options import LanguageModel, Model, Quantized, Threads, load
 from velocity.errors import VelocityError
 
 
@@ -22,6 +22,7 @@ def serve(
         int | None, typer.Option(help="Recognitions at a time. Default: one a processor.", min=1, show_default=False)
     ] = None,
     threads: Threads = 1,
+    lm: LanguageModel = None,
     max_waiting: Annotated[
         int, typer.Option(help="Requests beside those being recognised; more are told to come back (503).", min=0)
     ] = 16,
@@ -40,8 +41,14 @@ def serve(
     """
     try:
         from velocity.server.serve import serve as answer
+        from velocity.server.service import Service
         from velocity.server.uploads import MEGABYTE, Limits
+        from velocity.server.work import Queue
     except ModuleNotFoundError as error:
         raise VelocityError(f"{error.name} is not installed: pip install 'velocity-asr[serve]'") from error
+    from velocity.decoding import NGram
+
     limits = Limits(int(max_megabytes * MEGABYTE), max_seconds)
-    answer(load(model, quantized, threads), host, port, jobs or os.cpu_count() or 1, max_waiting, limits)
+    queue = Queue(jobs or os.cpu_count() or 1, max_waiting)
+    decoding = {"lm": NGram(lm)} if lm else {}
+    answer(Service(load(model, quantized, threads), limits, queue, decoding), host, port)

@@ -18,11 +18,14 @@ class RequestError(Exception):
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
 
-    def response(self) -> JSONResponse:
+    @property
+    def told(self) -> dict[str, str | None]:
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        told = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+
+    def response(self) -> JSONResponse:
         busy = {"Retry-After": str(RETRY_SECONDS)} if self.status == HTTPStatus.SERVICE_UNAVAILABLE else None
-        return JSONResponse({"error": told}, self.status, busy)
+        return JSONResponse({"error": self.told}, self.status, busy)
 
 
 def answer_request_error(request: Request, error: RequestError) -> JSONResponse:

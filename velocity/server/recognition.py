@@ -1,56 +1,69 @@
-"""From an uploaded file to a transcript, as ``velocity-asr transcribe`` makes it."""
+"""From an uploaded file to what was said, as ``velocity-asr transcribe`` hears it."""
 
 from __future__ import annotations
 
+import copy
 import shutil
+from collections import deque
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
-from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import BinaryIO
+from threading import Event
+from typing import Any, BinaryIO
 
-import soundfile
+import numpy as np
 
-from velocity.commands.formats import Transcript
-from velocity.commands.transcribe import transcribe
+from velocity.audio import SAMPLE_RATE, claimed_seconds, read_blocks
+from velocity.decoding import Decoder
 from velocity.errors import VelocityError
-from velocity.runtime import VelocityASR
+from velocity.runtime import Passage, VelocityASR
 from velocity.server.errors import RequestError
 
-BLOCK = 2**16  # samples
+
+class Abandoned(Exception):
+    """Nobody waits for the answer."""
 
 
-def recognise(model: VelocityASR, upload: BinaryIO, longest: float) -> Transcript:
-    """Transcribe an upload from a temporary file whose name owes nothing to the client's.
+class Hearing:
+    """The recognition of one upload."""
 
-    Raises RequestError: 400 when it is no audio, 413 when it lasts more than ``longest`` seconds.
-    """
-    with NamedTemporaryFile(prefix="velocity-asr-") as file:
-        shutil.copyfileobj(upload, file)
-        file.flush()
-        try:
-            if lasts_longer(file.name, longest):
-                raise RequestError(
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the audio is too long: at most {longest:g} s", "file"
-                )
-            return transcribe(model, Path(file.name))
-        except VelocityError as error:
-            reason = str(error).replace(file.name, "file")
-            raise RequestError(HTTPStatus.BAD_REQUEST, reason, "file", "invalid_audio") from error
+    def __init__(
+        self, model: VelocityASR, decoding: Mapping[str, Any], hotwords: Mapping[str, float], longest: float
+    ) -> None:
+        """``decoding`` are arguments of ``Decoder`` beside the tokenizer's; ``longest`` is in seconds."""
+        decoder = Decoder(model.tokenizer, model.config["frame_seconds"], hotwords=hotwords or None, **decoding)
+        self.model = copy.copy(model)  # the network is everybody's, the decoder this upload's own
+        self.model.decoder = decoder
+        self.longest, self.samples = longest, 0
 
+    @property
+    def seconds(self) -> float:
+        """Of audio that was read so far."""
+        return self.samples / SAMPLE_RATE
 
-def lasts_longer(path: str, longest: float) -> bool:
-    """Whether an audio file has more than ``longest`` seconds; what its header says counts only when it says less.
+    def passages(self, upload: BinaryIO, abandoned: Event) -> Iterator[Passage]:
+        """Yield what is said, read from a temporary file whose name owes nothing to the client's.
 
-    A file that cannot be read has none.
-    """
-    try:
-        with soundfile.SoundFile(path) as file:
-            most = int(longest * file.samplerate)
-            if file.frames <= most:  # no more than that is ever read
-                return False
-            read = 0
-            while read <= most and (block := len(file.read(BLOCK, dtype="float32"))):
-                read += block
-            return read > most
-    except (soundfile.LibsndfileError, OSError, RuntimeError):
-        return False
+        Raises RequestError, 400 when it is no audio and 413 when it lasts too long, and Abandoned.
+        """
+        with NamedTemporaryFile(prefix="velocity-asr-") as file:
+            shutil.copyfileobj(upload, file)
+            file.flush()
+            try:
+                if not 0 < claimed_seconds(file.name) <= self.longest:  # what a header claims is not what there is
+                    deque(self._blocks(file.name, abandoned), maxlen=0)
+                yield from self.model.passages(self._blocks(file.name, abandoned))
+            except VelocityError as error:
+                reason = str(error).replace(file.name, "file")
+                raise RequestError(HTTPStatus.BAD_REQUEST, reason, "file", "invalid_audio") from error
+
+    def _blocks(self, path: str, abandoned: Event) -> Iterator[np.ndarray]:
+        self.samples = 0
+        for block in read_blocks(path):
+            self.samples += len(block)
+            if self.seconds > self.longest:
+                told = f"the audio is too long: at most {self.longest:g} s"
+                raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told, "file")
+            if abandoned.is_set():
+                raise Abandoned
+            yield block

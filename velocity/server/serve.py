@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from velocity.runtime import VelocityASR
-from velocity.server.app import Service, application
+from velocity.server.app import application
 from velocity.server.http import address, bind, server
-from velocity.server.uploads import Limits
+from velocity.server.service import Service
 
 
-def serve(model: VelocityASR, host: str, port: int, jobs: int, waiting: int, limits: Limits) -> None:
+def serve(service: Service, host: str, port: int) -> None:
     """Answer on ``host``:``port`` until SIGTERM or Ctrl-C; a line on stdout says where.
 
     Raises VelocityError when that is taken.
     """
-    service = Service(model, limits, jobs, waiting)
     listener = bind(host, port)
     if not address(listener).is_loopback:
         print(f"warning: whoever reaches {host} may send speech: there is no password", file=sys.stderr)
-    print(f"{service.model_name} on http://{host}:{listener.getsockname()[1]}/v1", flush=True)
+    print(f"{service.name} on http://{host}:{listener.getsockname()[1]}/v1", flush=True)
     server(application(service)).run(sockets=[listener])

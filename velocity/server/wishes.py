@@ -6,13 +6,17 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
+from itertools import islice
 from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
 
+from velocity.commands.decoder import HOT
 from velocity.server.errors import RequestError
+from velocity.text import normalize
 
 ENGLISH = re.compile(r"en(glish)?([-_][a-z]+)?", re.IGNORECASE)
+PHRASES, PHRASE_WORDS, PHRASE_LETTERS = 100, 5, 80  # of a prompt that are listened for
 GRANULARITIES = {"word", "segment"}
 
 
@@ -31,7 +35,8 @@ class Wishes:
     file: UploadFile
     form: ResponseFormat
     granularities: frozenset[str]
-    hotwords: tuple[str, ...]  # of the prompt: phrases between commas, semicolons and line breaks
+    hotwords: dict[str, float]  # of the prompt
+    stream: bool
 
 
 def read_wishes(fields: FormData, model: str) -> Wishes:
@@ -67,9 +72,20 @@ def read_wishes(fields: FormData, model: str) -> Wishes:
         raise wrong("timestamp_granularities", "word or segment")
     if granularities and form != ResponseFormat.VERBOSE_JSON:
         raise wrong("timestamp_granularities", "needs response_format=verbose_json")
-    phrases = (phrase.strip() for phrase in re.split(r"[,;\n]", _text(fields, "prompt", "")))
-    hotwords = tuple(phrase for phrase in phrases if phrase)
-    return Wishes(file, ResponseFormat(form), granularities or frozenset({"segment"}), hotwords)
+    stream = _text(fields, "stream", "false").lower() in ("true", "1")
+    if stream and form not in (ResponseFormat.JSON, ResponseFormat.TEXT):
+        raise wrong("stream", "only text comes bit by bit: response_format json or text")
+    hotwords = read_hotwords(_text(fields, "prompt", ""))
+    return Wishes(file, ResponseFormat(form), granularities or frozenset({"segment"}), hotwords, stream)
+
+
+def read_hotwords(prompt: str) -> dict[str, float]:
+    """The phrases of a prompt, normalised, and their weights: what lies between commas, semicolons, full stops and line
+    breaks. Prose is no hot word: longer phrases, and those with figures, are passed over."""
+    parts = (part for part in re.split(r"[,;.\n]", prompt) if len(part) <= PHRASE_LETTERS)
+    phrases = (part for part in parts if not re.search(r"\d", part))
+    found = (phrase for phrase in map(normalize, phrases) if 0 < len(phrase.split()) <= PHRASE_WORDS)
+    return dict.fromkeys(islice(found, PHRASES), HOT)
 
 
 def wrong(field: str, message: str) -> RequestError:
