@@ -23,11 +23,8 @@ one such run at a time). What was judged beside another champion than the one th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +36,7 @@ from velocity.tracking import tracking_uri
 from velocity.tracking.model import NAME
 from velocity.tracking.origins import without_credentials
 from velocity.tracking.run import ENVIRONMENT
+from velocity.tracking.store import create_store, lock_path
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 PENDING = "pending"
@@ -66,6 +64,7 @@ class Registry:
                 os.environ.setdefault(name, value)
             import mlflow
 
+            create_store(self.uri)
             mlflow.set_tracking_uri(self.uri)
             client = mlflow.MlflowClient()
         self.client = client
@@ -186,13 +185,6 @@ def _or_none(read: Any) -> Any:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return None
-
-
-def lock_path(uri: str) -> Path:
-    local = re.fullmatch(r"sqlite:///(.+)", uri)
-    if local:
-        return Path(f"{local[1]}.lock")
-    return Path(tempfile.gettempdir()) / f"{NAME}-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from velocity.tracking.origins import without_credentials
+from velocity.tracking.store import create_store, local_database
 
 EXPERIMENT = "velocity-asr"
 ARTIFACTS = "mlartifacts"  # beside a local mlflow.db
@@ -42,6 +43,7 @@ class Ledger:
     def _open(self) -> None:
         import mlflow
 
+        create_store(self.uri)
         mlflow.set_tracking_uri(self.uri)
         self._client = mlflow.MlflowClient()
         stage, identity = self.first["stage"], self.first["identity"]
@@ -64,9 +66,9 @@ class Ledger:
 
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
-            local = re.fullmatch(r"sqlite:///(.*)mlflow\.db", self.uri)
+            database = local_database(self.uri)
             try:
-                return self._client.create_experiment(EXPERIMENT, local and str(Path(local[1]) / ARTIFACTS))
+                return self._client.create_experiment(EXPERIMENT, database and str(database.parent / ARTIFACTS))
             except MlflowException:  # another run made it in the meantime
                 found = self._client.get_experiment_by_name(EXPERIMENT)
         return found.experiment_id

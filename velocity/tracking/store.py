@@ -1,0 +1,47 @@
+"""The store that MLflow writes to: its lock, and a local database that is there whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from velocity.files import atomic_path
+
+
+def local_database(uri: str) -> Path | None:
+    """The file of ``sqlite:///path``; None for a server or another database."""
+    local = re.fullmatch(r"sqlite:///(.+)", uri)
+    return Path(local[1]) if local else None
+
+
+def lock_path(uri: str) -> Path:
+    """Beside a local database, otherwise in this machine's folder for temporary files."""
+    if database := local_database(uri):
+        return Path(f"{database}.lock")
+    return Path(tempfile.gettempdir()) / f"velocity-asr-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
+
+
+def create_store(uri: str) -> None:
+    """Create a local database that is not there yet.
+
+    MLflow builds one in dozens of migrations. Killed among them, it leaves a file that it cannot open again (4 of 16
+    random kills in the first seconds did), so it builds in a temporary folder, and what it has built is moved here.
+    """
+    database = local_database(uri)
+    if database is None or database.exists():
+        return
+    import mlflow
+    from filelock import FileLock
+
+    with FileLock(lock_path(uri)):
+        if database.exists():
+            return
+        with tempfile.TemporaryDirectory() as temporary, atomic_path(database) as finished:
+            built = Path(temporary, database.name)
+            mlflow.MlflowClient(f"sqlite:///{built}", f"sqlite:///{built}").search_registered_models()
+            with closing(sqlite3.connect(built)) as source, closing(sqlite3.connect(finished)) as target:
+                source.backup(target)
