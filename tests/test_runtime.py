@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import velocity
 from tests.tone_model import VOCABULARY, speak, write_model, write_speech
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.errors import VelocityError
-from velocity.runtime import CHUNK, LONGEST, OVERLAP, VelocityASR, chunks
+from velocity.runtime import VelocityASR
 
 SENTENCE = "the quick brown fox's tail jumps over"
 
@@ -56,32 +55,6 @@ def test_features_of_any_kind(model: VelocityASR, folder: Path) -> None:
 def test_features_of_the_wrong_shape(model: VelocityASR, shape: tuple[int, ...]) -> None:
     with pytest.raises(VelocityError, match="expected"):
         model(np.zeros(shape))
-
-
-@pytest.mark.parametrize("seconds", [0.001, 0.2, 30, LONGEST, LONGEST + 0.001, 100, 30 * 28 + 2, 1000])
-def test_chunks_cover_everything_with_context_on_both_sides(seconds: float) -> None:
-    samples = round(seconds * SAMPLE_RATE)
-    found = list(chunks(samples))
-    assert found[0][0] == 0
-    assert found[-1][1] == samples
-    assert all(end - start <= LONGEST * SAMPLE_RATE for start, end in found)
-    for (_, end), (start, after) in pairwise(found):
-        assert end - start == OVERLAP * SAMPLE_RATE
-        assert after > end
-
-
-@pytest.mark.parametrize("seconds", [61.0, 87.3, 125.01])
-def test_long_audio_loses_nothing_at_the_joins(model: VelocityASR, folder: Path, seconds: float) -> None:
-    text = " ".join([SENTENCE] * int(seconds / 6.5))
-    samples = np.zeros(round(seconds * SAMPLE_RATE), dtype=np.float32)
-    spoken = speak(text, folder)
-    samples[: len(spoken)] = spoken
-    joined = model.log_probs(samples)
-    whole = model(compute_mel_spectrogram(samples))[0]
-    assert joined.shape == whole.shape
-    assert np.allclose(joined, whole, atol=1e-3)  # this model sees no further than a frame
-    assert model.transcribe(samples) == text
-    assert len(samples) > 2 * CHUNK * SAMPLE_RATE
 
 
 def test_cues_say_when(model: VelocityASR, folder: Path) -> None:

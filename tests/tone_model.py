@@ -17,6 +17,7 @@ from velocity.text import ALPHABET, TextTokenizer, train_tokenizer
 
 VOCABULARY = len(ALPHABET) + 3  # <blank>, <unk>, the space
 SILENT = -3.0  # log-mel that a tone must exceed
+VOICE = 125.0  # Hz: below all classes, a whole number of periods a letter, and what makes the sounds a voice
 FIRST_BIN, BIN_STEP = 20, 2  # the mel bin of class 2, and how far the classes are apart
 
 
@@ -90,11 +91,14 @@ def speak(text: str, folder: Path, pause: float = 0.0) -> np.ndarray:
     centres = 700.0 * (10.0 ** (np.linspace(to_mel(MEL_LOW), to_mel(MEL_HIGH), MEL_BINS + 2) / 2595.0) - 1.0)[1:-1]
     time = np.arange(round(0.1 * SAMPLE_RATE)) / SAMPLE_RATE
     silence = np.zeros(round(0.06 * SAMPLE_RATE))
+    voice = 0.4 * np.sin(2 * np.pi * VOICE * np.arange(len(time) + len(silence)) / SAMPLE_RATE)
     pieces = [silence]
     tokenizer = TextTokenizer(folder / "tokenizer.model")
     for token in tokenizer.encode(text):
         tone = 0.5 * np.sin(2 * np.pi * centres[_bin(token)] * time) * np.hanning(len(time))
-        pieces += [tone, silence] + [np.zeros(round(pause * SAMPLE_RATE))] * (tokenizer.decode([token]) == "")
+        pieces += [np.concatenate([tone, silence]) + voice] + [np.zeros(round(pause * SAMPLE_RATE))] * (
+            tokenizer.decode([token]) == ""
+        )
     return np.concatenate(pieces).astype(np.float32)
 
 

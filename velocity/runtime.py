@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
-from velocity.decoding import Decoder, Segment, segments
+from velocity.audio import BLOCK, SAMPLE_RATE, compute_mel_spectrogram, read_blocks
+from velocity.decoding import Decoder, Hypothesis, Segment, Word, segments
+from velocity.decoding.pieces import pieces
 from velocity.errors import VelocityError
+from velocity.segmentation import chunks, passages, silenced, voice_activity
 from velocity.text import TextTokenizer
 
 SHIPPED = Path(__file__).parent / "pretrained"  # models that come with the package, one folder a name
 FILES = ("model.onnx", "config.json", "tokenizer.model")
-LONGEST = 60  # seconds recognised in one piece; longer audio goes through overlapping chunks in bounded memory
-CHUNK, OVERLAP = 30, 2  # seconds; half of the overlap is dropped on either side of a join
+Audio = str | Path | np.ndarray | Iterable[np.ndarray]  # a file, (samples,) float32 at 16 kHz, or blocks of such
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What may have been said from ``start`` to ``end``, in seconds of the audio: the best hypothesis comes first."""
+
+    start: float
+    end: float
+    hypotheses: list[Hypothesis]
+
+    @property
+    def text(self) -> str:
+        return self.hypotheses[0].text
+
+    @property
+    def words(self) -> list[Word]:
+        return self.hypotheses[0].words
 
 
 class VelocityASR:
@@ -45,6 +64,7 @@ class VelocityASR:
                 f"config.json says {self.config['vocabulary']}: files of different models"
             )
         self.decoder = Decoder(self.tokenizer, self.config["frame_seconds"])  # greedy; another may take its place
+        self._begins = np.array([piece.startswith(" ") for piece in pieces(self.tokenizer)])  # (V,): of a word
         self._session = _open_session(self.folder / "model.onnx", threads)
 
     @classmethod
@@ -76,43 +96,59 @@ class VelocityASR:
         row = log_probs[0] if log_probs.ndim == 3 else log_probs
         return self.decoder.decode(row, words=False)[0].text
 
-    def transcribe(self, audio: str | Path | np.ndarray) -> str:
-        """The text of an audio file, or of (samples,) float32 at 16 kHz. Audio of any length.
+    def transcribe(self, audio: Audio) -> str:
+        """The text of an audio file, or of (samples,) float32 at 16 kHz, or of such blocks. Audio of any length.
 
         Raises VelocityError when the file cannot be read.
         """
-        return self.decode_ctc(self.log_probs(audio))
+        return " ".join(passage.text for passage in self.passages(audio, words=False) if passage.text)
+
+    def passages(self, audio: Audio, words: bool = True) -> Iterator[Passage]:
+        """Yield what is said as it is recognised, in memory that does not grow with the audio's length.
+
+        Up to twenty seconds of audio are one passage, longer audio is cut in pauses between words. ``words=False``
+        saves the alignment. Raises VelocityError when the audio cannot be read, be it in its middle.
+        """
+        frame = self.config["frame_seconds"]
+        for first, log_probs in passages(self.posteriors(audio), self._begins, self.config["blank"]):
+            start = first * frame
+            hypotheses = [_later(found, start) for found in self.decoder.decode(log_probs, words)]
+            yield Passage(start, start + len(log_probs) * frame, hypotheses)
 
     def segments(self, log_probs: np.ndarray) -> list[Segment]:
         """Subtitle cues of (frames', V) log-posteriors, from the times of the words."""
         seconds = len(log_probs) * self.config["frame_seconds"]
         return segments(self.decoder.decode(log_probs)[0].words, seconds)
 
-    def log_probs(self, audio: str | Path | np.ndarray) -> np.ndarray:
-        """(frames', V) log-posteriors of a file or of (samples,) at 16 kHz, joined from chunks when it is long."""
-        samples = load_audio(audio) if isinstance(audio, (str, Path)) else np.asarray(audio, dtype=np.float32)
-        if samples.ndim != 1 or not len(samples):
-            raise VelocityError(f"audio of shape {samples.shape}: expected (samples,), at least one")
-        frame = self.config["frame_seconds"]
-        pieces = []
-        for start, end in chunks(len(samples)):
-            piece = self(compute_mel_spectrogram(samples[start:end]))[0]
-            first = 0 if start == 0 else round(OVERLAP / 2 / frame)
-            last = len(piece) if end == len(samples) else round((CHUNK - OVERLAP / 2) / frame)
-            pieces.append(piece[first:last])
-        return np.concatenate(pieces)
+    def log_probs(self, audio: Audio) -> np.ndarray:
+        """(frames', V) log-posteriors of the whole audio, joined from chunks when it is long."""
+        return np.concatenate(list(self.posteriors(audio)))
+
+    def posteriors(self, audio: Audio) -> Iterator[np.ndarray]:
+        """Yield ``log_probs`` in pieces of some twenty seconds at most, (frames', V) each. Where there is no voice they
+        are those of certain silence."""
+        seconds, blank = self.config["frame_seconds"], self.config["blank"]
+        frame = round(seconds * SAMPLE_RATE)
+        for samples, start, end in chunks(_blocks(audio), frame):
+            piece = self(compute_mel_spectrogram(samples))[0]
+            piece = silenced(piece, voice_activity(samples), seconds, blank)
+            yield piece[start // frame : -(-end // frame)]
 
 
-def chunks(samples: int) -> Iterator[tuple[int, int]]:
-    """Yield the (start, end) of the overlapping chunks of ``samples`` samples at 16 kHz; one when they are few."""
-    if samples <= LONGEST * SAMPLE_RATE:
-        yield 0, samples
-        return
-    start = 0
-    while samples - start > CHUNK * SAMPLE_RATE:
-        yield start, start + CHUNK * SAMPLE_RATE
-        start += (CHUNK - OVERLAP) * SAMPLE_RATE
-    yield start, samples
+def _blocks(audio: Audio) -> Iterable[np.ndarray]:
+    if isinstance(audio, (str, Path)):
+        return read_blocks(audio)
+    if isinstance(audio, Iterable) and not hasattr(audio, "__array__") and not isinstance(audio, Sequence):
+        return audio
+    samples = np.asarray(audio, dtype=np.float32)
+    if samples.ndim != 1 or not len(samples):
+        raise VelocityError(f"audio of shape {samples.shape}: expected (samples,), at least one")
+    return np.split(samples, range(BLOCK, len(samples), BLOCK))
+
+
+def _later(hypothesis: Hypothesis, seconds: float) -> Hypothesis:
+    words = [replace(word, start=word.start + seconds, end=word.end + seconds) for word in hypothesis.words]
+    return replace(hypothesis, words=words)
 
 
 def find_model(model: str | Path, quantized: bool) -> Path:

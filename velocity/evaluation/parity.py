@@ -66,7 +66,7 @@ class Reference(VelocityASR):
     """An artefact's recogniser in which PyTorch computes the posteriors; chunks, decoding and tokens stay the same."""
 
     def __init__(self, artefact: VelocityASR, module: Any) -> None:
-        self.folder, self.config, self.tokenizer = artefact.folder, artefact.config, artefact.tokenizer
+        vars(self).update(vars(artefact))
         self._posteriors = torch_reference(module)
 
     def __call__(self, mel: Any) -> np.ndarray:
