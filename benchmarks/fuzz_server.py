@@ -227,9 +227,8 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     started, statuses = time.monotonic(), Counter()
     inputs = range(arguments.first, arguments.first + arguments.inputs)
-    for index, status, wrong in (on_sockets if arguments.sockets else in_process)(
-        inputs, arguments.seed, arguments.model
-    ):
+    send = on_sockets if arguments.sockets else in_process
+    for index, status, wrong in send(inputs, arguments):
         statuses[status] += 1
         if wrong:
             print(f"input {index}: {wrong}", flush=True)
