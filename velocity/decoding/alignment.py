@@ -34,5 +34,5 @@ def align(log_probs: np.ndarray, tokens: list[int], blank: int = 0) -> np.ndarra
     path = np.empty(frames, dtype=np.int64)
     for frame in range(frames - 1, -1, -1):
         path[frame] = state
-        state -= steps[frame, state]
+        state -= int(steps[frame, state])
     return np.where(path % 2 == 1, path // 2, -1)

@@ -53,12 +53,12 @@ class Decoder:
         ``word_bonus`` have no effect without ``lm``."""
         self.tokenizer, self.frame_seconds, self.n_best = tokenizer, frame_seconds, n_best
         self.beam = beam or (max(BEAM, n_best) if lm or hotwords or n_best > 1 else None)
-        self._pieces = pieces(tokenizer)
+        self.pieces = pieces(tokenizer)
         self._fusion = None
         if lm or hotwords:
             hot = HotWords(hotwords) if hotwords else None
             weight, bonus = (lm_weight, word_bonus) if lm else (0.0, 0.0)
-            self._fusion = TextFusion(self._pieces, lm, hot, weight, bonus)
+            self._fusion = TextFusion(self.pieces, lm, hot, weight, bonus)
 
     def decode(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
         """(frames, V) log-posteriors → up to ``n_best`` hypotheses that differ in text, the best first.
@@ -76,7 +76,7 @@ class Decoder:
             timed = []
             if words:
                 path = best_alignment(log_probs, blank) if self.beam is None else align(log_probs, tokens, blank)
-                timed = timed_words(log_probs, tokens, path, self._pieces, self.frame_seconds)
+                timed = timed_words(log_probs, tokens, path, self.pieces, self.frame_seconds)
             found.append(Hypothesis(text, score, timed))
         return found
 

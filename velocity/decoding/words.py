@@ -7,10 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LATE = 0.03  # seconds that a word's first label comes after its sound begins; its last label ends with it
+
 
 @dataclass(frozen=True)
 class Word:
-    """``start`` and ``end`` in seconds; ``confidence`` in [0, 1]."""
+    """``start`` and ``end`` in seconds.
+
+    ``confidence`` is the geometric mean, over the word's labels, of each one's highest posterior where it is aligned
+    (the maximum-probability measure of Laptev & Ginsburg 2022, "Fast entropy-based methods of word-level confidence
+    estimation for end-to-end automatic speech recognition").
+    """
 
     text: str
     start: float
@@ -28,7 +35,8 @@ def timed_words(
     last = frames[np.searchsorted(path[frames], indices, side="right") - 1]
     found = []
     for text, members in spelled(tokens, pieces):
-        start, end = first[members[0]] * frame_seconds, (last[members[-1]] + 1) * frame_seconds
+        start = max(first[members[0]] * frame_seconds - LATE, found[-1].end if found else 0.0)
+        end = (last[members[-1]] + 1) * frame_seconds
         peaks = [log_probs[first[m] : last[m] + 1, tokens[m]].max() for m in members]
         found.append(Word(text, float(start), float(end), float(np.exp(np.mean(peaks)))))
     return found
