@@ -126,7 +126,7 @@ def test_memory_does_not_grow_with_the_audio(model: VelocityASR, folder: Path) -
         tracemalloc.stop()
         assert (
             heard == repeats * (len(SENTENCE.split()) - 1) + 1
-        )  # no space between one's last word and the next's first
+        )  # no space between two sentences
         return most
 
     assert peak(24) < 1.2 * peak(6)
