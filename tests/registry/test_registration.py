@@ -18,6 +18,7 @@ from velocity import VelocityASR
 from velocity.cli import main
 from velocity.errors import VelocityError
 from velocity.registry import NAME, Champions, Registry, register
+from velocity.tracking.store import create_store
 
 KILLS = 2  # of each operation
 CHAMPION = f"models:/{NAME}@champion"
@@ -149,6 +150,26 @@ def test_reports_of_another_model_are_not_registered(registry, project, tmp_path
     refused(r"reports/MODEL_CARD\.md: no such file or directory")
     shutil.rmtree("models/export/onnx-int8")
     refused("models/export/onnx-int8: no exported model")
+
+
+def test_a_store_that_was_cut_off_while_it_was_built_is_built_again(tmp_path, monkeypatch):
+    import mlflow
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow, "MlflowClient", half_a_store)
+        with pytest.raises(KeyboardInterrupt):
+            create_store(uri)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db.lock"]
+    create_store(uri)
+    size = (tmp_path / "mlflow.db").stat().st_size
+    assert mlflow.MlflowClient(uri, uri).search_registered_models() == []
+    assert (tmp_path / "mlflow.db").stat().st_size == size, "MLflow found nothing left to do"
+
+
+def half_a_store(uri: str, registry_uri: str) -> None:
+    Path(uri.removeprefix("sqlite:///")).write_bytes(b"SQLite format 3\0")
+    raise KeyboardInterrupt
 
 
 # MLflow is imported once, its stores are not opened: each attempt is a process of its own.
