@@ -93,6 +93,23 @@ def test_work_that_has_not_begun_when_its_client_goes_never_begins() -> None:
     assert begun == []
 
 
+def test_a_server_that_is_cut_short_waits_for_the_thread_it_has_told() -> None:
+    queue, ended = Queue(jobs=1, waiting=1), []
+
+    def work(abandoned: threading.Event) -> None:
+        ended.append(abandoned.wait(30))
+
+    async def main() -> None:
+        task = asyncio.create_task(queue.run(work, stays))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended == [True]
+
+    asyncio.run(main())
+
+
 def test_a_failure_of_the_work_is_the_request_s() -> None:
     def work(abandoned: threading.Event) -> None:
         raise RequestError(400, "no audio")

@@ -35,6 +35,7 @@ tbody tr:nth-child(odd) { background: var(--soft); }
 th button { all: unset; cursor: pointer; font-weight: 600; } th button:focus-visible { outline: 2px solid var(--bar); }
 th[aria-sort=ascending] button::after { content: " ↑"; } th[aria-sort=descending] button::after { content: " ↓"; }
 .beside { display: flex; flex-wrap: wrap; gap: 0 3em; align-items: start; }
+section, .beside > table { overflow-x: auto; max-width: 100%; }
 svg text { fill: currentColor; font-size: 11px; }
 """
 SCRIPT = """
