@@ -22,7 +22,7 @@ def group() -> None:
 def build(
     texts: Annotated[list[Path], typer.Argument(metavar="TEXT...", help="Plain text in UTF-8, a sentence a line.")],
     out: Annotated[Path, typer.Option(help="The ARPA file to write.", metavar="FILE")],
-    order: Annotated[int, typer.Option(help="Words of the longest n-grams.", min=1, max=6)] = 3,
+    order: Annotated[int, typer.Option(help="Words of the longest n-grams.", min=2, max=6)] = 3,
     prune: Annotated[
         int, typer.Option(help="Leave out n-grams of three words and more seen no more often than this.", min=0)
     ] = 0,

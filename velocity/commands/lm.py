@@ -15,21 +15,14 @@ def build(texts: Sequence[Path], out: Path, order: int, prune: int) -> str:
 
     Raises VelocityError when a text cannot be read or all of them hold no word.
     """
-    counts = {"sentences": 0, "words": 0}
-
-    def sentences() -> Iterator[str]:
-        for line in (line for path in texts for line in _lines(path)):
-            if sentence := normalize(line):
-                counts["sentences"] += 1
-                counts["words"] += len(sentence.split())
-                yield sentence
-
-    model = estimate(sentences(), order, prune)
-    if not counts["words"]:
+    sentences = list(filter(None, (normalize(line) for path in texts for line in _lines(path))))
+    if not sentences:
         raise VelocityError(f"{', '.join(map(str, texts))}: no words in it")
+    model = estimate(sentences, order, prune)
     write_arpa(model, out)
     sizes = ", ".join(f"{len(ngrams)} {n}-grams" for n, ngrams in enumerate(model.probabilities, start=1))
-    return f"{out}: {sizes} of {counts['words']} words in {counts['sentences']} lines"
+    words = sum(len(sentence.split()) for sentence in sentences)
+    return f"{out}: {sizes} of {words} words in {len(sentences)} lines"
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -45,8 +45,11 @@ class NGramModel:
 
 
 def estimate(sentences: Iterable[str], order: int, prune: int = 0) -> NGramModel:
-    """The model of ``sentences``, words between spaces. ``prune``: n-grams of three words and more that are seen no
-    more often than this are left out, and what they had is left to shorter ones."""
+    """The model of ``sentences``, words between spaces; KenLM reads those of ``order`` 2 and more.
+
+    ``prune``: n-grams of three words and more that are seen no more often than this are left out, and what they had is
+    left to shorter ones.
+    """
     raw = _count(sentences, order)
     adjusted = [*(_continuations(shorter, longer) for shorter, longer in pairwise(raw)), raw[-1]]
     adjusted[0].pop((START,), None)  # never predicted
