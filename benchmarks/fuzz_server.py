@@ -200,7 +200,9 @@ async def send_raw(group: range, seed: int, port: int, files: list[bytes]) -> li
             return index, "FOUND", "no answer"
         except ConnectionError:
             return index, "reset", None
-        status, body = answer[9:12].decode("latin-1") or "closed", answer.partition(b"\r\n\r\n")[2]
+        head, _, body = answer.partition(b"\r\n\r\n")
+        status, length = head[9:12].decode("latin-1") or "closed", re.search(rb"content-length: (\d+)", head)
+        body = body[: int(length[1])] if length else body  # what follows answers what was left over of the body
         try:
             check(int(status) if status.isdecimal() else 0, body if body.startswith(b"{") else b"")
         except AssertionError as error:

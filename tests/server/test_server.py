@@ -21,6 +21,7 @@ from tests.tone_model import speak, write_model
 from velocity.cli import main
 
 JOBS, WAITING = 2, 2
+WORDS = {"response_format": "verbose_json", "timestamp_granularities[]": ["word", "segment"]}
 LIMITS = ["--jobs", JOBS, "--max-waiting", WAITING, "--max-megabytes", 0.25, "--max-seconds", 40]
 
 
@@ -48,14 +49,26 @@ def audio(model: Path) -> bytes:
     return encoded(speak("hello world good night", model, pause=0.9))
 
 
-@pytest.mark.parametrize("form", ["text", "srt", "vtt"])
-def test_the_answer_is_what_the_command_writes(server, model, audio, form, tmp_path, capsys) -> None:
-    (tmp_path / "a.wav").write_bytes(audio)
+@pytest.fixture(scope="module")
+def long(model: Path) -> bytes:
+    """Several passages, with pauses between them."""
+    return encoded(speak(" ".join(["hello world"] * 12), model, pause=0.4), "OGG")
+
+
+@pytest.mark.parametrize("form", ["text", "srt", "vtt", "json"])
+def test_the_answer_is_what_the_command_writes(server, model, long, form, tmp_path, capsys) -> None:
+    (tmp_path / "a.ogg").write_bytes(long)
     with pytest.raises(SystemExit):
-        main(["transcribe", str(tmp_path / "a.wav"), "--model", str(model), "--format", form])
+        main(["transcribe", str(tmp_path / "a.ogg"), "--model", str(model), "--format", form])
     written = capsys.readouterr().out
     assert "hello" in written
-    assert server.transcribe(audio, response_format=form).text == written
+    if form != "json":
+        assert server.transcribe(long, response_format=form).text == written
+        return
+    given, value = json.loads(written), server.transcribe(long, **WORDS).json()
+    assert (value["text"], value["duration"]) == (given["text"], given["seconds"])
+    times = lambda words, name: [(word[name], word["start"], word["end"]) for word in words]  # noqa: E731
+    assert times(value["words"], "word") == times(given["words"], "text")
 
 
 @pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
@@ -65,8 +78,7 @@ def test_any_container_under_any_name(server, model, container) -> None:
 
 
 def test_words_and_segments_have_times_within_each_other(server, audio) -> None:
-    options = {"response_format": "verbose_json", "timestamp_granularities[]": ["word", "segment"]}
-    value = server.transcribe(audio, **options).json()
+    value = server.transcribe(audio, **WORDS).json()
     assert (value["task"], value["language"], value["text"]) == ("transcribe", "english", "hello world good night")
     seconds = soundfile.info(io.BytesIO(audio)).duration
     assert value["duration"] == pytest.approx(seconds, abs=1e-3)
@@ -87,11 +99,9 @@ def test_words_and_segments_have_times_within_each_other(server, audio) -> None:
     assert "words" not in server.transcribe(audio, response_format="verbose_json").json()
 
 
-def test_a_stream_says_bit_by_bit_what_the_whole_answer_is(server, model) -> None:
-    """Long enough for several passages: their bits make the whole, which is what comes without a stream."""
-    audio = encoded(speak(" ".join(["hello world"] * 12), model, pause=0.4), "OGG")
-    whole = server.transcribe(audio).json()["text"]
-    response = server.transcribe(audio, stream="true")
+def test_a_stream_says_bit_by_bit_what_the_whole_answer_is(server, long) -> None:
+    whole = server.transcribe(long).json()["text"]
+    response = server.transcribe(long, stream="true")
     assert response.headers["content-type"].startswith("text/event-stream")
     events = [json.loads(line.removeprefix("data: ")) for line in response.text.split("\n\n") if line]
     assert {event["type"] for event in events[:-1]} == {"transcript.text.delta"}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from velocity.commands.formats import WRITERS, Format, Transcript
+from velocity.commands.formats import Format, Transcript, written
 from velocity.decoding import Segment, Word
 from velocity.server.wishes import ResponseFormat, Wishes
 
@@ -17,13 +18,11 @@ PLAIN = {ResponseFormat.TEXT: Format.TEXT, ResponseFormat.SRT: Format.SRT, Respo
 HOP = 0.01  # seconds that OpenAI's ``seek`` counts in
 
 
-def answer(
-    transcript: Transcript, words: Sequence[Word], wishes: Wishes, encode: Callable[[str], list[int]]
-) -> Response:
+def answer(transcript: Transcript, wishes: Wishes, encode: Callable[[str], list[int]]) -> Response:
     """``text``, ``srt`` and ``vtt`` are byte for byte what ``velocity-asr transcribe --format`` writes."""
     if wishes.form in PLAIN:
         media = "text/vtt" if wishes.form is ResponseFormat.VTT else "text/plain"
-        return PlainTextResponse(WRITERS[PLAIN[wishes.form]](transcript), media_type=media)
+        return PlainTextResponse("".join(written(transcript, PLAIN[wishes.form])), media_type=media)
     if wishes.form is ResponseFormat.JSON:
         return JSONResponse({"text": transcript.text})
     value: dict[str, Any] = {
@@ -33,11 +32,12 @@ def answer(
         "text": transcript.text,
     }
     if "word" in wishes.granularities:
-        value["words"] = [_timed("word", word) for word in words]
+        value["words"] = [_timed("word", word) for word in transcript.words]
     if "segment" in wishes.granularities:
-        pending = iter(words)
+        words = iter(transcript.words)
         value["segments"] = [
-            _segment(n, cue, [next(pending) for _ in cue.text.split()], encode) for n, cue in enumerate(transcript.cues)
+            _segment(n, cue, list(islice(words, len(cue.text.split()))), encode)
+            for n, cue in enumerate(transcript.cues)
         ]
     return JSONResponse(value)
 

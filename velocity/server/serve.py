@@ -17,5 +17,6 @@ def serve(service: Service, host: str, port: int) -> None:
     listener = bind(host, port)
     if not address(listener).is_loopback:
         print(f"warning: whoever reaches {host} may send speech: there is no password", file=sys.stderr)
-    print(f"{service.name} on http://{host}:{listener.getsockname()[1]}/v1", flush=True)
+    named = f"[{host}]" if ":" in host else host
+    print(f"{service.name} on http://{named}:{listener.getsockname()[1]}/v1", flush=True)
     server(application(service)).run(sockets=[listener])
