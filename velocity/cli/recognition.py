@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from velocity.cli import options
 from velocity.cli.app import app
-from velocity.cli.options import Model, Quantized, Threads, load
 from velocity.commands.formats import Format
 from velocity.errors import VelocityError
 
@@ -16,37 +16,52 @@ from velocity.errors import VelocityError
 @app.command()
 def transcribe(
     files: Annotated[list[Path] | None, typer.Argument(metavar="FILE...", show_default=False)] = None,
-    model: Model = None,
-    quantized: Quantized = True,
+    model: options.Model = None,
+    quantized: options.Quantized = True,
     input_dir: Annotated[Path | None, typer.Option(help="Transcribe every audio file below this folder.")] = None,
     output_dir: Annotated[Path | None, typer.Option(help="Write one file a transcript here, not to stdout.")] = None,
     format: Annotated[
-        Format, typer.Option(help="json gives one object a line; srt and vtt are subtitles.")
+        Format, typer.Option(help="json gives one object a line, with words; srt and vtt are subtitles.")
     ] = Format.TEXT,
-    threads: Threads = 1,
+    lm: options.LanguageModel = None,
+    lm_weight: options.LanguageModelWeight = None,
+    word_bonus: options.WordBonus = None,
+    hotwords: options.HotWordPhrases = None,
+    beam: options.Beam = None,
+    n_best: options.NBest = 1,
+    jobs: Annotated[int, typer.Option(help="Files at a time.", min=1)] = 1,
+    threads: options.Threads = 1,
 ) -> None:
     """Turn speech in audio files into text.
 
-    Several files give lines of "FILE<TAB>text". A file that cannot be read does not stop the others: such files are
-    listed at the end, and the exit status is 2.
+    FILE is audio of any format, rate and length, a folder of such, or - for standard input. Several files give lines
+    of "FILE<TAB>text". A file that cannot be read does not stop the others: such files are listed at the end, and the
+    exit status is 2.
 
     \b
     Examples:
       velocity-asr transcribe speech.wav
       velocity-asr transcribe talk.flac --format srt > talk.srt
-      velocity-asr transcribe --input-dir recordings --output-dir transcripts --format json
+      ffmpeg -i film.mkv -f wav - | velocity-asr transcribe - --format vtt
+      velocity-asr transcribe --input-dir recordings --output-dir transcripts --format json --jobs 4
+      velocity-asr transcribe call.wav --lm english.arpa --hotwords "Anneliese,Kowalczyk"
     """
-    from velocity.commands.transcribe import find_audio, output_paths, transcribe_files
+    from velocity.commands.decoder import decoder_from
+    from velocity.commands.transcribe import find_sources, output_paths, transcribe_files
 
-    chosen = list(files or []) + (find_audio(input_dir) if input_dir else [])
-    if not chosen:
+    if n_best > 1 and format is not Format.JSON:
+        raise VelocityError(f"--n-best {n_best}: only --format json has room for alternatives")
+    sources = find_sources(files or [], input_dir)
+    if not sources:
         raise VelocityError("nothing to transcribe: name audio files, or a folder of them with --input-dir")
-    if format in (Format.SRT, Format.VTT) and len(chosen) > 1 and output_dir is None:
-        raise VelocityError(f"subtitles ({format}) of {len(chosen)} files need a folder to go to: add --output-dir D")
-    targets = output_paths(chosen, input_dir, output_dir, format) if output_dir else None
-    failures = transcribe_files(load(model, quantized, threads), chosen, targets, format)
-    if len(chosen) == 1 and failures:
+    if format in (Format.SRT, Format.VTT) and len(sources) > 1 and output_dir is None:
+        raise VelocityError(f"subtitles ({format}) of {len(sources)} files need a folder to go to: add --output-dir D")
+    targets = output_paths(sources, output_dir, format) if output_dir else None
+    recogniser = options.load(model, quantized, threads)
+    recogniser.decoder = decoder_from(recogniser, lm, lm_weight, word_bonus, hotwords, beam, n_best)
+    failures = transcribe_files(recogniser, sources, targets, format, jobs)
+    if len(sources) == 1 and failures:
         raise VelocityError(failures[0])
     if failures:
-        summary = f"{len(failures)} of {len(chosen)} files could not be transcribed:"
+        summary = f"{len(failures)} of {len(sources)} files could not be transcribed:"
         raise VelocityError("\n  ".join([summary, *failures]))

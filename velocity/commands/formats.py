@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from velocity.decoding import segments
 
 if TYPE_CHECKING:
-    from velocity.decoding import Segment
+    from velocity.decoding import Segment, Word
+    from velocity.runtime import Passage
 
 
 class Format(StrEnum):
@@ -22,37 +25,87 @@ class Format(StrEnum):
 SUFFIXES = {Format.TEXT: ".txt", Format.JSON: ".json", Format.SRT: ".srt", Format.VTT: ".vtt"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Transcript:
+    """What is said in ``file``. ``passages`` may come while they are recognised: then everything below is known, and
+    the properties can be asked, once they have all been used up or kept in a list."""
+
     file: str
-    text: str
-    seconds: float  # of audio
-    rtf: float  # seconds of work, reading included, a second of audio
-    cues: list[Segment]
+    passages: Iterable[Passage]
+    seconds: float = 0.0  # of audio
+    rtf: float = 0.0  # seconds of work, reading included, a second of audio
+
+    @property
+    def text(self) -> str:
+        return " ".join(passage.text for passage in self.passages if passage.text)
+
+    @property
+    def words(self) -> list[Word]:
+        return [word for passage in self.passages for word in passage.words]
+
+    @property
+    def cues(self) -> list[Segment]:
+        """Subtitles: words in a row, up to a pause."""
+        return list(_cues(self.passages))
 
 
-def _text(transcript: Transcript) -> str:
-    return f"{transcript.text}\n"
+def _text(transcript: Transcript) -> Iterator[str]:
+    space = ""
+    for passage in transcript.passages:
+        if passage.text:
+            yield space + passage.text
+            space = " "
+    yield "\n"
 
 
-def _json(transcript: Transcript) -> str:
+def _json(transcript: Transcript) -> Iterator[str]:
+    texts: list[str] = []
+    words: list[dict[str, Any]] = []
+    passages: list[dict[str, Any]] = []
+    for passage in transcript.passages:
+        texts += [passage.text] if passage.text else []
+        words += [
+            {
+                "text": word.text,
+                "start": round(word.start, 3),
+                "end": round(word.end, 3),
+                "confidence": round(word.confidence, 4),
+            }
+            for word in passage.words
+        ]
+        alternatives = [{"text": found.text, "score": round(found.score, 3)} for found in passage.hypotheses]
+        times = {"start": round(passage.start, 3), "end": round(passage.end, 3)}
+        passages.append({**times, "alternatives": alternatives})
     value = {
         "file": transcript.file,
-        "text": transcript.text,
+        "text": " ".join(texts),
         "seconds": round(transcript.seconds, 3),
         "rtf": round(transcript.rtf, 5),
+        "words": words,
     }
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    if any(len(passage["alternatives"]) > 1 for passage in passages):  # --n-best
+        value["passages"] = passages
+    yield json.dumps(value, ensure_ascii=False) + "\n"
 
 
-def _srt(transcript: Transcript) -> str:
-    cues = enumerate(transcript.cues, start=1)
-    return "".join(f"{n}\n{_clock(c.start, ',')} --> {_clock(c.end, ',')}\n{c.text}\n\n" for n, c in cues)
+def _srt(transcript: Transcript) -> Iterator[str]:
+    for number, cue in enumerate(_cues(transcript.passages), start=1):
+        yield f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{cue.text}\n\n"
 
 
-def _vtt(transcript: Transcript) -> str:
-    cues = (f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{cue.text}\n\n" for cue in transcript.cues)
-    return "WEBVTT\n\n" + "".join(cues)
+def _vtt(transcript: Transcript) -> Iterator[str]:
+    yield "WEBVTT\n\n"
+    for cue in _cues(transcript.passages):
+        yield f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{cue.text}\n\n"
+
+
+def _cues(passages: Iterable[Passage]) -> Iterator[Segment]:
+    """A cue never outlasts its passage: passages end in pauses."""
+    shown = 0.0
+    for passage in passages:
+        for cue in segments(passage.words, passage.end):
+            yield replace(cue, start=max(cue.start, shown))
+            shown = cue.end
 
 
 def _clock(seconds: float, point: str) -> str:
@@ -60,9 +113,14 @@ def _clock(seconds: float, point: str) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
 
 
-WRITERS: dict[Format, Callable[[Transcript], str]] = {
+_STREAMS: dict[Format, Callable[[Transcript], Iterator[str]]] = {
     Format.TEXT: _text,
     Format.JSON: _json,
     Format.SRT: _srt,
     Format.VTT: _vtt,
 }
+
+
+def written(transcript: Transcript, form: Format) -> Iterator[str]:
+    """Yield a transcript as ``form`` has it, as its passages come: valid UTF-8, whatever the file is called."""
+    return (part.encode("utf-8", "backslashreplace").decode("utf-8") for part in _STREAMS[form](transcript))

@@ -2,71 +2,208 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from threading import Event
 
-from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
-from velocity.commands.formats import SUFFIXES, WRITERS, Format, Transcript
+import numpy as np
+
+from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, claimed_seconds, printable, read_blocks
+from velocity.commands.formats import SUFFIXES, Format, Transcript, written
 from velocity.errors import VelocityError
-from velocity.files import write_text
-from velocity.progress import track
-from velocity.runtime import VelocityASR
+from velocity.files import atomic_path
+from velocity.progress import Progress
+from velocity.runtime import Passage, VelocityASR
+
+STDIN = Path("-")
+LONG = 60.0  # seconds of audio that deserve a progress bar
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to transcribe, and where its transcript goes below an output folder; or why there is none."""
+
+    path: Path
+    inside: Path
+    fault: str | None = None
+
+
+def find_sources(files: Sequence[Path], input_dir: Path | None) -> list[Source]:
+    """What is to be transcribed: the files themselves, and every audio file below those that are folders."""
+    sources = []
+    for path in [*files, *([input_dir] if input_dir else [])]:
+        if path == STDIN:
+            sources.append(Source(path, Path("stdin")))
+        elif path.is_dir() or path == input_dir:
+            try:
+                sources += [Source(found, found.relative_to(path)) for found in find_audio(path)]
+            except VelocityError as error:
+                sources.append(Source(path, Path(path.name), str(error)))
+        else:
+            sources.append(Source(path, Path(path.name)))
+    return sources
 
 
 def find_audio(folder: Path) -> list[Path]:
     """Every audio file below ``folder``, sorted. Raises VelocityError when there is none."""
     if not folder.is_dir():
-        raise VelocityError(f"{folder}: no such folder")
+        raise VelocityError(f"{printable(folder)}: no such folder")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
     if not found:
-        raise VelocityError(f"{folder}: no audio file in or below it ({' '.join(AUDIO_SUFFIXES)})")
+        raise VelocityError(f"{printable(folder)}: no audio file in or below it ({' '.join(AUDIO_SUFFIXES)})")
     return found
 
 
-def output_paths(files: Sequence[Path], input_dir: Path | None, output_dir: Path, form: Format) -> list[Path]:
-    """Where each transcript goes: as deep as the file lies below ``input_dir``.
-
-    Raises VelocityError when two would be the same file.
-    """
+def output_paths(sources: Sequence[Source], output_dir: Path, form: Format) -> list[Path]:
+    """Where each transcript goes. Raises VelocityError when two would be the same file."""
     taken: dict[Path, Path] = {}
-    for file in files:
-        inside = file.relative_to(input_dir) if input_dir and file.is_relative_to(input_dir) else Path(file.name)
-        target = output_dir / inside.with_suffix(SUFFIXES[form])
+    for source in sources:
+        target = output_dir / source.inside.with_suffix(SUFFIXES[form])
         if target in taken:
-            raise VelocityError(f"{taken[target]} and {file} would both be written to {target}; rename one")
-        taken[target] = file
+            pair = f"{printable(taken[target])} and {printable(source.path)}"
+            raise VelocityError(f"{pair} would both be written to {printable(target)}; rename one")
+        taken[target] = source.path
     return list(taken)
 
 
 def transcribe_files(
-    model: VelocityASR, files: Sequence[Path], targets: Sequence[Path] | None, form: Format
+    model: VelocityASR, sources: Sequence[Source], targets: Sequence[Path] | None, form: Format, jobs: int = 1
 ) -> list[str]:
-    """Transcribe ``files`` to ``targets``, or to stdout when there are none; return a line for each that failed."""
+    """Transcribe ``sources`` to ``targets``, or to stdout when there are none; return a line for each that failed.
+
+    ``jobs`` files at a time, in their order; a single one is written to stdout while it is recognised.
+    """
+    if len(sources) == 1 and targets is None:
+        return _transcribe_one(model, sources[0], form)
     stdout = sys.stdout  # kept: while a progress bar lives, printing goes to stderr with it
-    shown = len(files) > 1 and (targets is not None or not stdout.isatty())
-    failures = []
-    for index, file in enumerate(track(files, "transcribe", len(files)) if shown else files):
+    stopped = Event()
+
+    def go_on(passage: Passage) -> None:
+        if stopped.is_set():
+            raise VelocityError("stopped")
+
+    def work(index: int) -> tuple[str, Transcript] | VelocityError:
+        source = sources[index]
         try:
-            transcript = transcribe(model, file)
+            with opened(source) as path:
+                transcript = listen(model, path, form is not Format.TEXT, go_on)
+                transcript.file = str(source.path)
+                if targets is not None:
+                    _write(targets[index], written(transcript, form))
+                    return "", transcript
+                text = "".join(written(transcript, form))
+                return (f"{printable(source.path)}\t{text}" if form is Format.TEXT else text), transcript
         except VelocityError as error:
-            failures.append(str(error))
-            continue
-        if targets is not None:
-            write_text(targets[index], WRITERS[form](transcript))
-        elif form is Format.TEXT and len(files) > 1:
-            print(f"{file}\t{transcript.text}", file=stdout, flush=True)
-        else:
-            print(WRITERS[form](transcript), end="", file=stdout, flush=True)
+            return error
+
+    failures, audio, seconds = [], 0.0, 0.0
+    pool = ThreadPoolExecutor(jobs)  # onnxruntime and NumPy let go of the interpreter's lock while they compute
+    try:
+        with Progress("transcribe", len(sources)) as progress:
+            for result in pool.map(work, range(len(sources))) if jobs > 1 else map(work, range(len(sources))):
+                if isinstance(result, VelocityError):
+                    failures.append(str(result))
+                else:
+                    text, transcript = result
+                    print(text, end="", file=stdout, flush=True)
+                    audio, seconds = audio + transcript.seconds, seconds + transcript.seconds * transcript.rtf
+                progress.advance(RTF=seconds / audio if audio else 0.0)
+    finally:
+        stopped.set()
+        pool.shutdown(cancel_futures=True)
     return failures
+
+
+def _transcribe_one(model: VelocityASR, source: Source, form: Format) -> list[str]:
+    """The single source to stdout, passage by passage."""
+    stdout = sys.stdout
+    wrote = ""
+    try:
+        with opened(source) as path:
+            claimed = claimed_seconds(path)
+            shown = sys.stderr.isatty() and not stdout.isatty() and claimed > LONG
+            with Progress("transcribe", round(claimed)) if shown else nullcontext() as bar:
+                transcript = listen(model, path, form is not Format.TEXT, partial(_show, bar))
+                transcript.file = str(source.path)
+                for wrote in written(transcript, form):
+                    print(wrote, end="", file=stdout, flush=True)
+    except VelocityError as error:
+        if wrote and not wrote.endswith("\n"):
+            print(file=stdout, flush=True)
+        return [str(error)]
+    return []
+
+
+def _show(bar: Progress | None, passage: Passage) -> None:
+    if bar is not None:
+        bar.advance(round(passage.end) - bar.done, RTF=(time.monotonic() - bar.started) / passage.end)
+
+
+def _write(target: Path, parts: Iterator[str]) -> None:
+    try:
+        with atomic_path(target) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            file.writelines(parts)
+    except OSError as error:
+        raise VelocityError(f"{printable(target)}: cannot be written ({error.strerror})") from error
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[Path]:
+    """The file to read for ``source``: standard input is copied to one, since audio files are read from both ends.
+
+    Raises VelocityError, then and within, that calls the file what the user called it.
+    """
+    if source.fault:
+        raise VelocityError(source.fault)
+    if source.path != STDIN:
+        yield source.path
+        return
+    with NamedTemporaryFile(prefix="velocity-asr-") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        try:
+            yield Path(file.name)
+        except VelocityError as error:
+            raise VelocityError(str(error).replace(file.name, "standard input")) from error
 
 
 def transcribe(model: VelocityASR, file: Path) -> Transcript:
     """Raises VelocityError when ``file`` cannot be read."""
-    started = time.perf_counter()
-    samples = load_audio(file)
-    log_probs = model.log_probs(samples)
-    text = model.decode_ctc(log_probs)
-    took, seconds = time.perf_counter() - started, len(samples) / SAMPLE_RATE
-    return Transcript(str(file), text, seconds, took / seconds, model.segments(log_probs))
+    transcript = listen(model, file)
+    transcript.passages = list(transcript.passages)
+    return transcript
+
+
+def listen(
+    model: VelocityASR, file: Path, words: bool = True, after: Callable[[Passage], None] = lambda passage: None
+) -> Transcript:
+    """A transcript whose passages are recognised as they are asked for; ``after`` sees each first.
+
+    Without ``words`` there is only text. Using the passages raises VelocityError when ``file`` cannot be read.
+    """
+    transcript = Transcript(str(file), [])
+
+    def counted() -> Iterator[np.ndarray]:
+        for block in read_blocks(file):
+            transcript.seconds += len(block) / SAMPLE_RATE
+            yield block
+
+    def passages() -> Iterator[Passage]:
+        took, started = 0.0, time.perf_counter()
+        for passage in model.passages(counted(), words):
+            took += time.perf_counter() - started
+            after(passage)
+            yield passage
+            started = time.perf_counter()
+        transcript.rtf = (took + time.perf_counter() - started) / transcript.seconds
+
+    transcript.passages = passages()
+    return transcript
