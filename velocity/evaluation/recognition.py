@@ -41,7 +41,7 @@ def recognise(
 ) -> Recognition:
     """Transcribe ``utterances``, ``workers`` at a time; the real-time factor holds for one alone.
 
-    ``confidences`` of words cost the alignment. Raises VelocityError when an utterance cannot be read.
+    With ``confidences`` words are aligned as well. Raises VelocityError when an utterance cannot be read.
     """
 
     def transcribe(utterance: Utterance) -> tuple[str, list[float], int, float]:

@@ -45,7 +45,7 @@ def main() -> None:
             model = VelocityASR(EXPORTED / artefact)
             heard: list[str] = []
             for name, utterances in test_sets.items():
-                recognition = recognise(model, utterances, f"{name}, {artefact}", params.threads)
+                recognition = recognise(model, utterances, f"{name}, {artefact}", params.threads, confidences=True)
                 scores[name][artefact] = measure_test_set(
                     utterances, recognition.hypotheses, params.evaluate.bootstrap, params.seed
                 )
