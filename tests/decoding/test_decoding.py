@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from velocity.decoding import Segment, best_path, greedy, segments
 from velocity.decoding.greedy import best_alignment
 from velocity.decoding.segments import LONGEST, PAUSE
-from velocity.decoding.words import LATE, Word, timed_words
+from velocity.decoding.words import EARLY, LATE, Word, timed_words
 
 LETTERS = "_?abcdefghijklmnopqrstuvwxyz "  # class → letter; 0 is the blank
 
@@ -57,8 +57,8 @@ def test_another_blank() -> None:
 def test_words_have_the_times_of_their_tokens() -> None:
     found = list(words(posteriors("_hh_i__ _t_o_m__"), 0.02))
     assert [(word.text, round(word.start, 2), round(word.end, 2)) for word in found] == [
-        ("hi", 0.0, 0.1),  # not before the sound begins
-        ("tom", round(0.18 - LATE, 2), 0.28),
+        ("hi", 0.0, round(0.1 + EARLY, 2)),  # not before the sound begins
+        ("tom", round(0.18 - LATE, 2), round(0.28 + EARLY, 2)),
     ]
 
 

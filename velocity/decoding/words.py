@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LATE = 0.03  # seconds that a word's first label comes after its sound begins; its last label ends with it
+LATE, EARLY = 0.03, 0.02  # seconds that a word's first label comes after its sound begins, and its last before it ends
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def timed_words(
     found = []
     for text, members in spelled(tokens, pieces):
         start = max(first[members[0]] * frame_seconds - LATE, found[-1].end if found else 0.0)
-        end = (last[members[-1]] + 1) * frame_seconds
+        end = min((last[members[-1]] + 1) * frame_seconds + EARLY, len(log_probs) * frame_seconds)
         peaks = [log_probs[first[m] : last[m] + 1, tokens[m]].max() for m in members]
         found.append(Word(text, float(start), float(end), float(np.exp(np.mean(peaks)))))
     return found
