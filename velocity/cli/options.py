@@ -30,25 +30,27 @@ LanguageModel = Annotated[
     ),
 ]
 LanguageModelWeight = Annotated[
-    float | None, typer.Option("--lm-weight", help="How much the language model counts.", min=0.0)
+    float | None, typer.Option("--lm-weight", help="How much the language model counts; 0.5 if not given.", min=0.0)
 ]
 WordBonus = Annotated[
     float | None,
-    typer.Option(help="Added to the score for each word, since a language model prefers few (natural logarithm)."),
+    typer.Option(
+        help="Added to the score for each word, since a language model prefers few (natural logarithm); 2 if not given."
+    ),
 ]
 HotWordPhrases = Annotated[
     str | None,
     typer.Option(
         "--hotwords",
         help='Names and phrases to listen for: "A,B", or a file with one a line, a tab and a weight after it if you '
-        "like (natural logarithm a letter).",
+        "like (natural logarithm a letter, 1.5 if not given).",
         metavar="FILE|A,B",
     ),
 ]
 Beam = Annotated[
     int | None,
     typer.Option(
-        help="Search with that many hypotheses; the default with a language model or hot words, else the best path.",
+        help="Search with that many hypotheses; 16 with a language model or hot words if not given, else the best path.",
         min=1,
     ),
 ]
