@@ -9,7 +9,7 @@ import typer
 
 from velocity.cli.app import app
 
-lm = typer.Typer(help="Build word n-gram models for --lm.", rich_markup_mode=None)
+lm = typer.Typer(help="Build word n-gram models for --lm.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(lm, name="lm")
 
 
@@ -20,7 +20,7 @@ def group() -> None:
 
 @lm.command()
 def build(
-    texts: Annotated[list[Path], typer.Argument(metavar="TEXT...", help="Plain text in UTF-8, a sentence a line.")],
+    texts: Annotated[list[Path], typer.Argument(metavar="TEXT", help="Plain text in UTF-8, a sentence a line.")],
     out: Annotated[Path, typer.Option(help="The ARPA file to write.", metavar="FILE")],
     order: Annotated[int, typer.Option(help="Words of the longest n-grams.", min=2, max=6)] = 3,
     prune: Annotated[
@@ -32,7 +32,7 @@ def build(
     The text is normalised like transcripts. Numbers in digits need velocity-asr[train].
 
     \b
-    Example:
+    Examples:
       velocity-asr lm build sentences.txt --out lm.arpa
       velocity-asr transcribe speech.wav --lm lm.arpa
     """

@@ -50,7 +50,7 @@ HotWordPhrases = Annotated[
 Beam = Annotated[
     int | None,
     typer.Option(
-        help="Search with that many hypotheses; if not given, 16 with a language model or hot words, else the best path.",
+        help="Search with that many hypotheses; without it, 16 with a language model or hot words, else the best path.",
         min=1,
     ),
 ]
