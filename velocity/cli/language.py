@@ -9,13 +9,14 @@ import typer
 
 from velocity.cli.app import app
 
-lm = typer.Typer(help="Build word n-gram models for --lm.", rich_markup_mode=None, no_args_is_help=True)
+lm = typer.Typer(help="Build word n-gram models for --lm.", rich_markup_mode=None)
 app.add_typer(lm, name="lm")
 
 
-@lm.callback()
-def group() -> None:
-    pass  # so that `lm build` keeps its name while it is the only one
+@lm.callback(invoke_without_command=True)
+def group(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @lm.command()
