@@ -29,8 +29,7 @@ from hostile_requests import Input, audio_files, draw, mutate
 
 HANGS = 30.0  # seconds that no tiny request may take
 PATIENCE = 1.0  # seconds until a client that sent a broken request hangs up
-WARM = 2000  # inputs after which memory should have settled
-GROWTH = 32e6  # bytes of memory that may come after that
+GROWTH = 16e6  # bytes of memory that may come after a fifth of the inputs
 
 
 class Application:
@@ -88,7 +87,7 @@ def check(status: int, body: bytes) -> None:
 
 
 def call(inputs: range, options: Namespace, folder: str, state: Any, found: Any) -> None:
-    """Send ``inputs`` to the application in this process; ``state`` is [input, memory when warm, memory now]."""
+    """Send ``inputs`` to the application in this process; ``state`` is the input, then the memory after each tenth."""
     tempfile.tempdir = folder
     for stream in (1, 2):  # the log of the server and of libsndfile's codecs
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
@@ -105,16 +104,15 @@ def call(inputs: range, options: Namespace, folder: str, state: Any, found: Any)
             found.put((index, "FOUND", f"took {time.monotonic() - started:.0f} s"))
         if left := os.listdir(folder):
             found.put((index, "FOUND", f"left {left} behind"))
-        state[2] = memory(os.getpid())
-        if count == min(WARM, len(inputs) // 2):
-            state[1] = state[2]
+        if (count + 1) * 10 // len(inputs) > count * 10 // len(inputs):
+            state[(count + 1) * 10 // len(inputs)] = memory(os.getpid())
 
 
 def in_process(inputs: range, options: Namespace) -> Iterator[tuple[int, str, str | None]]:
     """Yield (input, status, what is wrong) of the application in processes of its own."""
     context = multiprocessing.get_context("spawn")
     while inputs:
-        state, found = context.Array("q", [inputs[0], 0, 0]), context.SimpleQueue()
+        state, found = context.Array("q", [inputs[0], *[0] * 10]), context.SimpleQueue()
         with tempfile.TemporaryDirectory() as folder:
             process = context.Process(target=call, args=(inputs, options, folder, state, found))
             process.start()
@@ -128,14 +126,15 @@ def in_process(inputs: range, options: Namespace) -> Iterator[tuple[int, str, st
             yield state[0], "FOUND", f"the process died with {process.exitcode}"
             inputs = range(state[0] + 1, inputs.stop)
             continue
-        yield from grown(inputs[-1], state[1], state[2])
+        yield from grown(inputs[-1], state[1:])
         return
 
 
-def grown(index: int, before: int, after: int) -> Iterator[tuple[int, str, str | None]]:
-    print(f"memory: {before / 1e6:.0f} MB when warm, {after / 1e6:.0f} MB at the end", file=sys.stderr)
-    if after - before > GROWTH:
-        yield index, "FOUND", f"memory grew by {(after - before) / 1e6:.0f} MB"
+def grown(index: int, tenths: list[int]) -> Iterator[tuple[int, str, str | None]]:
+    """What is wrong with the memory after each tenth of the inputs; the first two are the warming up."""
+    print(f"memory, MB: {', '.join(f'{size / 1e6:.0f}' for size in tenths)}", file=sys.stderr)
+    if min(tenths) > 0 and tenths[-1] - tenths[1] > GROWTH:
+        yield index, "FOUND", f"memory grew by {(tenths[-1] - tenths[1]) / 1e6:.0f} MB"
 
 
 def on_sockets(inputs: range, options: Namespace) -> Iterator[tuple[int, str, str | None]]:
@@ -165,9 +164,8 @@ def on_sockets(inputs: range, options: Namespace) -> Iterator[tuple[int, str, st
                     yield group[-1], "FOUND", f"the server's log, at or before this input: {said[-2000:]}"
                 if server.poll() is not None:
                     return
-                if start - inputs.start >= min(WARM, len(inputs) // 2) and not warm:
-                    warm = memory(server.pid)
-            yield from grown(inputs[-1], warm, memory(server.pid))
+                tenths[(group[-1] - inputs[0]) * 10 // len(inputs)] = memory(server.pid)
+            yield from grown(inputs[-1], tenths)
             if left := set(os.listdir(folder)) - before:
                 yield inputs[-1], "FOUND", f"left {left} behind"
         finally:
