@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +255,18 @@ def wait_for(server: Process, requests: int) -> None:
     """Until the server says that it has so many requests."""
     while server.client.get("/health").json()["requests"] != requests:
         time.sleep(0.01)
+
+
+def test_many_at_once_are_answered_or_told_to_come_back(server, model) -> None:
+    spoken = ["hello", "good night", "world", "yes"]
+    uploads = [encoded(speak(spoken[n % 4], model)) for n in range(24)]
+    with ThreadPoolExecutor(12) as pool:
+        answers = list(pool.map(server.transcribe, uploads))
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    heard = {n: answer.json()["text"] for n, answer in enumerate(answers) if answer.status_code == 200}
+    assert heard
+    assert heard == {n: spoken[n % 4] for n in heard}
+    wait_for(server, 0)
 
 
 def test_sigterm_lets_a_request_finish(model, audio, tmp_path) -> None:
