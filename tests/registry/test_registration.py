@@ -171,7 +171,7 @@ def half_a_store(uri: str, registry_uri: str) -> None:
 
 
 # MLflow is imported once, its stores are not opened: each attempt is a process of its own. SIGPROF, which nobody
-# handles, ends it as abruptly as SIGKILL does, after so much processor time: as far on a busy machine as on an idle one.
+# handles, ends it as abruptly as SIGKILL, after so much processor time: as far on a busy machine as on an idle one.
 ATTEMPTS = """
 import os, signal, sys, time
 import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlalchemy_store
