@@ -25,6 +25,7 @@ GRAMMAR = "velocity/corpora/commands.yaml"
 SILENCE_DB = -35.0  # below the loudest 10 ms of a word is silence
 GAP = 0.06  # seconds between words
 LEVEL_DB, SNR_DB = -25.0, 35.0
+ROOM_DB = -55.0  # of what is heard between utterances
 
 
 def main() -> None:
@@ -72,7 +73,7 @@ def word_errors(model: StreamingASR, folder: str, quantized: bool, test_set: str
         f"{name}, {len(utterances)} utterances: WER offline {rates[0]:.2f} %, live {rates[1]:.2f} %, "
         f"{different} transcripts differ"
     )
-    pause = np.zeros(round(1.2 * SAMPLE_RATE), dtype=np.float32)
+    pause = 10 ** (ROOM_DB / 20) * np.random.default_rng(0).standard_normal(round(1.2 * SAMPLE_RATE), dtype=np.float32)
     day = np.concatenate([part for utterance in utterances for part in (utterance.samples(), pause)])
     finals = [event for event in model.transcribe_stream(cut(day, samples)) if event.type == "final"]
     rate = 100 * summarize(score([" ".join(references)], [" ".join(event.stable for event in finals)]))["wer"]

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -19,22 +19,29 @@ import onnxruntime
 from velocity.audio import HOP, SAMPLE_RATE, WINDOW, compute_mel_spectrogram
 from velocity.decoding import Word
 from velocity.decoding.pieces import pieces
-from velocity.decoding.words import spelled
+from velocity.decoding.words import EARLY, LATE, spelled
 from velocity.errors import VelocityError
 from velocity.runtime import FILES, find_model
 from velocity.text import TextTokenizer
 
 SETTLED = 0.24  # seconds of blanks after which a word is taken for complete, its border not having come
-LOOK_BACK = 2  # chunks heard once more after an endpoint: the next word may have begun in them
+LOOK_BACK = 2  # chunks searched once more after an endpoint: the next word may have begun in them
+
+# Loudness is the logarithm of a frame's mean mel power; 1.4 are 6 dB.
+RISE = 1.4  # above the floor begins an utterance: little, since the model can tell noise, but not what it was not given
+FLOOR_LOW, FLOOR_START = -12.5, -9.5  # noise at -60 dB of full scale, and the floor before anything was heard
+FLOOR_CREEP = 0.003  # a frame: the floor falls at once and rises slowly, so that it lies below speech
+SURE, BEFORE = 3, 4  # frames in a row that are an onset, and frames of quiet the model gets before it
 AT_ONCE = SAMPLE_RATE  # samples taken from a piece at a time, so that a long one costs no memory of its length
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """When an utterance is over, in seconds. The model then begins anew: it was trained on utterances, not on days."""
+    """When an utterance is over, in seconds. The model then begins anew with the next sound: it was trained on
+    utterances that begin with their first word, not on days."""
 
-    pause: float = 0.8  # without a letter, once something was said
-    silence: float = 5.0  # while nothing was said; no event tells of it
+    pause: float = 0.8  # without a letter or without a sound, once something was said
+    silence: float = 1.0  # the same while nothing was said; no event tells of it
     longest: float = 20.0  # after that the next complete word ends it, and twice as long any
 
 
@@ -80,6 +87,7 @@ class StreamingASR:
             self.tokenizer = TextTokenizer(self.folder / "tokenizer.model")
             self.pieces, self.blank = pieces(self.tokenizer), self.config["blank"]
             self.frame_seconds = self.config["frame_seconds"]
+            self.stride = round(self.frame_seconds * SAMPLE_RATE / HOP)  # feature frames a model frame
             if "streaming" not in self.config:
                 raise VelocityError(
                     f"{self.folder}: does not stream: train with model.direction: causal, then "
@@ -134,9 +142,10 @@ class Stream:
     def __init__(self, model: StreamingASR, endpoint: Endpoint) -> None:
         self._model, self._endpoint = model, endpoint
         self._features = FeatureStream(model.lead_frames)
-        self._recent: deque[np.ndarray] = deque(maxlen=LOOK_BACK)
-        self._samples, self._finished = 0, False
-        self._begin(start=0)
+        self._onset = Onset()
+        self._recent: deque[Chunk] = deque(maxlen=LOOK_BACK)
+        self._samples, self._steps, self._finished = 0, 0, False
+        self._utterance: Utterance | None = None  # None: waiting for a sound
 
     @property
     def seconds(self) -> float:
@@ -166,46 +175,62 @@ class Stream:
         """The sound is over: at most one event, the rest of what was said."""
         if not self._finished:
             self._finished = True
-            rest = self._features.rest()
-            stride = round(self._model.frame_seconds * SAMPLE_RATE / HOP)
-            frames = -(-(len(rest) - self._model.lead_frames) // stride)
-            mel = np.pad(rest, ((0, -len(rest) % self._model.chunk_frames), (0, 0)))
-            if frames > 0:
-                log_probs, self._state = self._model.step(mel, self._state)
-                self._utterance.add(log_probs[:frames])
-            if self._utterance.words():
+            model, rest = self._model, self._features.rest()
+            steps = -(-(len(rest) - model.lead_frames) // model.stride)
+            if steps > 0:
+                mel = np.pad(rest, ((0, -len(rest) % model.chunk_frames), (0, 0)))
+                self._take(Chunk(mel, steps, self._onset.find(rest)))
+            if self._utterance and self._utterance.words():
                 return [self._event("final")]
         return []
 
-    def _begin(self, start: int) -> None:
-        """A new utterance at model frame ``start`` of the stream, which knows nothing of the one before."""
-        self._state = self._model.initial_state()
-        self._utterance = Utterance(self._model, start)
-        self._shown = ("", "")
-
     def _hear(self, mel: np.ndarray) -> list[Event]:
-        self._recent.append(mel)
-        utterance = self._utterance
-        log_probs, self._state = self._model.step(mel, self._state)
-        utterance.add(log_probs)
+        """(chunk_frames, 80), the next ones of the stream."""
+        self._take(Chunk(mel, len(mel) // self._model.stride, self._onset.find(mel)))
         events = []
-        if self._over():
-            if utterance.words():
+        if self._utterance and self._over():
+            if self._utterance.words():
                 events.append(self._event("final"))
             # No further back than half of the pause: what was heard of the last word must not be heard again.
-            again = min(utterance.quiet // 2 // len(log_probs), len(self._recent))
-            self._begin(utterance.end - again * len(log_probs))
-            for mel in list(self._recent)[len(self._recent) - again :]:
-                log_probs, self._state = self._model.step(mel, self._state)
-                self._utterance.add(log_probs)
-        if (shown := self._utterance.stable_and_partial()) != self._shown:
+            half = max(self._utterance.quiet, self._onset.quiet // self._model.stride) // 2
+            again = min(half // self._recent[-1].steps, len(self._recent))
+            while len(self._recent) > again:
+                self._recent.popleft()
+            self._begin(again)
+        if self._utterance and (shown := self._utterance.stable_and_partial()) != self._shown:
             self._shown = shown
             events.append(self._event("partial"))
         return events
 
+    def _take(self, chunk: Chunk) -> None:
+        self._recent.append(chunk)
+        self._steps += chunk.steps
+        if self._utterance:
+            self._step(chunk)
+        else:
+            self._begin(1)
+
+    def _begin(self, newest: int) -> None:
+        """A new utterance where a sound begins in the ``newest`` chunks; none if it does not."""
+        self._utterance, recent = None, list(self._recent)
+        for index in range(len(recent) - newest, len(recent)):
+            onset = recent[index].onset
+            if onset is not None:
+                heard = recent[max(0, index - (onset < BEFORE)) :]
+                self._state, self._shown = self._model.initial_state(), ("", "")
+                self._utterance = Utterance(self._model, self._steps - sum(chunk.steps for chunk in heard))
+                for chunk in heard:
+                    self._step(chunk)
+                return
+
+    def _step(self, chunk: Chunk) -> None:
+        log_probs, self._state = self._model.step(chunk.mel, self._state)
+        self._utterance.add(log_probs[: chunk.steps])
+
     def _over(self) -> bool:
         rule, utterance, frame = self._endpoint, self._utterance, self._model.frame_seconds
-        quiet, length = utterance.quiet * frame, (utterance.end - utterance.start) * frame
+        length = (utterance.end - utterance.start) * frame
+        quiet = max(utterance.quiet * frame, self._onset.quiet * HOP / SAMPLE_RATE)  # letters may be of noise
         if not utterance.words():
             pause = rule.silence
         else:
@@ -217,6 +242,31 @@ class Stream:
         count = len(words) if type == "final" else self._utterance.settle()
         stable, partial = in_text(words[:count]), in_text(words[count:])
         return Event(type, stable, partial, words[:count], words[0].start, words[-1].end, self.seconds)
+
+
+class Chunk(NamedTuple):
+    mel: np.ndarray  # (frames, 80)
+    steps: int  # model frames of it that are of the stream
+    onset: int | None  # frame at which a sound began
+
+
+class Onset:
+    """Where a sound rises above the floor, which is waited for before the model is asked, and how long it is over."""
+
+    def __init__(self) -> None:
+        self._floor, self._loud = FLOOR_START, 0
+        self.quiet = 0  # frames since the last loud one
+
+    def find(self, mel: np.ndarray) -> int | None:
+        """The next (frames, 80) → the first frame of ``SURE`` loud ones in a row, negative when it was before these."""
+        onset = None
+        for index, level in enumerate(np.log(np.exp(mel).mean(1)).tolist()):
+            self._floor = max(FLOOR_LOW, min(level, self._floor + FLOOR_CREEP))
+            self._loud = self._loud + 1 if level > self._floor + RISE else 0
+            self.quiet = 0 if self._loud else self.quiet + 1
+            if onset is None and self._loud >= SURE:
+                onset = index + 1 - self._loud
+        return onset
 
 
 class FeatureStream:
@@ -283,7 +333,8 @@ class Utterance:
         frame, found = self._model.frame_seconds, []
         for text, members in spelled(self._tokens, self._model.pieces):
             confidence = float(np.exp(np.mean([self._peak[index] for index in members])))
-            start, end = self._first[members[0]] * frame, (self._last[members[-1]] + 1) * frame
+            start = max(self._first[members[0]] * frame - LATE, found[-1].end if found else 0.0)
+            end = min((self._last[members[-1]] + 1) * frame + EARLY, self.end * frame)
             found.append(Word(text, start, end, confidence))
         return found
 
