@@ -9,6 +9,7 @@ blank and of those that end in its last label, because only the former can write
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol
@@ -21,9 +22,11 @@ MARGIN = 14.0  # prefixes that much worse than the best one, in natural logarith
 
 
 class Context(Protocol):
-    """What fusion remembers of a prefix; ``bonus`` is all it has added to the prefix's score, in natural logarithms."""
+    """What fusion remembers of a prefix; ``bonus`` is all it has added to the prefix's score, in natural logarithms,
+    ``loan`` the part of it that may yet prove to have been for nothing."""
 
     bonus: float
+    loan: float
 
 
 class Fusion(Protocol):
@@ -48,12 +51,12 @@ class Labelling:
 class Prefix:
     """A node of the tree of prefixes. Probabilities are relative to a scale that all prefixes share."""
 
-    __slots__ = ("bonus", "children", "context", "frame", "in_blank", "in_token", "next_blank", "next_token",
-                 "parent", "rank", "token")  # fmt: skip
+    __slots__ = ("bonus", "children", "context", "frame", "in_blank", "in_token", "loan", "next_blank",
+                 "next_token", "parent", "rank", "token")  # fmt: skip
 
     def __init__(self, parent: Prefix | None, token: int, context: Context | None) -> None:
         self.parent, self.token, self.context = parent, token, context
-        self.bonus = context.bonus if context is not None else 0.0
+        self.bonus, self.loan = (context.bonus, context.loan) if context is not None else (0.0, 0.0)
         self.children: dict[int, Prefix] = {}
         self.in_blank = self.in_token = self.next_blank = self.next_token = self.rank = 0.0
         self.frame = -1  # that next_blank and next_token are of
@@ -75,7 +78,7 @@ def prefix_beam_search(
     floor: float = FLOOR,
     margin: float = MARGIN,
 ) -> list[Labelling]:
-    """(frames, V) log-posteriors → at most ``beam`` labellings, the best first.
+    """(frames, V) log-posteriors → at most ``beam`` labellings, twice as many where fusion lends, the best first.
 
     Nothing is pruned, and the probabilities are exact, when ``beam``, ``tokens`` and ``margin`` are large enough and
     ``floor`` is minus infinity. Memory grows with the frames: it is meant for a stretch of a minute or so.
@@ -84,6 +87,10 @@ def prefix_beam_search(
     root.in_blank = 1.0
     prefixes, scale = [root], 0.0
     by_rank = attrgetter("rank")
+
+    def sound(prefix: Prefix) -> float:
+        return prefix.rank - prefix.loan
+
     blanks = np.exp(log_probs[:, blank].astype(np.float64)).tolist()
     frames = zip(blanks, _candidates(log_probs, blank, tokens, floor), strict=True)
     for frame, (in_blank, candidates) in enumerate(frames):
@@ -113,16 +120,14 @@ def prefix_beam_search(
                     child.frame, child.next_blank, child.next_token = frame, 0.0, 0.0
                     reached.append(child)
                 child.next_token += mass
-        best, most = -math.inf, 0.0
+        most = 0.0
         for prefix in reached:
             mass = prefix.next_blank + prefix.next_token
             prefix.rank = math.log(mass) + prefix.bonus if mass > 0.0 else -math.inf
-            best, most = max(best, prefix.rank), max(most, mass)
-        worst = best - margin
-        prefixes = [prefix for prefix in reached if prefix.rank > worst]
-        if len(prefixes) > beam:
-            prefixes.sort(key=by_rank, reverse=True)
-            del prefixes[beam:]
+            most = max(most, mass)
+        prefixes = _best(reached, by_rank, beam, margin)
+        if any(prefix.loan for prefix in reached):  # those on credit must not crowd out those that are sound
+            prefixes = list(dict.fromkeys(prefixes + _best(reached, sound, beam, margin)))
         for prefix in prefixes:
             prefix.in_blank, prefix.in_token = prefix.next_blank / most, prefix.next_token / most
         scale += math.log(most)
@@ -131,6 +136,14 @@ def prefix_beam_search(
         log_prob = scale + math.log(prefix.in_blank + prefix.in_token)
         found.append(Labelling(prefix.tokens(), log_prob, log_prob + (fusion.finish(prefix.context) if fusion else 0)))
     return sorted(found, key=attrgetter("score"), reverse=True)
+
+
+def _best(prefixes: list[Prefix], value: Callable[[Prefix], float], beam: int, margin: float) -> list[Prefix]:
+    ranked = sorted(prefixes, key=value, reverse=True)[:beam]
+    worst = value(ranked[0]) - margin
+    while value(ranked[-1]) <= worst:
+        ranked.pop()
+    return ranked
 
 
 def _candidates(log_probs: np.ndarray, blank: int, tokens: int, floor: float) -> list[list[tuple[int, float]]]:

@@ -20,6 +20,7 @@ class TextContext:
     """What a prefix says so far: whole words are settled in ``earned``, ``word`` is still being spelled."""
 
     bonus: float
+    loan: float  # what hot words have lent; the language model's outlook is no loan, it only comes early
     earned: float
     word: str
     state: Any  # the language model's, after the whole words
@@ -53,7 +54,7 @@ class TextFusion:
 
     def start(self) -> TextContext:
         return TextContext(
-            0.0, 0.0, "", self.lm.start() if self.lm else None, self.hotwords.start if self.hotwords else None
+            0.0, 0.0, 0.0, "", self.lm.start() if self.lm else None, self.hotwords.start if self.hotwords else None
         )
 
     def extend(self, context: TextContext, token: int) -> TextContext:
@@ -64,13 +65,13 @@ class TextFusion:
             state, earned, place = self._complete(context)
             word = ""
         word += letters
-        lent = self._look_ahead(word)
+        loan = 0.0
         if place is not None:
             for letter in letters:
                 place, reward = self.hotwords.step(place, letter)
                 earned += reward
-            lent += place.lent
-        return TextContext(earned + lent, earned, word, state, place)
+            loan = place.lent
+        return TextContext(earned + self._look_ahead(word) + loan, loan, earned, word, state, place)
 
     def finish(self, context: TextContext) -> float:
         state, earned, _ = self._complete(context) if context.word else (context.state, context.earned, None)
