@@ -207,6 +207,8 @@ def campaign(inputs: int, seed: int, hang: float, keep: Path, tried: Any = check
 
 def grown(sizes: list[tuple[int, float]]) -> int:
     """Print how the worker's memory went, between the first tenth of its life and the last; 1 when it grew."""
+    if not sizes:  # no worker lived long enough to tell
+        return 0
     tenth = max(1, len(sizes) // 10)
     early, late = (
         np.median([size for _, size in part]) for part in (sizes[tenth : 2 * tenth] or sizes, sizes[-tenth:])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.tone_model import write_model, write_speech
+from tests.tone_model import speak, write_model, write_speech
 from velocity.cli import main
 
 PROJECT = Path(__file__).parents[1]
@@ -87,6 +87,51 @@ def test_json_gives_an_object_a_line(run, speech: Path) -> None:
     assert [json.loads(line)["text"] for line in out.splitlines()] == ["hello world", "good night"]
 
 
+def test_json_has_words_with_times_and_confidences(run, speech: Path) -> None:
+    options = ["--format", "json", "--model", speech / "export"]
+    value = json.loads(run("transcribe", speech / "speech/7/7-1.wav", *options)[1])
+    assert [word["text"] for word in value["words"]] == ["hello", "world"]
+    assert 0 <= value["words"][0]["start"] < value["words"][0]["end"] <= value["words"][1]["start"] < value["seconds"]
+    assert all(0.5 < word["confidence"] <= 1 for word in value["words"])
+    assert "passages" not in value
+    _, out, _ = run("transcribe", speech / "speech/7/7-1.wav", *options, "--n-best", "3")
+    ((passage,), value) = (json.loads(out)["passages"], json.loads(out))
+    assert passage["alternatives"][0]["text"] == value["text"] == "hello world"
+    assert len({found["text"] for found in passage["alternatives"]}) == 3
+    scores = [found["score"] for found in passage["alternatives"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_folder_is_every_file_below_it(run, speech: Path) -> None:
+    expected = f"{speech}/speech/7/7-1.wav\thello world\n{speech}/speech/7/7-2.flac\tgood night\n"
+    for jobs in (1, 3):
+        assert run("transcribe", speech / "speech", "--jobs", jobs, "--model", speech / "export")[:2] == (0, expected)
+
+
+def test_hot_words_reach_the_decoder(run, speech: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import velocity.commands.transcribe as command
+
+    seen = []
+    monkeypatch.setattr(command, "transcribe_files", lambda model, *rest: seen.append(model.decoder) or [])
+    run("transcribe", speech / "speech", "--hotwords", "Zanzibar", "--beam", "7", "--model", speech / "export")
+    assert (seen[0].beam, seen[0].n_best) == (7, 1)
+
+
+def test_long_audio_is_written_while_it_is_heard(
+    run, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that breaks off after half a minute: the words before are out, the error follows on a line of its own."""
+    spoken = speak(" ".join(["the quick brown fox"] * 12), speech / "export/onnx")
+    soundfile.write(tmp_path / "long.wav", np.append(spoken, [np.nan] * 9), 16_000, subtype="FLOAT")
+    status, out, err = run("transcribe", "long.wav", "--model", speech / "export")
+    assert status == 2
+    assert out.startswith("the quick brown fox the quick")
+    assert out.count("\n") == 1
+    assert err.startswith("error: long.wav: holds samples")
+    assert run("transcribe", "long.wav", "--output-dir", "out", "--model", speech / "export")[0] == 2
+    assert not list(tmp_path.glob("out/*"))
+
+
 def test_silence_has_no_cues(run, speech: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
     status, out, _ = run("transcribe", "silent.wav", "--format", "vtt", "--model", speech / "export")
@@ -127,6 +172,9 @@ MISTAKES = {
         ["evaluate", "--test-set", "libri_speech_test_clean", "--model", "EXPORT"],
         "data/raw/libri",
     ),
+    "no jobs": (["transcribe", "a.wav", "--jobs", "0"], "--jobs"),
+    "alternatives in text": (["transcribe", "a.wav", "--n-best", "3"], "json"),
+    "a folder without audio": (["transcribe", ".", "--model", "EXPORT"], "no audio file"),
     "zero threads": (["transcribe", "a.wav", "--threads", "0"], "--threads"),
     "unknown profile": (["profile", "nix"], "nix"),
 }
