@@ -5,6 +5,7 @@ The registry itself sees to it that this happens wholly or not at all. ``python 
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -36,6 +37,7 @@ def main(
     ] = None,
 ) -> None:
     """Make the previous champion of the model registry the champion again, and keep that with Prefect."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     with told_in_one_line("versions"):
         print("Starting Prefect (10 to 30 seconds)", file=sys.stderr)
         print(standing(rollback(leaving)))
