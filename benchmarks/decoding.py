@@ -161,6 +161,7 @@ def hot_words(model: VelocityASR, heard: list[Heard], lm: NGram, text: list[str]
     figures: dict = {"words": hot, "nats_a_letter": arguments.hot}
     for name, options in {
         "greedy": {},
+        "beam": {"n_best": 2},
         "hot": {"hotwords": phrases},
         "lm": {"lm": lm},
         "lm_hot": {"lm": lm, "hotwords": phrases},
