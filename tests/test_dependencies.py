@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 # From the bottom up. A unit may import from its own layer, without cycles, and from those below.
 LAYERS = [
     {"audio", "text", "config", "files", "progress", "errors"},
-    {"model", "data", "corpora", "decoding", "segmentation", "quantization"},
+    {"model", "data", "corpora", "decoding", "segmentation", "listening", "quantization"},
     {"training", "export", "evaluation", "runtime", "streaming", "tracking", "serving", "gate", "registry"},
     {"stages", "commands", "server", "cli"},
     {"flows"},

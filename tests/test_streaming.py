@@ -20,8 +20,9 @@ from tests.tone_model import speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.cli import main
 from velocity.errors import VelocityError
+from velocity.listening import FeatureStream
 from velocity.runtime import VelocityASR
-from velocity.streaming import Endpoint, Event, FeatureStream, StreamingASR
+from velocity.streaming import Endpoint, Event, StreamingASR
 
 SENTENCE = "the quick brown fox's tail jumps over"
 EVERYTHING = Endpoint(pause=1e9, silence=1e9, longest=1e9)

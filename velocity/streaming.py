@@ -2,6 +2,9 @@
 
 A feature frame needs 12.5 ms of sound after its centre, and the model hears eight of its own frames at a time: with
 frames of 20 ms a letter is known 172.5 ms after its frame at the latest, and a frame follows the sound as CTC likes.
+
+The model begins where a sound does, as it did in training, and begins anew after each utterance; what it says of the
+sound from there is what it would say of the whole at once.
 """
 
 from __future__ import annotations
@@ -16,22 +19,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 import onnxruntime
 
-from velocity.audio import HOP, SAMPLE_RATE, WINDOW, compute_mel_spectrogram
+from velocity.audio import HOP, SAMPLE_RATE
 from velocity.decoding import Word
 from velocity.decoding.pieces import pieces
 from velocity.decoding.words import EARLY, LATE, spelled
 from velocity.errors import VelocityError
+from velocity.listening import BEFORE, FeatureStream, Onset
 from velocity.runtime import FILES, find_model
 from velocity.text import TextTokenizer
 
 SETTLED = 0.24  # seconds of blanks after which a word is taken for complete, its border not having come
 LOOK_BACK = 2  # chunks searched once more after an endpoint: the next word may have begun in them
-
-# Loudness is the logarithm of a frame's mean mel power; 1.4 are 6 dB.
-RISE = 1.4  # above the floor begins an utterance: little, since the model can tell noise, but not what it was not given
-FLOOR_LOW, FLOOR_START = -12.5, -9.5  # noise at -60 dB of full scale, and the floor before anything was heard
-FLOOR_CREEP = 0.003  # a frame: the floor falls at once and rises slowly, so that it lies below speech
-SURE, BEFORE = 3, 4  # frames in a row that are an onset, and frames of quiet the model gets before it
 AT_ONCE = SAMPLE_RATE  # samples taken from a piece at a time, so that a long one costs no memory of its length
 
 
@@ -248,52 +246,6 @@ class Chunk(NamedTuple):
     mel: np.ndarray  # (frames, 80)
     steps: int  # model frames of it that are of the stream
     onset: int | None  # frame at which a sound began
-
-
-class Onset:
-    """Where a sound rises above the floor, which is waited for before the model is asked, and how long it is over."""
-
-    def __init__(self) -> None:
-        self._floor, self._loud = FLOOR_START, 0
-        self.quiet = 0  # frames since the last loud one
-
-    def find(self, mel: np.ndarray) -> int | None:
-        """The next (frames, 80) → the first frame of ``SURE`` loud ones in a row, negative when it was before these."""
-        onset = None
-        for index, level in enumerate(np.log(np.exp(mel).mean(1)).tolist()):
-            self._floor = max(FLOOR_LOW, min(level, self._floor + FLOOR_CREEP))
-            self._loud = self._loud + 1 if level > self._floor + RISE else 0
-            self.quiet = 0 if self._loud else self.quiet + 1
-            if onset is None and self._loud >= SURE:
-                onset = index + 1 - self._loud
-        return onset
-
-
-class FeatureStream:
-    """Log-mel frames of a stream: ``lead`` that stand for nothing, then those that ``compute_mel_spectrogram`` makes of
-    the whole. A frame is there as soon as the last sample of its window is, 200 samples after its centre.
-    """
-
-    LEAD = 2 * HOP  # samples that are held before the centre of the next frame: more than half a window
-
-    def __init__(self, lead: int) -> None:
-        self._held = np.zeros(self.LEAD + lead * HOP, dtype=np.float32)
-
-    def accept(self, samples: np.ndarray) -> None:
-        self._held = np.concatenate([self._held, samples])
-
-    def take(self, frames: int) -> np.ndarray | None:
-        """The next (frames, 80), once all of them can be computed."""
-        needed = self.LEAD + (frames - 1) * HOP + WINDOW // 2
-        if len(self._held) < needed:
-            return None
-        mel = compute_mel_spectrogram(self._held[:needed])
-        self._held = self._held[frames * HOP :]
-        return np.asarray(mel[self.LEAD // HOP :][:frames])
-
-    def rest(self) -> np.ndarray:
-        """The frames that are left when the sound is over: (frames, 80)."""
-        return np.asarray(compute_mel_spectrogram(self._held)[self.LEAD // HOP :])
 
 
 class Utterance:

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.model.test_asr import small
+from velocity.audio import compute_mel_spectrogram
+from velocity.decoding import greedy
 from velocity.errors import VelocityError
 from velocity.export.streaming import describe_streaming
 from velocity.export.targets import export_target
@@ -18,6 +20,8 @@ from velocity.export.trained import Trained
 from velocity.files import write_json
 from velocity.model.asr import save_model
 from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
+from velocity.streaming import Endpoint, StreamingASR
+from velocity.text import train_tokenizer
 
 INT8, FLOAT = "onnx-streaming-int8", "onnx-streaming"
 
@@ -27,12 +31,12 @@ def artefacts(tmp_path_factory):
     """Both artefacts of one quantised model, exported as the pipeline does."""
     folder = tmp_path_factory.mktemp("streaming")
     torch.manual_seed(0)
-    model = quantize_linears(small("causal", blocks=1)).train()
+    model = quantize_linears(small("causal", blocks=1, vocabulary=30)).train()
     for _ in range(3):
         model(torch.randn(2, 200, 80))
     set_mode(model.eval(), "fake")
     save_model(model, folder / "model.safetensors")
-    (folder / "tokenizer.model").write_bytes(b"pieces")
+    train_tokenizer([], "characters", 30, folder / "tokenizer.model")
     ranges = {name: layer.activation_range() for name, layer in quantized_layers(model).items()}
     layers = {name: {"low": low, "high": high} for name, (low, high) in ranges.items()}
     write_json(folder / "calibration.json", {"layers": layers})
@@ -102,6 +106,23 @@ def test_artefacts_describe_their_chunks_and_state(artefacts):
         assert config["streaming"]["state"]["position"] == {"shape": [1], "dtype": "int64"}
         inputs = {each.name for each in onnx.load(folder / target / "model.onnx").graph.input}
         assert inputs == {"mel_spectrogram", *config["streaming"]["state"]}
+
+
+@pytest.mark.parametrize("samples", [47_000, 46_880, 900])
+def test_a_live_stream_says_what_the_model_says_of_the_whole(artefacts, samples):
+    """From the samples to the text, on sound that begins at once; untrained, the model babbles."""
+    model, folder = artefacts
+    set_mode(model, "observe")
+    random = np.random.default_rng(0)
+    loudness = np.repeat(random.uniform(0.01, 0.5, samples // 400 + 1), 400)[:samples]
+    audio = (loudness * random.standard_normal(samples)).astype(np.float32)
+    live = StreamingASR(folder / FLOAT)
+    with torch.no_grad():
+        log_probs, _ = model(torch.from_numpy(np.asarray(compute_mel_spectrogram(audio)))[None])
+    expected = " ".join(live.tokenizer.decode(greedy(log_probs[0].numpy())).split())
+    events = list(live.transcribe_stream(np.array_split(audio, 7), Endpoint(1e9, 1e9, 1e9)))
+    assert " ".join(event.stable for event in events if event.type == "final") == expected
+    assert expected
 
 
 def test_streaming_of_a_bidirectional_model_is_refused(tmp_path):
