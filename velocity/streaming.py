@@ -239,7 +239,8 @@ class Stream:
         words = self._utterance.words()
         count = len(words) if type == "final" else self._utterance.settle()
         stable, partial = in_text(words[:count]), in_text(words[count:])
-        return Event(type, stable, partial, words[:count], words[0].start, words[-1].end, self.seconds)
+        end = min(words[-1].end, self.seconds)  # the last model frame may reach beyond the sound
+        return Event(type, stable, partial, words[:count], words[0].start, end, self.seconds)
 
 
 class Chunk(NamedTuple):
