@@ -4,7 +4,7 @@ Chen & Goodman 1998, "An empirical study of smoothing techniques for language mo
 ``lmplz`` (Heafield et al. 2013), which comes with no Python package: n-grams that begin a sentence keep their own
 counts, the unigrams are interpolated with the uniform distribution over all words, ``</s>`` and ``<unk>``.
 
-All counts are held in memory, about 250 bytes an n-gram: for texts of up to some ten million words.
+All counts are held in memory, about 450 bytes an n-gram: for texts of up to some ten million words.
 """
 
 from __future__ import annotations
