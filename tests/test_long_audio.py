@@ -16,7 +16,7 @@ from tests.tone_model import speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.decoding import greedy
 from velocity.runtime import VelocityASR
-from velocity.segmentation import LONGEST, WHOLE, chunks, passages, silenced, voice_activity
+from velocity.segmentation import LONGEST, WHOLE, chunks, passages, voice_activity
 
 SENTENCE = "the quick brown fox's tail jumps over"
 FRAME = 320  # samples of a frame of the model of tones
@@ -48,11 +48,12 @@ def test_chunks_are_all_of_the_audio_once(lengths: list[float], pauses: float, f
         audio[start : start + round(pauses * SAMPLE_RATE)] = 0
     ends = np.cumsum([round(length * SAMPLE_RATE) for length in lengths])[:-1]
     found = list(chunks(np.split(audio, ends), frame))
-    assert np.array_equal(np.concatenate([samples[start:end] for samples, start, end in found]), audio)
-    assert all(start % frame == 0 and end % frame == 0 for _, start, end in found[:-1])
-    assert max(end - start for _, start, end in found) <= WHOLE * SAMPLE_RATE
+    assert np.array_equal(np.concatenate([samples[start:end] for samples, start, end, _ in found]), audio)
+    assert all(start % frame == 0 and end % frame == 0 for _, start, end, _ in found[:-1])
+    assert max(end - start for _, start, end, _ in found) <= WHOLE * SAMPLE_RATE
     if len(audio) <= WHOLE * SAMPLE_RATE:
         assert len(found) == 1
+    assert [chunk.whole for chunk in found] == [len(found) == 1] * len(found)
 
 
 def test_cuts_are_in_the_pauses_and_elsewhere_both_sides_hear_the_other() -> None:
@@ -60,10 +61,10 @@ def test_cuts_are_in_the_pauses_and_elsewhere_both_sides_hear_the_other() -> Non
     for start in (8, 17, 28):
         audio[start * SAMPLE_RATE : round((start + 0.5) * SAMPLE_RATE)] *= 0.01
     found = list(chunks([audio], FRAME))
-    ends = np.cumsum([end - start for _, start, end in found]) / SAMPLE_RATE
+    ends = np.cumsum([end - start for _, start, end, _ in found]) / SAMPLE_RATE
     for start in (8, 17, 28):
         assert any(start < end < start + 0.5 for end in ends)
-    for (samples, _, end), after in zip(found, ends, strict=True):
+    for (samples, _, end, _), after in zip(found, ends, strict=True):
         in_pause = any(start < after < start + 0.5 for start in (8, 17, 28)) or after == 60
         assert (len(samples) == end) == in_pause
 
@@ -76,8 +77,10 @@ def test_nothing_is_lost_at_the_joints(model: VelocityASR, folder: Path, pause: 
     whole = model(compute_mel_spectrogram(samples))[0]
     joined = model.log_probs(samples)
     assert joined.shape == whole.shape
-    active = voice_activity(samples)
-    assert np.allclose(joined, silenced(whole, active, 0.02, 0), atol=1e-3)  # this model sees no further than a frame
+    same = np.isclose(joined, whole, atol=1e-3).all(axis=1)  # this model sees no further than a frame
+    assert same.mean() > 0.6
+    assert not whole[~same].argmax(axis=1).any()  # what is made silence was blank
+    assert not joined[~same].argmax(axis=1).any()
     found = list(model.passages(samples))
     assert len(found) > 3
     assert " ".join(passage.text for passage in found) == model.transcribe(samples) == text
@@ -124,9 +127,7 @@ def test_memory_does_not_grow_with_the_audio(model: VelocityASR, folder: Path) -
         heard = sum(len(passage.text.split()) for passage in model.passages(blocks))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert (
-            heard == repeats * (len(SENTENCE.split()) - 1) + 1
-        )  # no space between two sentences
+        assert heard == repeats * (len(SENTENCE.split()) - 1) + 1  # no space between two sentences
         return most
 
     assert peak(24) < 1.2 * peak(6)
@@ -152,10 +153,10 @@ def test_noise_is_no_voice(kind: str) -> None:
     assert voice_activity(coloured(kind)).mean() < 0.01
 
 
-def test_noise_has_no_words_where_a_model_hears_some() -> None:
-    model = VelocityASR.from_pretrained("velocity-asr-v2", quantized=True)
-    hiss = coloured("white")[: 15 * SAMPLE_RATE] * 0.1
-    assert len(model.decode_ctc(model(compute_mel_spectrogram(hiss))).split()) > 2
+@pytest.mark.parametrize("seconds", [5, 50])
+def test_noise_has_no_words_where_a_model_hears_some(model: VelocityASR, seconds: int) -> None:
+    hiss = noise(seconds)
+    assert len(model.decode_ctc(model(compute_mel_spectrogram(hiss)))) > 50
     assert model.transcribe(hiss) == ""
 
 

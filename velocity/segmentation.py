@@ -20,6 +20,7 @@ SHORTEST, LONGEST = (
 )  # seconds of a chunk of longer audio: models hear best what is as short as they were trained on
 PAUSE = 0.3  # seconds
 DROP = 0.01  # of the power of the loudest tenth: a pause is below
+EDGE = 0.1  # seconds of a pause that stay on either side of a chunk: digital silence makes models lose words
 CONTEXT = 1.0  # seconds on either side of a cut that is in no pause
 LEVEL = SAMPLE_RATE // 100  # samples a level is measured on
 
@@ -29,16 +30,21 @@ VOICE_WINDOW = 160  # samples at VOICE_RATE: 40 ms, at least three periods of a 
 SHORTEST_PERIOD, LONGEST_PERIOD = 10, 56  # samples at VOICE_RATE: voices of 400 to 71 Hz
 CERTAIN, LIKELY = 0.9, 0.7  # periodicity of a frame that is certainly, or may well be, of a voice
 ENOUGH, WITHIN = 4, 20  # so many such frames in so many: 80 ms of 0.4 s
+ENOUGH_OF_A_PIECE, WITHIN_A_PIECE = 8, 50  # certain ones in a piece of long audio: 160 ms of a second
 CERTAIN_REACH, LIKELY_REACH = 2.0, 0.5  # seconds around them: the sentence, and the consonants beside a vowel
 SURE = -20.0  # log-posterior of what cannot be
 
 
 class Chunk(NamedTuple):
-    """(samples,) at 16 kHz, of which those from ``start`` to ``end`` count; the others are context."""
+    """(samples,) at 16 kHz, of which those from ``start`` to ``end`` count; the others are context.
+
+    ``whole``: nothing was cut.
+    """
 
     samples: np.ndarray
     start: int
     end: int
+    whole: bool = False
 
 
 def chunks(blocks: Iterable[np.ndarray], frame: int) -> Iterator[Chunk]:
@@ -48,6 +54,7 @@ def chunks(blocks: Iterable[np.ndarray], frame: int) -> Iterator[Chunk]:
     of the other.
     """
     held, first, start = np.empty(0, dtype=np.float32), 0, 0  # the next chunk's context and its start, in what is held
+    whole = True
     context = round(CONTEXT * SAMPLE_RATE) // frame * frame
     for block in blocks:
         held, first, start = np.concatenate([held[first:], block]), 0, start - first
@@ -55,14 +62,14 @@ def chunks(blocks: Iterable[np.ndarray], frame: int) -> Iterator[Chunk]:
             cut, pause = _quietest(held[start : start + LONGEST * SAMPLE_RATE], frame)
             beside, end = 0 if pause else context, start + cut
             yield Chunk(held[first : end + beside], start - first, end - first)
-            first, start = end - beside, end
+            first, start, whole = end - beside, end, False
     if len(held) > start:
-        yield Chunk(held[first:], start - first, len(held) - first)
+        yield Chunk(held[first:], start - first, len(held) - first, whole)
 
 
 def _quietest(samples: np.ndarray, frame: int) -> tuple[int, bool]:
     """Where to cut (samples,), after SHORTEST seconds: in the middle of the quietest PAUSE; and whether it is one."""
-    power = np.square(samples[: len(samples) // LEVEL * LEVEL].reshape(-1, LEVEL)).mean(axis=1, dtype=np.float64)
+    power = _power(samples)
     width = round(PAUSE * SAMPLE_RATE / LEVEL)
     levels = np.convolve(power[round(SHORTEST * SAMPLE_RATE / LEVEL) :], np.full(width, 1 / width), "valid")
     quietest = int(levels.argmin())
@@ -70,8 +77,25 @@ def _quietest(samples: np.ndarray, frame: int) -> tuple[int, bool]:
     return middle // frame * frame, bool(levels[quietest] <= DROP * np.percentile(power, 90))
 
 
-def voice_activity(samples: np.ndarray) -> np.ndarray:
+def sounding(samples: np.ndarray, frame: int) -> slice:
+    """Where (samples,) are no pause, with EDGE seconds around; from a multiple of ``frame`` on."""
+    power = _power(samples)
+    loud = np.flatnonzero(power > DROP * np.percentile(power, 90)) if len(power) else power
+    if not len(loud):
+        return slice(0, len(samples))
+    edge = round(EDGE * SAMPLE_RATE)
+    return slice(max(0, int(loud[0]) * LEVEL - edge) // frame * frame, (int(loud[-1]) + 1) * LEVEL + edge)
+
+
+def _power(samples: np.ndarray) -> np.ndarray:
+    """(samples,) → the mean square of each whole LEVEL samples, float64."""
+    return np.square(samples[: len(samples) // LEVEL * LEVEL].reshape(-1, LEVEL)).mean(axis=1, dtype=np.float64)
+
+
+def voice_activity(samples: np.ndarray, whole: bool = False) -> np.ndarray:
     """Where somebody may be speaking in (samples,) at 16 kHz: a bool every 20 ms.
+
+    A short recording, ``whole``, was made because somebody speaks; a piece of a long one needs more to say so.
 
     A voice is periodic, as breath, wind, hiss, rumble and most clatter are not. The measure is the greatest normalised
     autocorrelation at the periods of a voice, its window's own autocorrelation divided out: Boersma, "Accurate
@@ -79,7 +103,8 @@ def voice_activity(samples: np.ndarray) -> np.ndarray:
     Speech is where frames are likely voiced, near some that are certainly so. Whispering is not found.
     """
     periodic = _periodicity(samples)
-    certain = _count(periodic > CERTAIN, WITHIN) >= ENOUGH
+    enough, within = (ENOUGH, WITHIN) if whole else (ENOUGH_OF_A_PIECE, WITHIN_A_PIECE)
+    certain = _count(periodic > CERTAIN, within) >= enough
     likely = _count(periodic > LIKELY, WITHIN) >= ENOUGH
     reach = lambda found, seconds: _count(found, 2 * round(seconds / VOICE_STEP) + 1) > 0  # noqa: E731
     return reach(certain, CERTAIN_REACH) & reach(likely, LIKELY_REACH)
