@@ -69,3 +69,12 @@ def test_the_two_commands_and_the_ci_exist():
         assert command in planned
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_recognising_leaves_nothing_in_the_users_folders(tmp_path):
+    """onnxruntime would keep records of its use there."""
+    program = "from velocity import VelocityASR; VelocityASR.from_pretrained('velocity-asr-v2')"
+    places = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | places
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, cwd=ROOT)
+    assert not list(tmp_path.rglob("*"))

@@ -5,8 +5,13 @@ The names below load on first use, so that ``import velocity`` costs nothing.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
+
+# onnxruntime keeps records of its use for its maker, in files of the user's, as soon as it is imported. Who wants that
+# sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _MODULES = {
     "VelocityASR": "velocity.runtime",
