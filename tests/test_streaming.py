@@ -20,7 +20,7 @@ from tests.tone_model import speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.cli import main
 from velocity.errors import VelocityError
-from velocity.listening import FeatureStream
+from velocity.listening import FeatureStream, Onset
 from velocity.runtime import VelocityASR
 from velocity.streaming import Endpoint, Event, StreamingASR
 
@@ -105,14 +105,48 @@ def test_stable_text_only_grows_and_ends_as_the_final_one(model: StreamingASR, w
     assert " ".join(ended) == said
 
 
+def test_a_late_letter_takes_nothing_back(model: StreamingASR) -> None:
+    quiet = np.zeros(SAMPLE_RATE // 2, dtype=np.float32)
+    audio = np.concatenate([speak("ab", model.folder), quiet, speak("c d", model.folder)])
+    stable = [event.stable for event in model.transcribe_stream(cut(audio, [1600]))]
+    assert "ab" in stable
+    assert "abc" in stable
+    assert stable == sorted(stable)  # each begins with the one before
+    assert stable[-1] == "abc d"
+
+
+@pytest.mark.parametrize("hundredths", range(72, 132, 6))
+def test_no_word_is_lost_at_an_endpoint(model: StreamingASR, hundredths: int) -> None:
+    pause = np.zeros(SAMPLE_RATE * hundredths // 100, dtype=np.float32)
+    audio = np.concatenate([speak("one", model.folder), pause, speak("two", model.folder)])
+    text = " ".join(finals(list(model.transcribe_stream([audio]))))
+    assert text.replace(" ", "") == "onetwo"
+
+
+def test_a_sound_begins_where_it_rises_above_the_floor() -> None:
+    onset, quiet, loud = Onset(), np.full((16, 80), -11.0), np.full((16, 80), -11.0)
+    loud[14:] = -8.0
+    for index in range(5):
+        assert onset.find(quiet) is None
+        assert onset.quiet == 16 * (index + 1)
+    assert onset.find(loud) is None  # two frames may be a click
+    assert onset.find(quiet + 3) == -2
+    assert onset.quiet == 0
+    assert onset.find(quiet) is None
+    assert onset.quiet == 16
+
+
 def test_the_text_is_that_of_the_whole_recognised_at_once(model: StreamingASR, exports: Path) -> None:
     offline = VelocityASR.from_pretrained(exports)
     audio = speak(SENTENCE, exports / "onnx") + 0.01 * np.random.default_rng(0).standard_normal(1)[0]
     for samples in (len(audio), len(audio) - 700, 3000, 200, 1):
-        events = list(model.transcribe_stream([audio[:samples]], EVERYTHING))
+        stream = model.stream(EVERYTHING)
+        events = stream.accept(audio[:samples]) + stream.finish()
         text = offline.decode_ctc(offline(compute_mel_spectrogram(audio[:samples])))
         assert " ".join(finals(events)) == text
         if text:
+            frames = len(compute_mel_spectrogram(audio[:samples]))
+            assert stream._utterance.end == (frames + 1) // 2  # nothing beyond the end is listened to
             expected = offline.decoder.decode(offline(compute_mel_spectrogram(audio[:samples]))[0])[0].words
             for word, other in zip(events[-1].words, expected, strict=True):
                 assert word.text == other.text
