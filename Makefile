@@ -18,11 +18,13 @@ sources = $(if $(wheels),UV_FIND_LINKS="$$(echo $(wheels) | tr ' ' '$(comma)')")
 # PyPI's torch for Linux is a CUDA build of gigabytes. The CPU build comes from a wheel folder that holds one, or else
 # from PyTorch's own index. A CUDA build brings packages that the lock does not list, hence `install` and not `sync`.
 cpu_wheel = $(foreach folder,$(patsubst file://%,%,$(wheels)),$(wildcard $(folder)/torch-*cpu*.whl))
-install_cpu = $(sources) $(UV) pip sync --python $(BIN)/python $(if $(cpu_wheel),,--torch-backend=cpu) requirements.lock
-install_cuda = $(if $(index),UV_DEFAULT_INDEX="$(index)") $(UV) pip install --python $(BIN)/python -r requirements.lock
+install_cpu = $(sources) $(UV) pip sync --python $(BIN)/python $(if $(cpu_wheel),,--torch-backend=cpu) .uv/without-kenlm.lock
+install_cuda = $(if $(index),UV_DEFAULT_INDEX="$(index)") $(UV) pip install --python $(BIN)/python -r .uv/without-kenlm.lock
+# KenLM is the one package without a wheel: it wants a C++ compiler and minutes. `make run` does without, the tests try.
+KENLM := .venv/.kenlm-$(TORCH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint lock clean
+.PHONY: help install run test lm lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -36,9 +38,16 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@echo 'Installing into .venv (a few minutes at the first time)'
 	@test -x $(UV) || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
 	@test -x $(BIN)/python || $(UV) venv --quiet --python .uv/bin/python .venv
-	@rm -f .venv/.installed-*
+	@rm -f .venv/.installed-* .venv/.kenlm-*
+	@sed '/^kenlm==/d' requirements.lock > .uv/without-kenlm.lock
 	@$(or $(install_$(TORCH)),$(error TORCH is cpu or cuda, not $(TORCH)))
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
+	@touch $@
+
+$(KENLM): $(INSTALLED)
+	@echo 'Compiling KenLM, for language models (a minute or more at the first time)'
+	@$(sources) $(UV) pip install --quiet --no-deps --python $(BIN)/python $$(grep '^kenlm==' requirements.lock) || \
+		echo 'note: KenLM did not compile; --lm will not work, and its tests are skipped'
 	@touch $@
 
 # The reports of the last release are in git, and DVC would take them for this machine's: the first run makes everything.
@@ -48,8 +57,10 @@ run: $(INSTALLED) ## install, run the whole pipeline, print the head of its repo
 	@$(BIN)/python -m flows.pipeline $(first_run)
 	@echo; head -n 40 reports/README.md
 
-test: $(INSTALLED) ## install and run the tests
+test: $(KENLM) ## install and run the tests
 	@$(BIN)/python -m pytest
+
+lm: $(KENLM) ## compile KenLM, which transcribe --lm needs
 
 lint: $(INSTALLED) ## check the style
 	@$(BIN)/ruff check .

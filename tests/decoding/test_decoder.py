@@ -89,6 +89,7 @@ def test_a_hot_word_is_heard_where_it_may_have_been_said_and_only_there(characte
 
 
 def test_a_language_model_and_hot_words_decide_together_and_apart(characters: TextTokenizer, tmp_path: Path) -> None:
+    pytest.importorskip("kenlm", reason="not compiled here: `make lm`")
     write_arpa(estimate(["the cat sat", "the cat ran", "a hat", "the mat sat"] * 3, 2), tmp_path / "lm.arpa")
     lm = NGram(tmp_path / "lm.arpa")
     log_probs = heard(characters, "the xat sat", "the cat sat", sure=0.7, share=0.9)
@@ -107,6 +108,7 @@ def test_nothing_heard_is_no_word(characters: TextTokenizer) -> None:
 
 
 def test_options_become_a_decoder(characters: TextTokenizer, tmp_path: Path) -> None:
+    pytest.importorskip("kenlm", reason="not compiled here: `make lm`")
     model = SimpleNamespace(tokenizer=characters, config={"frame_seconds": FRAME})
     log_probs = heard(characters, "call anna now", "call enna", sure=0.7)
     assert decoder_from(model).beam is None

@@ -56,6 +56,7 @@ def test_probabilities_after_any_history_sum_to_one(sentences: list[str], order:
 
 @pytest.mark.parametrize(("order", "prune"), [(2, 0), (3, 0), (3, 1), (4, 0)])
 def test_kenlm_reads_the_same_probabilities(tmp_path: Path, order: int, prune: int) -> None:
+    pytest.importorskip("kenlm", reason="not compiled here: `make lm`")
     model = estimate(SENTENCES, order, prune)
     write_arpa(model, tmp_path / "lm.arpa")
     lm = NGram(tmp_path / "lm.arpa")
@@ -80,6 +81,7 @@ def test_longer_histories_and_fewer_n_grams() -> None:
 
 
 def test_the_command_builds_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("kenlm", reason="not compiled here: `make lm`")
     text, out = tmp_path / "text.txt", tmp_path / "lm.arpa"
     text.write_text("The CAT sat!\n\nCafé, the dog.\n")
     with pytest.raises(SystemExit) as stop:

@@ -22,7 +22,7 @@ class NGram:
         try:
             import kenlm
         except ImportError as error:
-            raise VelocityError(f"{path}: language models need KenLM: pip install 'velocity-asr[lm]'") from error
+            raise VelocityError(f"{path}: language models need KenLM: make lm, or pip install 'velocity-asr[lm]'") from error
         if not Path(path).is_file():
             raise VelocityError(f"{path}: no such language model; `velocity-asr lm build` makes one from text")
         config = kenlm.Config()
