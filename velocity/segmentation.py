@@ -30,7 +30,7 @@ VOICE_WINDOW = 160  # samples at VOICE_RATE: 40 ms, at least three periods of a 
 SHORTEST_PERIOD, LONGEST_PERIOD = 10, 56  # samples at VOICE_RATE: voices of 400 to 71 Hz
 CERTAIN, LIKELY = 0.9, 0.7  # periodicity of a frame that is certainly, or may well be, of a voice
 ENOUGH, WITHIN = 4, 20  # so many such frames in so many: 80 ms of 0.4 s
-ENOUGH_OF_A_PIECE, WITHIN_A_PIECE = 8, 50  # certain ones in a piece of long audio: 160 ms of a second
+ENOUGH_OF_A_PIECE, WITHIN_A_PIECE = 10, 50  # certain ones in a piece of long audio: 200 ms of a second
 CERTAIN_REACH, LIKELY_REACH = 2.0, 0.5  # seconds around them: the sentence, and the consonants beside a vowel
 SURE = -20.0  # log-posterior of what cannot be
 
