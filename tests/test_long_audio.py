@@ -56,24 +56,24 @@ def test_chunks_are_all_of_the_audio_once(lengths: list[float], pauses: float, f
     assert [chunk.whole for chunk in found] == [len(found) == 1] * len(found)
 
 
-def test_cuts_are_in_the_pauses_and_elsewhere_both_sides_hear_the_other() -> None:
+def test_cuts_are_in_the_pauses_and_both_sides_hear_the_other() -> None:
     audio = noise(60)
-    for start in (8, 17, 28):
+    pauses = (14, 27, 43)
+    for start in pauses:
         audio[start * SAMPLE_RATE : round((start + 0.5) * SAMPLE_RATE)] *= 0.01
     found = list(chunks([audio], FRAME))
     ends = np.cumsum([end - start for _, start, end, _ in found]) / SAMPLE_RATE
-    for start in (8, 17, 28):
-        assert any(start < end < start + 0.5 for end in ends)
-    for (samples, _, end, _), after in zip(found, ends, strict=True):
-        in_pause = any(start < after < start + 0.5 for start in (8, 17, 28)) or after == 60
-        assert (len(samples) == end) == in_pause
+    assert [int(end) for end in ends[:3]] == list(pauses)
+    for before, after in pairwise(found):
+        assert len(before.samples) - before.end == after.start == SAMPLE_RATE
+        assert np.array_equal(before.samples[-2 * SAMPLE_RATE :], after.samples[: 2 * SAMPLE_RATE])
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.4])
 def test_nothing_is_lost_at_the_joints(model: VelocityASR, folder: Path, pause: float) -> None:
     text = " ".join([SENTENCE] * 8)
     samples = speak(text, folder, pause)
-    assert len(samples) > 3 * LONGEST * SAMPLE_RATE
+    assert len(samples) > 2 * LONGEST * SAMPLE_RATE
     whole = model(compute_mel_spectrogram(samples))[0]
     joined = model.log_probs(samples)
     assert joined.shape == whole.shape
@@ -82,7 +82,7 @@ def test_nothing_is_lost_at_the_joints(model: VelocityASR, folder: Path, pause: 
     assert not whole[~same].argmax(axis=1).any()  # what is made silence was blank
     assert not joined[~same].argmax(axis=1).any()
     found = list(model.passages(samples))
-    assert len(found) > 3
+    assert len(found) > 2
     assert " ".join(passage.text for passage in found) == model.transcribe(samples) == text
     words = [word for passage in found for word in passage.words]
     assert [word.text for word in words] == text.split()
@@ -130,7 +130,7 @@ def test_memory_does_not_grow_with_the_audio(model: VelocityASR, folder: Path) -
         assert heard == repeats * (len(SENTENCE.split()) - 1) + 1  # no space between two sentences
         return most
 
-    assert peak(24) < 1.2 * peak(6)
+    assert peak(40) < 1.2 * peak(12)
 
 
 def coloured(kind: str) -> np.ndarray:

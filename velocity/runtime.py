@@ -15,7 +15,7 @@ from velocity.audio import BLOCK, SAMPLE_RATE, compute_mel_spectrogram, read_blo
 from velocity.decoding import Decoder, Hypothesis, Segment, Word, segments
 from velocity.decoding.pieces import pieces
 from velocity.errors import VelocityError
-from velocity.segmentation import VOICE_STEP, chunks, passages, silenced, sounding, voice_activity
+from velocity.segmentation import chunks, passages, silenced, voice_activity
 from velocity.text import TextTokenizer
 
 SHIPPED = Path(__file__).parent / "pretrained"  # models that come with the package, one folder a name
@@ -133,12 +133,7 @@ class VelocityASR:
             active = voice_activity(samples, whole)
             piece = np.zeros((-(-len(samples) // frame), self.config["vocabulary"]), dtype=np.float32)
             if active.any():
-                sound = slice(0, len(samples)) if whole else sounding(samples, frame)
-                heard = self(compute_mel_spectrogram(samples[sound]))[0]
-                first = sound.start // frame
-                piece[first : first + len(heard)] = heard
-                active[: round(sound.start / SAMPLE_RATE / VOICE_STEP)] = False
-                active[-(-sound.stop // round(VOICE_STEP * SAMPLE_RATE)) :] = False
+                piece = self(compute_mel_spectrogram(samples))[0]
             piece = silenced(piece, active, seconds, blank)
             yield piece[start // frame : -(-end // frame)]
 

@@ -14,14 +14,9 @@ from velocity.audio import SAMPLE_RATE
 from velocity.decoding import best_path
 
 WHOLE = 20  # seconds of audio that are not cut at all
-SHORTEST, LONGEST = (
-    2,
-    12,
-)  # seconds of a chunk of longer audio: models hear best what is as short as they were trained on
+SHORTEST, LONGEST = 10, 20  # seconds of a chunk of longer audio
 PAUSE = 0.3  # seconds
-DROP = 0.01  # of the power of the loudest tenth: a pause is below
-EDGE = 0.1  # seconds of a pause that stay on either side of a chunk: digital silence makes models lose words
-CONTEXT = 1.0  # seconds on either side of a cut that is in no pause
+CONTEXT = 1.0  # seconds on either side of a chunk that it hears, and leaves to its neighbour
 LEVEL = SAMPLE_RATE // 100  # samples a level is measured on
 
 VOICE_STEP = 0.02  # seconds between the decisions of ``voice_activity``
@@ -50,8 +45,7 @@ class Chunk(NamedTuple):
 def chunks(blocks: Iterable[np.ndarray], frame: int) -> Iterator[Chunk]:
     """Cut the audio that comes in ``blocks``, (samples,) at 16 kHz, where it is quietest, on multiples of ``frame``.
 
-    What counts in the chunks is all of the audio, once. Where nobody pauses, either side of a cut has CONTEXT seconds
-    of the other.
+    What counts in the chunks is all of the audio, once; either side of a cut hears CONTEXT seconds of the other.
     """
     held, first, start = np.empty(0, dtype=np.float32), 0, 0  # the next chunk's context and its start, in what is held
     whole = True
@@ -59,32 +53,21 @@ def chunks(blocks: Iterable[np.ndarray], frame: int) -> Iterator[Chunk]:
     for block in blocks:
         held, first, start = np.concatenate([held[first:], block]), 0, start - first
         while len(held) - start > WHOLE * SAMPLE_RATE:
-            cut, pause = _quietest(held[start : start + LONGEST * SAMPLE_RATE], frame)
-            beside, end = 0 if pause else context, start + cut
-            yield Chunk(held[first : end + beside], start - first, end - first)
-            first, start, whole = end - beside, end, False
+            end = start + _quietest(held[start : start + LONGEST * SAMPLE_RATE], frame)
+            yield Chunk(held[first : end + context], start - first, end - first)
+            first, start, whole = end - context, end, False
     if len(held) > start:
         yield Chunk(held[first:], start - first, len(held) - first, whole)
 
 
-def _quietest(samples: np.ndarray, frame: int) -> tuple[int, bool]:
-    """Where to cut (samples,), after SHORTEST seconds: in the middle of the quietest PAUSE; and whether it is one."""
+def _quietest(samples: np.ndarray, frame: int) -> int:
+    """Where to cut (samples,), after SHORTEST seconds: in the middle of the quietest PAUSE."""
     power = _power(samples)
     width = round(PAUSE * SAMPLE_RATE / LEVEL)
     levels = np.convolve(power[round(SHORTEST * SAMPLE_RATE / LEVEL) :], np.full(width, 1 / width), "valid")
     quietest = int(levels.argmin())
     middle = round(SHORTEST * SAMPLE_RATE) + (quietest + width // 2) * LEVEL
-    return middle // frame * frame, bool(levels[quietest] <= DROP * np.percentile(power, 90))
-
-
-def sounding(samples: np.ndarray, frame: int) -> slice:
-    """Where (samples,) are no pause, with EDGE seconds around; from a multiple of ``frame`` on."""
-    power = _power(samples)
-    loud = np.flatnonzero(power > DROP * np.percentile(power, 90)) if len(power) else power
-    if not len(loud):
-        return slice(0, len(samples))
-    edge = round(EDGE * SAMPLE_RATE)
-    return slice(max(0, int(loud[0]) * LEVEL - edge) // frame * frame, (int(loud[-1]) + 1) * LEVEL + edge)
+    return middle // frame * frame
 
 
 def _power(samples: np.ndarray) -> np.ndarray:
