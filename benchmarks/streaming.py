@@ -109,6 +109,9 @@ def latency(model: StreamingASR, samples: int, sentences: int) -> None:
                     if a == b == 0:
                         found["first word"].append(late)
     for name, late in found.items():
+        if not late:
+            print(f"{name}: none was recognised")
+            continue
         median, most = 1000 * np.percentile(late, [50, 95])
         within = 100 * np.mean(np.array(late) <= 0.7)
         print(

@@ -11,7 +11,9 @@ import pytest
 import soundfile
 
 from velocity import VelocityASR
+from velocity.cli import main
 from velocity.commands.models import SHIPPED_MODEL as NAME
+from velocity.commands.models import SHIPPED_STREAMING
 from velocity.corpora.hibari import hibari_voices
 from velocity.runtime import SHIPPED
 
@@ -56,3 +58,24 @@ def test_it_is_what_transcribes_where_there_is_no_project(recordings, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     model = VelocityASR.from_pretrained(NAME, quantized=True)
     assert done.stdout.strip() == model.transcribe(recordings / "0.wav")
+
+
+def test_its_streaming_sister_hears_live_speech_where_there_is_no_project(recordings, tmp_path, monkeypatch, capsys):
+    assert (ROOT / "models" / SHIPPED_STREAMING / "model.onnx").stat().st_size <= 5_000_000
+    monkeypatch.chdir(tmp_path)
+    heard = []
+    for number in range(len(SENTENCES)):
+        with pytest.raises(SystemExit) as ended:
+            main(["stream", str(recordings / f"{number}.wav"), "--fast"])
+        assert ended.value.code == 0
+        heard.append(" ".join(capsys.readouterr().out.split()))
+    assert jiwer.wer(SENTENCES, heard) < 0.7, heard
+
+
+def test_a_streaming_model_does_not_transcribe_files_by_mistake(recordings, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["transcribe", str(recordings / "0.wav"), "--model", SHIPPED_STREAMING])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "velocity-asr stream" in error

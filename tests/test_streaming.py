@@ -302,10 +302,6 @@ def test_mistakes_on_the_command_line(exports, tmp_path, capsys, monkeypatch) ->
         status, _, err = run(["-", *common], capsys)
     assert status == 2
     assert "raw samples are expected" in err
-    monkeypatch.chdir(tmp_path)
-    status, _, err = run(["x.wav"], capsys)
-    assert status == 2
-    assert "no model that streams comes with the package" in err
 
 
 def test_the_microphone_is_switched_off_with_ctrl_c(exports, capsys, monkeypatch) -> None:

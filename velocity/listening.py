@@ -10,7 +10,7 @@ from velocity.audio import HOP, WINDOW, compute_mel_spectrogram
 RISE = 1.4  # above the floor begins an utterance: little, since the model can tell noise, but not what it was not given
 FLOOR_LOW, FLOOR_START = -12.5, -9.5  # noise at -60 dB of full scale, and the floor before anything was heard
 FLOOR_CREEP = 0.003  # a frame: the floor falls at once and rises slowly, so that it lies below speech
-SURE, BEFORE = 3, 4  # frames in a row that are an onset, and frames of quiet the model gets before it
+SURE = 3  # frames in a row that are an onset
 
 
 class Onset:

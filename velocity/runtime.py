@@ -216,6 +216,8 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         raise VelocityError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
     inputs = {tensor.name for tensor in session.get_inputs()}
     outputs = {tensor.name for tensor in session.get_outputs()}
+    if {"mel_spectrogram", "position"} <= inputs:
+        raise VelocityError(f"{path.parent}: a model for live sound: `velocity-asr stream` takes it")
     if "mel_spectrogram" not in inputs or not {"log_probs", "lengths"} <= outputs:
         raise VelocityError(f"{path}: takes {sorted(inputs)} and gives {sorted(outputs)}: not a VELOCITY-ASR model")
     return session

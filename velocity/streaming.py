@@ -24,12 +24,13 @@ from velocity.decoding import Word
 from velocity.decoding.pieces import pieces
 from velocity.decoding.words import EARLY, LATE, spelled
 from velocity.errors import VelocityError
-from velocity.listening import BEFORE, FeatureStream, Onset
+from velocity.listening import FeatureStream, Onset
 from velocity.runtime import FILES, find_model
 from velocity.text import TextTokenizer
 
 SETTLED = 0.24  # seconds of blanks after which a word is taken for complete, its border not having come
 LOOK_BACK = 2  # chunks searched once more after an endpoint: the next word may have begun in them
+BEFORE = 3  # chunks of quiet the model hears before a sound, as in recordings of people; speech may begin softly
 AT_ONCE = SAMPLE_RATE  # samples taken from a piece at a time, so that a long one costs no memory of its length
 
 
@@ -38,8 +39,8 @@ class Endpoint:
     """When an utterance is over, in seconds. The model then begins anew with the next sound: it was trained on
     utterances that begin with their first word, not on days."""
 
-    pause: float = 0.8  # without a letter or without a sound, once something was said
-    silence: float = 1.0  # the same while nothing was said; no event tells of it
+    pause: float = 1.2  # without a letter or without a sound, once something was said
+    silence: float = 1.2  # the same while nothing was said; no event tells of it
     longest: float = 20.0  # after that the next complete word ends it, and twice as long any
 
 
@@ -141,7 +142,7 @@ class Stream:
         self._model, self._endpoint = model, endpoint
         self._features = FeatureStream(model.lead_frames)
         self._onset = Onset()
-        self._recent: deque[Chunk] = deque(maxlen=LOOK_BACK)
+        self._recent: deque[Chunk] = deque(maxlen=LOOK_BACK + BEFORE)
         self._samples, self._steps, self._finished = 0, 0, False
         self._utterance: Utterance | None = None  # None: waiting for a sound
 
@@ -191,7 +192,7 @@ class Stream:
                 events.append(self._event("final"))
             # No further back than half of the pause: what was heard of the last word must not be heard again.
             half = max(self._utterance.quiet, self._onset.quiet // self._model.stride) // 2
-            again = min(half // self._recent[-1].steps, len(self._recent))
+            again = min(half // self._recent[-1].steps, LOOK_BACK)
             while len(self._recent) > again:
                 self._recent.popleft()
             self._begin(again)
@@ -212,9 +213,8 @@ class Stream:
         """A new utterance where a sound begins in the ``newest`` chunks; none if it does not."""
         self._utterance, recent = None, list(self._recent)
         for index in range(len(recent) - newest, len(recent)):
-            onset = recent[index].onset
-            if onset is not None:
-                heard = recent[max(0, index - (onset < BEFORE)) :]
+            if recent[index].onset is not None:
+                heard = recent[max(0, index - BEFORE) :]
                 self._state, self._shown = self._model.initial_state(), ("", "")
                 self._utterance = Utterance(self._model, self._steps - sum(chunk.steps for chunk in heard))
                 for chunk in heard:

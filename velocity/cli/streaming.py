@@ -33,14 +33,15 @@ def stream(
     rate: Annotated[int, typer.Option(help="Of stdin, in Hz.", min=4000, max=192_000)] = 16_000,
     channels: Annotated[int, typer.Option(help="Of stdin, interleaved; they are averaged.", min=1, max=8)] = 1,
     chunk_ms: Annotated[int, typer.Option(help="How much sound is taken at a time.", min=10, max=10_000)] = 320,
-    pause: Annotated[float, typer.Option(help="Seconds without a letter that end an utterance.", min=0.25)] = 0.8,
+    pause: Annotated[float, typer.Option(help="Seconds without a letter that end an utterance.", min=0.25)] = 1.2,
     fast: Annotated[bool, typer.Option("--fast", help="Do not wait for FILE to be spoken.")] = False,
     threads: Threads = 1,
 ) -> None:
     """Turn live speech into text: a microphone, raw samples on stdin, or a file played as if it were spoken now.
 
-    Needs a causal model (model.direction: causal) exported with --target onnx-streaming or onnx-streaming-int8. A word
-    that is shown as stable is never taken back. Ctrl-C ends with what was said last.
+    Of your own models it takes causal ones (model.direction: causal), exported with --target onnx-streaming or
+    onnx-streaming-int8; without --model, this project's, or else the shipped one. A word that is shown as stable is
+    never taken back. Ctrl-C ends with what was said last.
 
     \b
     Examples:

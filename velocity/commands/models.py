@@ -11,6 +11,7 @@ from velocity.runtime import find_model
 
 EXPORTED = Path("models/export")  # of the project in the current folder
 SHIPPED_MODEL = "velocity-asr-v2"  # where there is no such folder
+SHIPPED_STREAMING = "velocity-asr-v2-streaming"  # its causal sister
 
 
 def find_artefact(model: str | None, quantized: bool) -> Path:

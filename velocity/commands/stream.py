@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, read_blocks
-from velocity.commands.models import EXPORTED
+from velocity.commands.models import EXPORTED, SHIPPED_STREAMING
 from velocity.errors import VelocityError
 from velocity.streaming import Event, Stream, StreamingASR
 
@@ -20,16 +20,12 @@ Writer = Callable[[Event, float], None]  # an event, and the seconds between its
 
 
 def load(model: str | None, quantized: bool, threads: int) -> StreamingASR:
-    """The recogniser of ``--model M``, by default what this project has exported.
+    """The recogniser of ``--model M``; without M, what this project has exported to stream, or else the shipped one.
 
     Raises VelocityError when it does not stream.
     """
-    if model is None and not EXPORTED.is_dir():
-        raise VelocityError(
-            "no model that streams comes with the package: name one with --model M, a folder that "
-            "`velocity-asr export --target onnx-streaming` wrote of a causal model"
-        )
-    return StreamingASR.from_pretrained(model or EXPORTED, quantized, threads)
+    exported = any((EXPORTED / target).is_dir() for target in ("onnx-streaming", "onnx-streaming-int8"))
+    return StreamingASR.from_pretrained(model or (EXPORTED if exported else SHIPPED_STREAMING), quantized, threads)
 
 
 def listen(stream: Stream, pieces: Iterable[np.ndarray], write: Writer) -> None:

@@ -22,7 +22,8 @@ class NGram:
         try:
             import kenlm
         except ImportError as error:
-            raise VelocityError(f"{path}: language models need KenLM: make lm, or pip install 'velocity-asr[lm]'") from error
+            install = "make lm, or pip install 'velocity-asr[lm]'"
+            raise VelocityError(f"{path}: language models need KenLM: {install}") from error
         if not Path(path).is_file():
             raise VelocityError(f"{path}: no such language model; `velocity-asr lm build` makes one from text")
         config = kenlm.Config()
