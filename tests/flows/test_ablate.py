@@ -88,7 +88,11 @@ globals()[sys.argv[1]]()
 
 ROWS = {
     "baseline": "eight",
-    "common": {"model": {"blocks": 8}, "finetune": {"optimisation": {"steps": 4}}, "evaluate": {"bootstrap": 200}},
+    "common": {
+        "model": {"blocks": 8},
+        "finetune": {"use_pretrained": True, "optimisation": {"steps": 4}},
+        "evaluate": {"bootstrap": 200},
+    },
     "rows": {
         "broken": {"title": "fails in a stage", "overlay": {"calibrate": {"ranges": "minmax"}}},
         "six": {"title": "killed once", "overlay": {"model": {"blocks": 6}, "finetune": {"use_pretrained": False}}},
