@@ -42,7 +42,10 @@ def champion(tmp_path, monkeypatch) -> Path:
         assert database.execute("select metric_name, metric_value from logged_model_metrics").fetchall() == [
             ("wer", 0.25)
         ]
-    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    # By its full path: MLflow keeps its connection to a relative one, whatever folder that meant when it was made.
+    database = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    mlflow.set_tracking_uri(database)
     version = mlflow.register_model(f"models:/{model}", "velocity-asr")
     mlflow.MlflowClient().set_registered_model_alias("velocity-asr", "champion", version.version)
     return Path(folder)
