@@ -17,9 +17,9 @@ def prefect_server():
 
 @pytest.fixture
 def second_waits(capfd):
-    """Assert that who takes a lock second says that it waits, and comes after the first."""
+    """Take a lock twice: who comes second must say that it waits; returns who held it, in order."""
 
-    def check(take: Callable[[], AbstractContextManager]) -> None:
+    def take_twice(take: Callable[[], AbstractContextManager]) -> list[str]:
         events = []
 
         def second() -> None:
@@ -36,6 +36,6 @@ def second_waits(capfd):
                 time.sleep(0.05)
             events.append("first")
         thread.join(timeout=30)
-        assert events == ["first", "second"]
+        return events
 
-    return check
+    return take_twice

@@ -247,7 +247,7 @@ def test_faulty_rows_are_one_line(project, capsys):
 
 def test_a_row_that_runs_already_is_waited_for(project, second_waits):
     (row,) = toy_rows("eight")
-    second_waits(lambda: alone(row))
+    assert second_waits(lambda: alone(row)) == ["first", "second"]
 
 
 def test_the_table_is_a_run_in_mlflow_with_a_run_below_it_for_each_row(project, monkeypatch):

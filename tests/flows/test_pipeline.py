@@ -137,7 +137,7 @@ def test_an_unknown_target_and_a_broken_graph_are_one_line(project, capfd):
 
 
 def test_a_second_pipeline_waits_for_the_first(project, second_waits):
-    second_waits(module.only_one)
+    assert second_waits(module.only_one) == ["first", "second"]
 
 
 def test_an_interrupted_stage_takes_its_children_with_it(project):
