@@ -49,7 +49,7 @@ def main() -> None:
     }
     write_json(weights / "calibration.json", {"layers": ranges})
     export_target("onnx", folder_model(weights), options.folder / "onnx")
-    export_target("onnx-int8", folder_model(weights), options.folder / "onnx-int8", options.folder / "onnx/model.onnx")
+    export_target("onnx-int8", folder_model(weights), options.folder / "onnx-int8", options.folder / "onnx")
     print(f"{model.parameter_count():,} parameters")
     for target in ("onnx", "onnx-int8"):
         print(f"{target}: {(options.folder / target / 'model.onnx').stat().st_size / 1e6:.2f} MB")

@@ -44,7 +44,7 @@ def artefacts(tmp_path_factory):
         folder / "model.safetensors", folder / "calibration.json", folder / "tokenizer.model", "x", synthetic=True
     )
     export_target(FLOAT, trained, folder / FLOAT)
-    export_target(INT8, trained, folder / INT8, folder / FLOAT / "model.onnx")
+    export_target(INT8, trained, folder / INT8, folder / FLOAT)
     return model, folder
 
 

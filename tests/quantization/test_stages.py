@@ -67,8 +67,8 @@ def test_post_training_quantisation_goes_through_every_stage(project):
     calibrate.main()
     assert Path("models/calibration.json").read_bytes() == written
 
-    for target, traced in (("onnx", None), ("onnx-int8", Path("models/export/onnx/model.onnx"))):
-        export_target(target, project_model(), Path("models/export", target), traced)
+    for target, source in (("onnx", None), ("onnx-int8", Path("models/export/onnx"))):
+        export_target(target, project_model(), Path("models/export", target), source)
     evaluate.main()
     parity = json.loads(Path("reports/metrics.json").read_text())["parity"]
     for artefact in ("onnx", "onnx-int8"):

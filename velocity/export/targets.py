@@ -3,23 +3,65 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from velocity.audio import HOP, MEL_BINS, SAMPLE_RATE
 from velocity.errors import VelocityError
 from velocity.export.trained import Trained
 from velocity.files import atomic_directory, write_json
 
-TARGETS = ("onnx", "onnx-int8", "onnx-streaming", "onnx-streaming-int8")
+
+@dataclass(frozen=True)
+class Target:
+    """How an artefact comes about.
+
+    ``write(trained, folder, source)`` puts the model's own files into ``folder`` and returns what ``config.json`` says
+    of them. ``source`` is the folder of the artefact ``made_from`` of the same weights, which spares what was done for
+    it, or None.
+    """
+
+    write: Callable[[Trained, Path, Path | None], dict[str, Any]]
+    made_from: str | None = None
 
 
-def export_target(target: str, trained: Trained, folder: Path, traced: Path | None = None) -> None:
-    """Write ``model.onnx``, ``config.json`` and ``tokenizer.model`` to ``folder``, all of them or none.
+def export_target(target: str, trained: Trained, folder: Path, source: Path | None = None) -> None:
+    """Write the artefact ``target`` to ``folder``: the model's files, ``config.json`` and ``tokenizer.model``, all of
+    them or none. ``source`` as in ``Target``.
 
-    ``traced`` is the ``model.onnx`` of the floating-point target of the same weights, which spares INT8 the tracing.
     Raises VelocityError for an unknown target, for inputs that are broken or do not fit each other, and for the
     streaming of a model that is not causal.
     """
+    from velocity.model.asr import load_model
+
+    if target not in TARGETS:
+        raise VelocityError(f"{target}: unknown export target; known are {', '.join(TARGETS)}")
+    model = load_model(trained.weights).config
+    with atomic_directory(folder) as partial:
+        described = TARGETS[target].write(trained, partial, source)
+        config = {
+            "format": 1,
+            "name": trained.name,
+            "target": target,
+            "sample_rate": SAMPLE_RATE,
+            "mel_bins": MEL_BINS,
+            "frame_seconds": model.stride * HOP / SAMPLE_RATE,
+            "vocabulary": model.vocabulary,
+            "blank": 0,
+            "normalizer": "velocity-english",
+            "synthetic": trained.synthetic,
+            "model": model.to_dict(),
+            **described,
+        }
+        write_json(partial / "config.json", config)
+        shutil.copyfile(trained.tokenizer, partial / "tokenizer.model")
+
+
+def write_onnx(trained: Trained, folder: Path, source: Path | None, streaming: bool, int8: bool) -> dict[str, Any]:
+    """``model.onnx``: of whole utterances, or the chunk step of a causal model; in floating point, or with integers."""
     import onnx
 
     from velocity.export.onnx import export_onnx
@@ -28,30 +70,18 @@ def export_target(target: str, trained: Trained, folder: Path, traced: Path | No
     from velocity.model.asr import load_model
     from velocity.quantization.calibration import load_quantized
 
-    if target not in TARGETS:
-        raise VelocityError(f"{target}: unknown export target; known are {', '.join(TARGETS)}")
     model = load_model(trained.weights)
-    streaming = {"streaming": describe_streaming(model)} if "streaming" in target else {}
-    quantized = load_quantized(trained.weights, trained.calibration) if target.endswith("-int8") else None
+    described = {"streaming": describe_streaming(model)} if streaming else {}
+    quantized = load_quantized(trained.weights, trained.calibration) if int8 else None
     trace = export_onnx_streaming if streaming else export_onnx
-    graph = onnx.load(traced) if traced else trace(model)
-    if quantized:
-        graph = quantize_graph(graph, quantized)
-    config = {
-        "format": 1,
-        "name": trained.name,
-        "target": target,
-        "sample_rate": SAMPLE_RATE,
-        "mel_bins": MEL_BINS,
-        "frame_seconds": model.config.stride * HOP / SAMPLE_RATE,
-        "vocabulary": model.config.vocabulary,
-        "blank": 0,
-        "normalizer": "velocity-english",
-        "synthetic": trained.synthetic,
-        "model": model.config.to_dict(),
-        **streaming,
-    }
-    with atomic_directory(folder) as partial:
-        onnx.save(graph, partial / "model.onnx")
-        write_json(partial / "config.json", config)
-        shutil.copyfile(trained.tokenizer, partial / "tokenizer.model")
+    graph = onnx.load(source / "model.onnx") if source else trace(model)
+    onnx.save(quantize_graph(graph, quantized) if quantized else graph, folder / "model.onnx")
+    return described
+
+
+TARGETS = {
+    "onnx": Target(partial(write_onnx, streaming=False, int8=False)),
+    "onnx-int8": Target(partial(write_onnx, streaming=False, int8=True), made_from="onnx"),
+    "onnx-streaming": Target(partial(write_onnx, streaming=True, int8=False)),
+    "onnx-streaming-int8": Target(partial(write_onnx, streaming=True, int8=True), made_from="onnx-streaming"),
+}

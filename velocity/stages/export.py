@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from velocity.export.targets import export_target
+from velocity.export.targets import TARGETS, export_target
 from velocity.export.trained import project_model
 from velocity.stages import run
 
@@ -14,11 +14,10 @@ FOLDER = Path("models/export")
 
 def main() -> None:
     target = sys.argv[1]
-    float_target = target.removesuffix("-int8")
-    traced = FOLDER / float_target / "model.onnx" if target != float_target else None
-    if not traced:
+    made_from = TARGETS[target].made_from if target in TARGETS else None
+    if not made_from:
         print("export: tracing the model, which takes up to a minute", file=sys.stderr, flush=True)
-    export_target(target, project_model(), FOLDER / target, traced)
+    export_target(target, project_model(), FOLDER / target, FOLDER / made_from if made_from else None)
 
 
 if __name__ == "__main__":
