@@ -58,7 +58,7 @@ run: $(INSTALLED) ## install, run the whole pipeline, print the head of its repo
 	@echo; head -n 40 reports/README.md
 
 test: $(KENLM) ## install and run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lm: $(KENLM) ## compile KenLM, which transcribe --lm needs
 
