@@ -122,12 +122,13 @@ class Distillation:
 
 @section
 class Finetuning:
-    """Stage 2: CTC with INT8 quantisation-aware training."""
+    """Stage 2: CTC with quantisation-aware training."""
 
     optimisation: Optimisation
     use_pretrained: bool = True
     qat: bool = True
     qat_start: Share = 0.6  # share of the steps trained in floating point first
+    weight_bits: Literal[8, 4, 2] = 8  # of the linear layers; 4 and 2 are of the weights alone
     activation_ranges: Literal["moving-average", "learned"] = "moving-average"  # learned: from that average on
     distillation: Distillation = field(default_factory=Distillation)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -135,6 +136,10 @@ class Finetuning:
     def __post_init__(self) -> None:
         if self.distillation.weight and not self.qat:
             raise ValueError("distillation.weight needs qat: true: the student is the fake-quantised model")
+        if self.weight_bits != 8 and not self.qat:
+            raise ValueError("weight_bits below 8 need qat: true: few bits have to be trained")
+        if self.weight_bits != 8 and self.activation_ranges == "learned":
+            raise ValueError("activation_ranges: learned needs weight_bits: 8: with fewer, activations are not rounded")
 
 
 @section

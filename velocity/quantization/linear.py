@@ -51,10 +51,10 @@ class QuantizedLinear(nn.Linear):
         with torch.autocast(x.device.type, enabled=False):  # rounding to a grid of 256 needs more than bf16's 8 bits
             low, high = self._range(x.numel())
             scale = _scale(low, high)
-            lowest = _round(low / scale)
-            integers = torch.clamp(_round(x.float() / scale), lowest, lowest + STEPS)
+            lowest = round_through(low / scale)
+            integers = torch.clamp(round_through(x.float() / scale), lowest, lowest + STEPS)
             unit = weight_scale(self.weight)
-            weight = _round(self.weight / unit.unsqueeze(1))
+            weight = round_through(self.weight / unit.unsqueeze(1))
         # Integers up to 256 are exact in bf16, and their sums are in float32 up to 2^24: 518 inputs at full scale.
         product = F.linear(integers, weight)
         exact = product * (scale * unit)
@@ -76,7 +76,7 @@ class QuantizedLinear(nn.Linear):
         """
         if self.stretch is None:
             return self.range[0], self.range[1]
-        stretch = self.stretch if not inputs else _scale_gradient(self.stretch, (inputs * STEPS) ** -0.5)
+        stretch = self.stretch if not inputs else scale_gradient(self.stretch, (inputs * STEPS) ** -0.5)
         low, high = self.range * stretch.exp()
         return low, high
 
@@ -119,10 +119,10 @@ class _Round(torch.autograd.Function):
         return gradient
 
 
-_round = _Round.apply
+round_through = _Round.apply
 
 
-def _scale_gradient(x: Tensor, factor: float) -> Tensor:
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
     return x.detach() + factor * (x - x.detach())
 
 

@@ -24,6 +24,7 @@ def main() -> None:
     from velocity.files import write_json
     from velocity.model.asr import load_encoder, save_model
     from velocity.quantization.linear import quantize_linears, set_mode
+    from velocity.quantization.low_bits import keep_rounded, learn_low_bits
     from velocity.text import TextTokenizer
     from velocity.training.checkpoint import Checkpoints, fingerprint
     from velocity.training.devices import set_determinism, start
@@ -41,7 +42,9 @@ def main() -> None:
     if settings.use_pretrained:
         load_encoder(model, PRETRAINED)
     parameters = model.parameter_count()  # of the recogniser: what learns its ranges is not in it
-    if settings.qat:
+    if settings.weight_bits < 8:
+        learn_low_bits(model, settings.weight_bits)
+    elif settings.qat:
         quantize_linears(model, learned=settings.activation_ranges == "learned")
     objective = Distilled(model, settings.distillation) if settings.distillation.weight else CTC(model)
     validation = load_cuts("data/prepared/validation.jsonl")
@@ -88,6 +91,7 @@ def main() -> None:
         write_curve("reports/finetune.csv", history["training"])
         write_curve("reports/finetune-validation.csv", history["validation"])
         write_json("reports/finetune.json", metrics)
+        keep_rounded(model)
         save_model(model, OUTPUT)
         tracked.metrics(metrics)
         checkpoints.clear()
