@@ -55,29 +55,30 @@ def scan_chunked(
     pad = (chunk - 1, 0)[::-1]
     c = (l + chunk - 1) // chunk
     fill = lambda tensor: F.pad(tensor, (0, 0) * (tensor.dim() - 2) + pad)[:, : c * chunk]  # noqa: E731
-    x = fill(x).reshape(b, c, chunk, g, h // g, p).permute(0, 1, 3, 4, 2, 5)  # (b, c, g, h/g, q, p)
-    a = fill(log_decay).reshape(b, c, chunk, g, h // g).permute(0, 1, 3, 4, 2)  # (b, c, g, h/g, q)
-    B = fill(B).reshape(b, c, chunk, g, n).transpose(2, 3)  # (b, c, g, q, n)
-    C = fill(C).reshape(b, c, chunk, g, n).transpose(2, 3)
+    # Batch and chunks are one axis: no tensor has more than five, which is all that Core ML knows.
+    x = fill(x).reshape(b * c, chunk, g, h // g, p).permute(0, 2, 3, 1, 4)  # (bc, g, h/g, q, p)
+    a = fill(log_decay).reshape(b * c, chunk, g, h // g).permute(0, 2, 3, 1)  # (bc, g, h/g, q)
+    B = fill(B).reshape(b * c, chunk, g, n).transpose(1, 2)  # (bc, g, q, n)
+    C = fill(C).reshape(b * c, chunk, g, n).transpose(1, 2)
 
     # Within a chunk: y_i += Σ_{j ≤ i} (C_i · B_j) exp(a_{j+1} + … + a_i) x_j
-    cumulative = a.cumsum(-1)  # (b, c, g, h/g, q)
-    similarity = C @ B.transpose(-1, -2)  # (b, c, g, q, q), shared by the heads of a group
-    y = (similarity.unsqueeze(3) * decay_matrix(cumulative)) @ x  # (b, c, g, h/g, q, p)
+    cumulative = a.cumsum(-1)  # (bc, g, h/g, q)
+    similarity = C @ B.transpose(-1, -2)  # (bc, g, q, q), shared by the heads of a group
+    y = (similarity.unsqueeze(2) * decay_matrix(cumulative)) @ x  # (bc, g, h/g, q, p)
 
     # What each chunk adds to the state by its end, and the state that enters each chunk
-    total = cumulative[..., -1:]  # (b, c, g, h/g, 1)
-    to_end = (total - cumulative).exp().unsqueeze(-1)  # (b, c, g, h/g, q, 1)
-    update = B.transpose(-1, -2).unsqueeze(3) @ (x * to_end)  # (b, c, g, h/g, n, p)
+    total = cumulative[..., -1:]  # (bc, g, h/g, 1)
+    to_end = (total - cumulative).exp().unsqueeze(-1)  # (bc, g, h/g, q, 1)
+    update = B.transpose(-1, -2).unsqueeze(2) @ (x * to_end)  # (bc, g, h/g, n, p)
     update = update.reshape(b, c, h, n * p)
     if state is None:
         state = torch.zeros_like(update[:, :1]).reshape(b, h, n * p)
     entering, state = carry(update, total.reshape(b, c, h), state.reshape(b, h, n * p))
 
     # What the entering state adds: y_i += C_i · exp(a_1 + … + a_i) S
-    entering = entering.reshape(b, c, g, h // g, n, p)
-    y = y + (C.unsqueeze(3) @ entering) * cumulative.exp().unsqueeze(-1)
-    y = y.permute(0, 1, 4, 2, 3, 5).reshape(b, c * chunk, h, p)
+    entering = entering.reshape(b * c, g, h // g, n, p)
+    y = y + (C.unsqueeze(2) @ entering) * cumulative.exp().unsqueeze(-1)
+    y = y.permute(0, 3, 1, 2, 4).reshape(b, c * chunk, h, p)
     return y[:, :l], state.reshape(b, h, n, p)
 
 
