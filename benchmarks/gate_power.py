@@ -31,7 +31,7 @@ from velocity.config.gate import Gate
 from velocity.evaluation.recognition import recognise
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.gate import Facts, Judgement, judge
-from velocity.gate.measurement import Heard, measure_sizes, measure_speed
+from velocity.gate.measurement import Heard, Model, measure_sizes, measure_speed
 from velocity.gate.statistics import Ratio, paired_difference
 from velocity.runtime import VelocityASR
 
@@ -65,15 +65,17 @@ def main() -> None:
         trials[case] = [verdict(worse(utterances, spoken, trial), None) for trial in range(options.trials)]
         tell(case, trials[case])
     with tempfile.TemporaryDirectory() as temporary, busy(options.busy):
+        champion = Model("champion", options.model)
         other = Path(shutil.copytree(options.model, Path(temporary, "same")))
         slower, products = slow_down(options.model, Path(temporary, "slower"), limits)
-        told = measure_speed(slower, options.model, 10 * limits.rounds)
+        told = measure_speed(Model("slower", slower), champion, 10 * limits.rounds)
         print(
             f"the slower graph, {products} products more: {told.ratio:.3f} times as long in {10 * limits.rounds} rounds"
         )
         for case, folder in {"the same model": other, f"{SLOWER:g} × slower": slower}.items():
             trials[case] = [
-                verdict(None, measure_speed(folder, options.model, limits.rounds)) for _ in range(options.trials)
+                verdict(None, measure_speed(Model(case, folder), champion, limits.rounds))
+                for _ in range(options.trials)
             ]
             tell(case, trials[case])
     if options.json:
@@ -143,7 +145,7 @@ def slow_down(model: Path, folder: Path, limits: Gate) -> tuple[Path, int]:
     products = 20
     for _ in range(2):
         add_products(model, folder, products)
-        ratio = measure_speed(folder, model, 4 * limits.rounds).ratio
+        ratio = measure_speed(Model("slower", folder), Model("champion", model), 4 * limits.rounds).ratio
         products = max(1, round(products * (SLOWER - 1) / (ratio - 1)))
     add_products(model, folder, products)
     return folder, products

@@ -132,7 +132,7 @@ def test_figures_of_two_runs_are_not_mixed(tmp_path):
         Measured.load(tmp_path, pretrained=True)
 
 
-def test_artefacts_are_measured_in_one_process(tmp_path):
+def test_artefacts_are_measured_in_turn(tmp_path):
     folders = {name: write_model(tmp_path / name) for name in ("a", "b")}
     told = side_by_side(folders, "a", rounds=3)
     assert told["a"]["rtf_ratio"] == 1.0

@@ -5,6 +5,6 @@ and limits give the same verdict, for the command, the flows and CI alike.
 """
 
 from velocity.gate.judgement import Judgement, Row, Verdict, judge
-from velocity.gate.measurement import Facts, Sizes, measure
+from velocity.gate.measurement import Facts, Model, Sizes, hear, measure
 
-__all__ = ["Facts", "Judgement", "Row", "Sizes", "Verdict", "judge", "measure"]
+__all__ = ["Facts", "Judgement", "Model", "Row", "Sizes", "Verdict", "hear", "judge", "measure"]

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from velocity.config.gate import Gate
 from velocity.errors import VelocityError
-from velocity.evaluation.recognition import recognise
+from velocity.evaluation.listener import Listener
 from velocity.evaluation.side_by_side import take_turns
 from velocity.evaluation.speed import CLIP, measure_once
 from velocity.evaluation.testset import Utterance
 from velocity.evaluation.wer import Score, score
 from velocity.gate.statistics import Difference, Ratio, median_ratio, paired_difference
-from velocity.runtime import VelocityASR
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Model:
-    """An exported model's folder, and the name it goes by."""
+    """An exported model's folder, the name it goes by, and the checkout whose code runs it, by default this one's."""
 
     name: str
     folder: Path
+    code: Path | None = None
+
+    def listener(self) -> Listener:
+        return Listener(self.folder, self.code)
 
 
 def measure(candidate: Model, champion: Model | None, heard: Mapping[str, Heard], limits: Gate) -> Facts:
@@ -78,31 +80,30 @@ def measure(candidate: Model, champion: Model | None, heard: Mapping[str, Heard]
     return Facts(
         **facts,
         wer={name: paired_difference(*both.scores(), limits.bootstrap) for name, both in heard.items()},
-        speed=measure_speed(candidate.folder, champion.folder, limits.rounds),
+        speed=measure_speed(candidate, champion, limits.rounds),
     )
 
 
 def hear(candidate: Model, champion: Model, test_sets: Mapping[str, Sequence[Utterance]]) -> dict[str, Heard]:
-    """Both recognise every test set. Raises VelocityError when a file cannot be read."""
-    first, second = VelocityASR(champion.folder), VelocityASR(candidate.folder)
-    workers = os.cpu_count() or 1
-    return {
-        name: Heard(
-            utterances,
-            champion=recognise(first, utterances, f"{name}, champion", workers).hypotheses,
-            candidate=recognise(second, utterances, f"{name}, candidate", workers).hypotheses,
-        )
-        for name, utterances in test_sets.items()
-    }
+    """Both recognise every test set. Raises VelocityError when a model or a file cannot be read."""
+    with champion.listener() as first, candidate.listener() as second:
+        return {
+            name: Heard(
+                utterances,
+                champion=first.hear(utterances, f"{name}, champion"),
+                candidate=second.hear(utterances, f"{name}, candidate"),
+            )
+            for name, utterances in test_sets.items()
+        }
 
 
 def measure_sizes(folder: Path) -> Sizes:
     return Sizes((folder / "model.onnx").stat().st_size, measure_once(folder)["peak_rss_bytes"])
 
 
-def measure_speed(candidate: Path, champion: Path, rounds: int) -> Ratio:
-    """Both in turn in one process, on one thread, features included."""
-    return median_ratio(*take_turns([champion, candidate], rounds), clip_seconds=CLIP)
+def measure_speed(candidate: Model, champion: Model, rounds: int) -> Ratio:
+    """Both in turn, each in a process of its own, on one thread, features included."""
+    return median_ratio(*take_turns([champion.listener(), candidate.listener()], rounds), clip_seconds=CLIP)
 
 
 def read_parity(folder: Path) -> list[str] | None:
