@@ -52,6 +52,6 @@ def test_what_cannot_be_heard_is_told_in_a_line(model, tmp_path):
     broken = checkout(tmp_path / "broken", "\nraise RuntimeError('half a commit')\n")
     with (
         pytest.raises(VelocityError, match=r"the code in .*broken cannot run this model"),
-        Listener(model, broken) as b,
+        Listener(model, broken) as listener,
     ):
         listener.work(1.0)
