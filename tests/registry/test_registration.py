@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.tone_model import write_model, write_speech
+from tests.exported import WER, export
+from tests.tone_model import write_speech
 from velocity import VelocityASR
 from velocity.cli import main
 from velocity.errors import VelocityError
@@ -20,7 +21,6 @@ from velocity.tracking.store import create_store
 
 KILLS = 1  # of each operation
 CHAMPION = f"models:/{NAME}@champion"
-WER = 0.0753
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,6 @@ def folder(tmp_path_factory) -> Path:
     """A project that has exported and measured a model."""
     folder = tmp_path_factory.mktemp("project")
     export(folder, gain=1.0)
-    (folder / "reports/MODEL_CARD.md").write_text("# The model's card\n")
     return folder
 
 
@@ -42,20 +41,6 @@ def project(folder, monkeypatch) -> Path:
 @pytest.fixture(scope="module")
 def registry(folder) -> Registry:
     return Registry(f"sqlite:///{folder}/mlflow.db")
-
-
-def export(folder: Path, gain: float, passed: bool = True) -> None:
-    """What the stages export, evaluate and benchmark would leave."""
-    shutil.rmtree(folder / "models/export", ignore_errors=True)
-    for target in ("onnx", "onnx-int8"):
-        write_model(folder / "models/export" / target, target, gain)
-    (folder / "reports").mkdir(exist_ok=True)
-    figures = {"wer": WER, "wer_ci95": [0.0656, 0.0858], "utterances": 570}
-    parity = {"passed": passed, "failed": [] if passed else ["another word"]}
-    metrics = {"params": 10, "parity": {"onnx-int8": parity}, "test_sets": {"a-test": {"onnx-int8": figures}}}
-    (folder / "reports/metrics.json").write_text(json.dumps(metrics))
-    speed = {"bytes": 1000, "rtf_1thread": 0.0012, "peak_rss_bytes": 110_000_000}
-    (folder / "reports/benchmark.json").write_text(json.dumps({"artefacts": {"onnx-int8": speed}}))
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:

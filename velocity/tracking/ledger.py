@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,21 @@ from velocity.tracking.origins import without_credentials
 from velocity.tracking.store import create_store, local_database
 
 EXPERIMENT = "velocity-asr"
-ARTIFACTS = "mlartifacts"  # beside a local mlflow.db
+ARTIFACTS = "mlartifacts"  # beside a local mlflow.db, or in the project
 BATCH = 100  # entries a request: MLflow's limit for parameters and tags; ten times as many metrics
 IDENTITY = "identity"
 FORBIDDEN = re.compile(r"[^\w\-. :/]")  # in the name of a metric
+
+
+def artifact_root(uri: str) -> str | None:
+    """Where artifacts go from here: as MLFLOW_DEFAULT_ARTIFACT_ROOT says (``s3://bucket/folder``, any MLflow knows), or
+    beside a local database, or in the project. None for a server, which keeps them where it was told to.
+    """
+    if uri.startswith(("http://", "https://")):
+        return None
+    database = local_database(uri)
+    folder = database.parent if database else Path(os.environ.get("DVC_ROOT", ""))
+    return os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT") or str(folder.absolute() / ARTIFACTS)
 
 
 class Ledger:
@@ -61,14 +73,13 @@ class Ledger:
         self.run_id = run.info.run_id
 
     def _experiment(self) -> str:
-        """The id of the experiment, made at the first run. A server keeps the artifacts where it was told to."""
+        """The id of the experiment, made at the first run."""
         from mlflow.exceptions import MlflowException
 
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
-            database = local_database(self.uri)
             try:
-                return self._client.create_experiment(EXPERIMENT, database and str(database.parent / ARTIFACTS))
+                return self._client.create_experiment(EXPERIMENT, artifact_root(self.uri))
             except MlflowException:  # another run made it in the meantime
                 found = self._client.get_experiment_by_name(EXPERIMENT)
         return found.experiment_id
