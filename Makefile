@@ -24,7 +24,7 @@ install_cuda = $(if $(index),UV_DEFAULT_INDEX="$(index)") $(UV) pip install --py
 KENLM := .venv/.kenlm-$(TORCH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lm lint lock clean
+.PHONY: help install run ui test lm lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,9 @@ first_run = $(if $(wildcard .dvc/cache),,--force)
 run: $(INSTALLED) ## install, run the whole pipeline, print the head of its report
 	@$(BIN)/python -m flows.pipeline $(first_run)
 	@echo; head -n 40 reports/README.md
+
+ui: $(INSTALLED) ## Prefect and MLflow in the browser, the schedules running, until Ctrl-C
+	@$(BIN)/python -m flows.ui
 
 test: $(KENLM) ## install and run the tests
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -9,7 +9,6 @@ again, one that was killed goes on where it was. ``python -m flows.ablate --help
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shlex
@@ -17,8 +16,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,12 +29,13 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
-from flows.pipeline import CHATTER, console, failure, running, told_in_one_line
-from flows.rows import CODE, WORKSPACES, Row, chosen_rows, git, load_definitions
-from velocity.config import PARAMS_FILE, Params, load_params
+from flows.pipeline import CHATTER, failure, told_in_one_line
+from flows.processes import console, held, running
+from flows.rows import CODE, WORKSPACES, Row, chosen_rows, load_definitions
+from flows.workspaces import bring_home, clone, git, reference
+from velocity.config import PARAMS_FILE, load_params
 from velocity.errors import VelocityError
 from velocity.evaluation.ablation import Measured, Table, write_report
-from velocity.files import atomic_directory
 from velocity.tracking import flatten, tracking_uri
 
 TARGET = "evaluate"  # the last stage of a row: speed is measured for all rows together
@@ -45,6 +45,29 @@ EXPERIMENT_CHATTER = re.compile(r"Reproducing experiment|Ran experiment|Experime
 
 children: set[int] = set()  # process groups of the rows that run
 stopping = threading.Event()
+
+
+@flow(name="ablations")
+def ablations(
+    rows: list[str] | None = None,
+    profiles: list[str] = ["ablation-quick"],  # noqa: B006
+    jobs: int = 0,
+) -> None:
+    """``ablate`` for the named rows of ablations.yaml (default: all), with as many at a time as there is room for.
+
+    Raises VelocityError for an unknown row or profile.
+    """
+    definitions = load_definitions()
+    chosen = chosen_rows(definitions, rows or [], profiles)
+    if git("status", "--porcelain", "--untracked-files=no", "--", *CODE, str(PARAMS_FILE)):
+        console.print("note: uncommitted changes of code and parameters are no part of the ablations")
+    at_once = jobs or room(load_params().threads)
+    console.print(f"{len(chosen)} rows, {at_once} at a time")
+    options = [*(f"--profile={name}" for name in profiles), *([f"--rows={','.join(rows)}"] if rows else [])]
+    command = shlex.join(["python", "-m", "flows.ablate", *options])
+    runner = ThreadPoolTaskRunner(max_workers=at_once)
+    ablate.with_options(task_runner=runner)(chosen, definitions.baseline, command)
+    console.print(f"The table: {REPORTS / 'ablation.md'}")
 
 
 @flow(name="ablate")
@@ -95,14 +118,14 @@ def is_failure(outcome: Any) -> bool:
 def run_row(row: Row) -> Measured:
     """``dvc exp run`` in the row's workspace unless its experiment is there; made known to this project by its name."""
     with alone(row) as lock:
-        prepare_workspace(row)
-        there = bool(reference(row))
+        clone(row.workspace, row.params)
+        there = bool(reference(row.workspace, row.experiment))
         if not there:
             console.print(f"[bold]{row.name}[/bold]: {row.title}")
             dvc(row, lock, "exp", "run", "--name", row.experiment, TARGET)
         if not list(row.workspace.glob("reports/errors/*.json")):  # no output of DVC's: the run cache has none
             dvc(row, lock, "repro", "--single-item", "--force", TARGET)
-        git("fetch", "--quiet", "--no-write-fetch-head", str(row.workspace), f"+{reference(row)}:{reference(row)}")
+        bring_home(row.workspace, row.experiment)
         measured = Measured.load(row.workspace, load_params(row.workspace / PARAMS_FILE).finetune.use_pretrained)
     console.print(f"[bold]{row.name}[/bold] [green]{'there' if there else 'done'}[/green]: experiment {row.experiment}")
     return measured
@@ -116,12 +139,9 @@ def dvc(row: Row, lock: int, *arguments: str) -> None:
     if stopping.is_set():
         raise VelocityError("interrupted before it began")
     logger, lines, stage = get_run_logger(), [], TARGET
-    command = [sys.executable, "-m", "dvc", "--cd", str(row.workspace), *arguments]
-    environment = {
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}",
-        "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000"),  # threads that wait leave the cores to other rows
-    }
-    with running(command, environment, keep=(lock,)) as process:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    waiting = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}  # threads that wait leave cores to others
+    with running(command, lock, row.workspace, waiting) as process:
         children.add(process.pid)
         for line in map(str.rstrip, process.stdout):
             if not line or EXPERIMENT_CHATTER.match(line):
@@ -134,7 +154,7 @@ def dvc(row: Row, lock: int, *arguments: str) -> None:
                 console.print(f"  {row.name}: {line}", markup=False)
     children.discard(process.pid)
     if process.returncode != 0:
-        raise failure(stage, lines)
+        raise failure(stage, lines, process.returncode)
 
 
 def stop() -> None:
@@ -145,50 +165,9 @@ def stop() -> None:
             os.killpg(group, signal.SIGTERM)
 
 
-@contextmanager
-def alone(row: Row) -> Iterator[int]:
+def alone(row: Row) -> AbstractContextManager[int]:
     """Hold the row. DVC inherits the lock: when the flow is killed and DVC is not, the next flow waits for it."""
-    WORKSPACES.mkdir(parents=True, exist_ok=True)
-    with open(WORKSPACES / f"{row.experiment}.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            console.print(f"[bold]{row.name}[/bold] is running already; waiting for it to end")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
-
-
-def prepare_workspace(row: Row) -> None:
-    """The clone in which the row runs, with its params.yaml; left as it is when it is there."""
-    if row.workspace.exists():
-        return
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        cache = Path(repo.cache.local.path).absolute()
-    with atomic_directory(row.workspace) as clone:
-        git("clone", "--quiet", "--shared", ".", str(clone))
-        for key, value in {"user.name": "ablation", "user.email": "ablation@localhost"}.items():
-            git("-C", str(clone), "config", key, value)  # DVC commits the experiment
-        (clone / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n    type = reflink,hardlink,copy\n")
-        (clone / PARAMS_FILE).write_text(row.params, encoding="utf-8")
-        for source in sources(load_params(clone / PARAMS_FILE)):
-            if source.exists() and not (clone / source).exists():  # your own speech, which git does not know
-                (clone / source).parent.mkdir(parents=True, exist_ok=True)
-                (clone / source).symlink_to(source.absolute())
-
-
-def sources(params: Params) -> list[Path]:
-    """What the parameters name as sources of sound inside this project."""
-    augmentation = params.finetune.augmentation
-    named = [corpus.source for corpus in params.corpora.values()]
-    named += [augmentation.room_source, augmentation.noise_source]
-    return [Path(source) for source in named if source and not Path(source).is_absolute()]
-
-
-def reference(row: Row) -> str:
-    """The git reference of the row's finished experiment; empty as long as there is none."""
-    return git("-C", str(row.workspace), "for-each-ref", "--format=%(refname)", f"refs/exps/*/*/{row.experiment}")
+    return held(WORKSPACES / f"{row.experiment}.lock", f"{row.name} is running already")
 
 
 def record(results: dict[str, Any], rows: Sequence[Row]) -> None:
@@ -254,17 +233,10 @@ def main(
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops the rows too
     with told_in_one_line("rows"):
-        definitions = load_definitions()
-        chosen = chosen_rows(definitions, [name.strip() for name in rows.split(",") if name.strip()], profile)
-        if git("status", "--porcelain", "--untracked-files=no", "--", *CODE, str(PARAMS_FILE)):
-            console.print("note: uncommitted changes of code and parameters are no part of the ablations")
-        at_once = jobs or room(load_params().threads)
-        console.print(f"{len(chosen)} rows, {at_once} at a time. Starting Prefect (10 to 30 seconds)")
-        options = [*(f"--profile={name}" for name in profile), *([f"--rows={rows}"] if rows else [])]
-        command = shlex.join(["python", "-m", "flows.ablate", *options])
-        runner = ThreadPoolTaskRunner(max_workers=at_once)
-        ablate.with_options(task_runner=runner)(chosen, definitions.baseline, command)
-    console.print(f"The table: {REPORTS / 'ablation.md'}")
+        names = [name.strip() for name in rows.split(",") if name.strip()]
+        chosen_rows(load_definitions(), names, profile)  # a mistyped name shows at once, not after Prefect has started
+        console.print("Starting Prefect (10 to 30 seconds)")
+        ablations(names, profile, jobs)
 
 
 if __name__ == "__main__":
