@@ -33,6 +33,7 @@ HEAVY = {
     "onnxscript",
     "matplotlib",
     "pandas",
+    "playwright",
 }
 
 

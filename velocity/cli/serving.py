@@ -1,8 +1,9 @@
-"""The command that answers over HTTP."""
+"""The commands that answer over HTTP: programs, and browsers."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,3 +53,40 @@ def serve(
     queue = Queue(jobs or os.cpu_count() or 1, max_waiting)
     decoding = {"lm": NGram(lm)} if lm else {}
     answer(Service(load(model, quantized, threads), limits, queue, decoding), host, port)
+
+
+@app.command()
+def demo(
+    model: Annotated[
+        str, typer.Option(help="As elsewhere; of whole utterances. INT8, where there is a choice.", metavar="M")
+    ] = "velocity-asr-v2",
+    port: Annotated[int, typer.Option(help="0: any free one.", min=0, max=65535)] = 8010,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only say where the page is.")] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the page, the model and ONNX Runtime Web into this folder, for a web server of yours, and end.",
+            metavar="DIR",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Transcribe in your browser: recordings and the microphone, on this machine alone.
+
+    The first time it fetches ONNX Runtime Web from the npm registry (33 MB). Ctrl-C ends it.
+
+    \b
+    Examples:
+      velocity-asr demo
+      velocity-asr demo --save site
+    """
+    from velocity.commands.demo import demo as show
+    from velocity.commands.models import find_artefact
+    from velocity.export.site import write_site
+
+    artefact = find_artefact(model, quantized=True)
+    if save:
+        write_site(artefact, save)
+        print(f"{save}: the page, the model and ONNX Runtime Web")
+    else:
+        show(artefact, port, not no_browser)

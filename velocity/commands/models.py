@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from pathlib import Path
 
+from velocity.files import user_cache
 from velocity.runtime import find_model
 
 EXPORTED = Path("models/export")  # of the project in the current folder
@@ -37,8 +37,7 @@ def _export(folder: Path, target: str) -> Path:
     digest = hashlib.sha256(velocity.__version__.encode())
     for path in (trained.weights, trained.tokenizer, trained.calibration):
         digest.update(path.read_bytes() if path.is_file() else b"none")
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    artefact = caches / "velocity-asr" / digest.hexdigest()[:16] / target
+    artefact = user_cache() / digest.hexdigest()[:16] / target
     if not artefact.is_dir():
         print(f"{folder}: exporting its weights as {target}, which takes about a minute, once", file=sys.stderr)
         export_target(target, trained, artefact)

@@ -12,6 +12,7 @@ from typing import Any
 from velocity.audio import HOP, MEL_BINS, SAMPLE_RATE
 from velocity.errors import VelocityError
 from velocity.export.trained import Trained
+from velocity.export.web import write_web
 from velocity.files import atomic_directory, write_json
 
 
@@ -84,4 +85,5 @@ TARGETS = {
     "onnx-int8": Target(partial(write_onnx, streaming=False, int8=True), made_from="onnx"),
     "onnx-streaming": Target(partial(write_onnx, streaming=True, int8=False)),
     "onnx-streaming-int8": Target(partial(write_onnx, streaming=True, int8=True), made_from="onnx-streaming"),
+    "web": Target(write_web, made_from="onnx-int8"),
 }

@@ -1,0 +1,69 @@
+// Live sound: the utterance that is being said is recognised again and again, and ends at a pause. The model hears it
+// whole, from both ends, which a small model needs more than it needs the time this takes.
+
+import { SAMPLE_RATE } from './features.js';
+import { VOICE_STEP, quietest, voiceActivity } from './segmentation.js';
+
+const STEP = 0.5; // seconds of new sound until it is recognised again
+const QUIET = 0.4; // seconds without a voice that end an utterance; voiceActivity waits half a second before it says so
+const BEFORE = 1; // seconds kept before a sound: a voice may begin softly
+const LONGEST = 20; // seconds; then it is cut where it is quietest
+const AFTER = 1; // seconds behind such a cut that are heard as well
+
+export class Live {
+  // tell({ text, final, seconds, took }): what is understood of the utterance, how long it is, and how long that took.
+  constructor(recogniser, tell) {
+    Object.assign(this, { recogniser, tell, held: new Float32Array(0), recognised: 0, working: null });
+  }
+
+  async hear(samples) {
+    this.held = joined(this.held, samples);
+    this.working ??= this.#work().finally(() => (this.working = null));
+    await this.working;
+  }
+
+  // The sound is over.
+  async finish() {
+    await this.working;
+    while (this.held.length) await this.#recognise(true);
+  }
+
+  async #work() {
+    while (this.held.length - this.recognised >= STEP * SAMPLE_RATE) await this.#recognise(false);
+  }
+
+  async #recognise(over) {
+    const started = performance.now();
+    const { recogniser } = this;
+    let samples = this.held; // more may come meanwhile
+    this.recognised = samples.length;
+    let end = samples.length;
+    if (end > LONGEST * SAMPLE_RATE) {
+      end = quietest(samples.subarray(0, LONGEST * SAMPLE_RATE), recogniser.frame);
+      samples = samples.subarray(0, end + AFTER * SAMPLE_RATE);
+    }
+    const active = voiceActivity(samples, true);
+    const quiet = (active.length - 1 - active.lastIndexOf(1)) * VOICE_STEP;
+    const spoken = active.includes(1);
+    const final = over || end < this.recognised || (spoken && quiet >= QUIET);
+    if (spoken) {
+      const path = await recogniser.path(samples, active);
+      const text = recogniser.text(path.subarray(0, Math.ceil(end / recogniser.frame)));
+      this.tell({ text, final, seconds: end / SAMPLE_RATE, took: (performance.now() - started) / 1000 });
+    }
+    if (final) this.#forget(end < this.recognised ? end : end - QUIET * SAMPLE_RATE * !over);
+    else if (!spoken) this.#forget(end - BEFORE * SAMPLE_RATE);
+  }
+
+  #forget(samples) {
+    this.held = this.held.slice(Math.max(0, samples));
+    this.recognised = Math.max(0, this.recognised - Math.max(0, samples));
+  }
+}
+
+function joined(first, second) {
+  const both = new Float32Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
+}

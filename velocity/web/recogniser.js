@@ -1,0 +1,108 @@
+// The recogniser: the model of this folder in ONNX Runtime Web, from samples to text. For use in a worker.
+
+import { MEL_BINS, SAMPLE_RATE, melSpectrogram } from './features.js';
+import { bestClasses, textOf } from './decoding.js';
+import { VOICE_STEP, chunks, passages, voiceActivity } from './segmentation.js';
+
+const RUNTIMES = { wasm: './ort/ort.wasm.min.mjs', webgpu: './ort/ort.webgpu.min.mjs' };
+
+export class Recogniser {
+  // provider: 'wasm', 'webgpu', or 'auto': WebGPU where there is real hardware for it, else WebAssembly. threads are of
+  // WebAssembly; a page that is not cross-origin isolated has one. Throws an Error whose message is for people.
+  static async load({ provider = 'auto', threads = defaultThreads() } = {}) {
+    const config = await (await get('config.json')).json();
+    const wanted = provider === 'auto' ? ((await hasGraphics()) ? ['webgpu', 'wasm'] : ['wasm']) : [provider];
+    const model = new Uint8Array(await (await get('model.onnx', config.files)).arrayBuffer());
+    const pieces = await (await get('vocabulary.json', config.files)).json();
+    for (const [index, name] of wanted.entries()) {
+      try {
+        const ort = await runtime(name, threads);
+        const session = await ort.InferenceSession.create(model, { executionProviders: [name] });
+        return new Recogniser(ort, session, config, pieces, name);
+      } catch (error) {
+        if (index === wanted.length - 1) throw new Error(explain(name, error));
+      }
+    }
+  }
+
+  constructor(ort, session, config, pieces, provider) {
+    Object.assign(this, { ort, session, config, pieces, provider });
+    this.threads = provider === 'wasm' ? ort.env.wasm.numThreads : 1;
+    this.frame = Math.round(config.frame_seconds * SAMPLE_RATE); // samples
+    this.begins = pieces.map((piece) => piece.startsWith(' ')); // of a word
+  }
+
+  // (frames · 80) log-mel → (frames' · V) log-posteriors, both Float32Array.
+  async logProbs(mel) {
+    const input = new this.ort.Tensor('float32', mel, [1, mel.length / MEL_BINS, MEL_BINS]);
+    const { log_probs: output } = await this.session.run({ mel_spectrogram: input }, ['log_probs']);
+    const values = await output.getData();
+    output.dispose();
+    return values;
+  }
+
+  // (samples,) at 16 kHz → the best class of each frame; the blank where there is no voice by voiceActivity.
+  async path(samples, active) {
+    const { blank, frame_seconds: seconds, vocabulary } = this.config;
+    if (!active.includes(1)) return new Int32Array(Math.ceil(samples.length / this.frame)).fill(blank);
+    const path = bestClasses(await this.logProbs(melSpectrogram(samples)), vocabulary);
+    const step = (frame) => Math.min(Math.floor(((frame + 0.5) * seconds) / VOICE_STEP), active.length - 1);
+    return path.map((label, frame) => (active[step(frame)] ? label : blank));
+  }
+
+  text(path) {
+    return textOf(path, this.pieces, this.config.blank);
+  }
+
+  // Yields { start, text } of what is said, start in seconds, and tells heard(seconds) how far it has listened.
+  async *transcribe(samples, heard = () => {}) {
+    const { frame } = this;
+    const paths = async function* () {
+      let done = 0; // samples
+      for (const chunk of chunks(samples, frame)) {
+        const path = await this.path(chunk.samples, voiceActivity(chunk.samples, chunk.whole));
+        done += chunk.end - chunk.start;
+        heard(done / SAMPLE_RATE);
+        yield path.subarray(chunk.start / frame, Math.ceil(chunk.end / frame));
+      }
+    }.call(this);
+    for await (const { first, path } of passages(paths, this.begins, this.config.blank)) {
+      yield { start: first * this.config.frame_seconds, text: this.text(path) };
+    }
+  }
+}
+
+export function defaultThreads() {
+  return Math.min(4, navigator.hardwareConcurrency ?? 1);
+}
+
+// A file of the bundle, whose bytes must be those that config.json lists.
+async function get(name, files = {}) {
+  const url = new URL(name, import.meta.url);
+  try {
+    const response = await fetch(url, files[name] ? { integrity: files[name].integrity } : {});
+    if (!response.ok) throw new Error(`HTTP ${response.status}`);
+    return response;
+  } catch (error) {
+    throw new Error(`${name} cannot be loaded, or is not the file that config.json lists (${error.message})`);
+  }
+}
+
+async function runtime(provider, threads) {
+  const ort = await import(RUNTIMES[provider]);
+  ort.env.logLevel = 'error';
+  ort.env.wasm.wasmPaths = new URL('./ort/', import.meta.url).href;
+  ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? threads : 1;
+  return ort;
+}
+
+async function hasGraphics() {
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  return Boolean(adapter) && !adapter.info?.isFallbackAdapter;
+}
+
+function explain(provider, error) {
+  if (provider === 'webgpu' && !navigator.gpu) return 'This browser has no WebGPU: choose WebAssembly.';
+  const reason = String(error?.message ?? error).split('\n')[0];
+  return `The recogniser cannot start on ${provider === 'webgpu' ? 'WebGPU' : 'WebAssembly'}: ${reason}`;
+}

@@ -1,0 +1,135 @@
+// Long audio in chunks that are cut in pauses, and silence where nobody speaks: velocity/segmentation.py says why.
+
+import { SAMPLE_RATE } from './features.js';
+import { collapse } from './decoding.js';
+
+const WHOLE = 20; // seconds of audio that are not cut at all
+const SHORTEST = 10, LONGEST = 20; // seconds of a chunk of longer audio
+const PAUSE = 0.3; // seconds
+const CONTEXT = 1; // seconds on either side of a chunk that it hears, and leaves to its neighbour
+const LEVEL = SAMPLE_RATE / 100; // samples a level is measured on
+const BLOCK = 1 << 17; // samples that the Python runtime reads at a time: context ends where they do
+
+export const VOICE_STEP = 0.02; // seconds between the decisions of voiceActivity
+const DECIMATION = 4; // the harmonics of a voice lie below 2 kHz
+const VOICE_WINDOW = 160; // samples at 4 kHz: 40 ms
+const SHORTEST_PERIOD = 10, LONGEST_PERIOD = 56; // samples at 4 kHz: voices of 400 to 71 Hz
+const CERTAIN = 0.9, LIKELY = 0.7; // periodicity of a frame that is certainly, or may well be, of a voice
+const ENOUGH = 4, WITHIN = 20; // so many such frames in so many
+const ENOUGH_OF_A_PIECE = 10, WITHIN_A_PIECE = 50; // certain ones in a piece of long audio
+const CERTAIN_REACH = 2, LIKELY_REACH = 0.5; // seconds around them
+
+// Yields { samples, start, end, whole }: of samples, those from start to end count, the others are context.
+export function* chunks(audio, frame) {
+  const context = Math.floor((CONTEXT * SAMPLE_RATE) / frame) * frame;
+  let first = 0, start = 0;
+  while (audio.length - start > WHOLE * SAMPLE_RATE) {
+    const end = start + quietest(audio.subarray(start, start + LONGEST * SAMPLE_RATE), frame);
+    const held = Math.ceil((start + WHOLE * SAMPLE_RATE + 1) / BLOCK) * BLOCK;
+    const samples = audio.subarray(first, Math.min(end + context, held));
+    yield { samples, start: start - first, end: end - first, whole: false };
+    [first, start] = [end - context, end];
+  }
+  yield { samples: audio.subarray(first), start: start - first, end: audio.length - first, whole: start === 0 };
+}
+
+// Where to cut, after SHORTEST seconds: in the middle of the quietest PAUSE, on a multiple of frame.
+export function quietest(samples, frame) {
+  const offset = SHORTEST * SAMPLE_RATE, width = Math.round((PAUSE * SAMPLE_RATE) / LEVEL);
+  const power = new Float64Array(Math.floor(samples.length / LEVEL) - offset / LEVEL);
+  for (let i = 0; i < power.length; i++) {
+    const from = offset + i * LEVEL;
+    for (let j = from; j < from + LEVEL; j++) power[i] += samples[j] ** 2 / LEVEL;
+  }
+  let best = 0, least = Infinity;
+  for (let i = 0; i + width <= power.length; i++) {
+    const level = power.subarray(i, i + width).reduce((sum, value) => sum + value / width, 0);
+    if (level < least) [best, least] = [i, level];
+  }
+  const middle = offset + (best + Math.floor(width / 2)) * LEVEL;
+  return Math.floor(middle / frame) * frame;
+}
+
+// Where somebody may be speaking: a 0 or 1 every 20 ms. A short recording, whole, needs less to say so.
+export function voiceActivity(samples, whole) {
+  const periodic = periodicity(samples);
+  const [enough, within] = whole ? [ENOUGH, WITHIN] : [ENOUGH_OF_A_PIECE, WITHIN_A_PIECE];
+  const certain = count(periodic.map((value) => value > CERTAIN), within).map((found) => found >= enough);
+  const likely = count(periodic.map((value) => value > LIKELY), WITHIN).map((found) => found >= ENOUGH);
+  const reach = (found, seconds) => count(found, 2 * Math.round(seconds / VOICE_STEP) + 1);
+  const near = reach(likely, LIKELY_REACH);
+  return reach(certain, CERTAIN_REACH).map((found, step) => found > 0 && near[step] > 0);
+}
+
+// A value every 20 ms: 0 for noise, near 1 for a vowel (Boersma 1993).
+function periodicity(samples) {
+  const step = Math.round((VOICE_STEP * SAMPLE_RATE) / DECIMATION);
+  const low = new Float32Array(Math.floor(samples.length / DECIMATION));
+  for (let i = 0; i < low.length; i++) {
+    for (let j = 0; j < DECIMATION; j++) low[i] += samples[DECIMATION * i + j] / DECIMATION;
+  }
+  const hann = (i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * (i + 1)) / (VOICE_WINDOW + 1));
+  const window = Float64Array.from({ length: VOICE_WINDOW }, (_, i) => hann(i));
+  const own = Array.from({ length: LONGEST_PERIOD + 1 }, (_, lag) => autocorrelation(window, lag));
+  const framed = new Float64Array(VOICE_WINDOW);
+  return Float64Array.from({ length: Math.ceil(samples.length / (DECIMATION * step)) }, (_, frame) => {
+    const start = frame * step - VOICE_WINDOW / 2;
+    for (let i = 0; i < VOICE_WINDOW; i++) framed[i] = low[start + i] ?? 0;
+    const mean = framed.reduce((sum, value) => sum + value, 0) / VOICE_WINDOW;
+    for (let i = 0; i < VOICE_WINDOW; i++) framed[i] = (framed[i] - mean) * window[i];
+    let greatest = -Infinity;
+    for (let lag = SHORTEST_PERIOD; lag <= LONGEST_PERIOD; lag++) {
+      greatest = Math.max(greatest, autocorrelation(framed, lag) / (own[lag] / own[0]));
+    }
+    return greatest / (autocorrelation(framed, 0) + 1e-7); // of digital silence: 0
+  });
+}
+
+function autocorrelation(values, lag) {
+  let sum = 0;
+  for (let i = lag; i < values.length; i++) sum += values[i] * values[i - lag];
+  return sum;
+}
+
+// How many of the width values around each are true.
+function count(found, width) {
+  const counts = new Float64Array(found.length), before = Math.floor(width / 2);
+  let sum = 0;
+  for (let i = -width; i < found.length; i++) {
+    sum += found[i - before + width - 1] ?? 0;
+    if (i >= 0) counts[i] = sum;
+    sum -= found[i - before] ?? 0;
+  }
+  return counts;
+}
+
+// Cut best paths that come in pieces into what can be read one after the other: { first, path }. A passage ends before
+// a class that begins a word, at the longest pause there is, so that together they write what the whole path writes.
+export async function* passages(pieces, begins, blank) {
+  let held = null, first = 0;
+  for await (const piece of pieces) {
+    if (held === null) {
+      held = piece;
+      continue;
+    }
+    let end = cutFrame(held, begins, blank);
+    if (end) yield { first, path: held.subarray(0, end) };
+    else end = held.length; // nothing was said
+    first += end;
+    held = Int32Array.of(...held.subarray(end), ...piece);
+  }
+  if (held) yield { first, path: held };
+}
+
+// The frame to cut before, in the later half if possible; 0 when there is nothing but blanks.
+function cutFrame(path, begins, blank) {
+  const { tokens, frames } = collapse(path, blank);
+  if (!tokens.length) return 0;
+  const words = [...tokens.keys()].filter((i) => begins[tokens[i]] && frames[i] > 0);
+  const late = words.filter((i) => frames[i] >= Math.floor(path.length / 2));
+  const pause = (i) => (frames[i + 1] ?? path.length) - (frames[i - 1] ?? 0);
+  const longest = (late.length ? late : words).reduce((best, i) => (best < 0 || pause(i) > pause(best) ? i : best), -1);
+  if (longest >= 0) return frames[longest];
+  const blanks = path.lastIndexOf(blank); // one endless word: babble, or not English
+  return blanks >= 0 ? blanks + 1 : frames.at(-1) || path.length;
+}
