@@ -190,7 +190,8 @@ class Store:
         """None where there is no such file, or half of one."""
         try:
             with self._naming(name):
-                return json.loads(self._files.cat_file(self.path(name)))
+                content = self._files.cat_file(self.path(name))
+            return json.loads(content)
         except (FileNotFoundError, ValueError):
             return None
 
@@ -226,5 +227,5 @@ class Store:
             yield
         except FileNotFoundError:
             raise
-        except OSError as error:  # what fsspec's stores raise for refused access, a full disk, a lost connection
-            raise VelocityError(f"{self.url}/{name}: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # no access, a full disk, no connection: each store has errors of its own
+            raise VelocityError(f"{self.url}/{name}: {(str(error).splitlines() or [repr(error)])[0]}") from error
