@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ import typer
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
-from rich.console import Console
 from rich.table import Table
 
+from flows.processes import console, held, running
 from velocity.errors import VelocityError
 from velocity.tracking import flatten
 
@@ -35,7 +34,9 @@ CHATTER = re.compile(
     r"|To (track the changes with git|enable auto staging), run|\s+(git add|dvc config core.autostage) "
 )
 
-console = Console(highlight=False, soft_wrap=True)
+# Seconds to wait before each further try of a stage that ended in an error. A network may come back, and a training
+# goes on from its checkpoint; what else fails would fail again.
+TRIES = {"fetch": [10, 60], "pretrain": [10], "finetune": [10]}
 
 
 class StageFailed(Exception):
@@ -63,11 +64,10 @@ def pipeline(targets: list[str] | None = None, force: bool = False) -> list[Outc
     Raises StageFailed for the first stage that fails, VelocityError for an unknown stage or a faulty ``dvc.yaml``.
     """
     outcomes: list[Outcome] = []
-    with only_one():
+    with held(LOCK, "Another pipeline is running in this folder") as lock:
         try:
             for stage in stages_in_order(targets or []):
-                retries = 2 if stage.startswith("fetch") else 0
-                outcomes.append(run_stage.with_options(retries=retries)(stage, force))
+                outcomes.append(bring_up_to_date(stage, lock, force=force))
         finally:
             if outcomes:
                 console.print(summary(outcomes))
@@ -75,20 +75,29 @@ def pipeline(targets: list[str] | None = None, force: bool = False) -> list[Outc
     return outcomes
 
 
+def bring_up_to_date(stage: str, lock: int, folder: str = ".", force: bool = False) -> Outcome:
+    """A task run of the stage, tried again where that makes sense. The arguments are those of ``run_stage``."""
+    delays = TRIES.get(stage.partition("@")[0], [])
+    again = run_stage.with_options(retries=len(delays), retry_delay_seconds=delays)
+    return again(stage, lock, folder, force)
+
+
 @task(
     task_run_name="{stage}",
     cache_policy=NO_CACHE,
-    retry_delay_seconds=10,
     retry_condition_fn=lambda task, run, state: worth_another_try(state.result(raise_on_failure=False)),
 )
-def run_stage(stage: str, force: bool) -> Outcome:
-    """``dvc repro --single-item STAGE``, its lines going to the terminal and to Prefect's log."""
+def run_stage(stage: str, lock: int, folder: str, force: bool) -> Outcome:
+    """``dvc repro --single-item STAGE`` in ``folder``, its lines going to the terminal and to Prefect's log.
+
+    ``lock``: of that folder, for the command to hold. Raises StageFailed with the stage's last words.
+    """
     logger = get_run_logger()
     console.print(f"[bold]{stage}[/bold]")
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *["--force"] * force, stage]
     started = time.monotonic()
     lines: list[str] = []
-    with running(command) as process:
+    with running(command, lock, folder) as process:
         for line in map(str.rstrip, process.stdout):
             lines.append(line)
             if line.strip():
@@ -96,20 +105,23 @@ def run_stage(stage: str, force: bool) -> Outcome:
             if not CHATTER.match(line):
                 console.print(f"  {line}", markup=False)
     if process.returncode != 0:
-        raise failure(stage, lines)
+        raise failure(stage, lines, process.returncode)
     outcome = Outcome(stage, state_of(lines), time.monotonic() - started)
     console.print(f"  [green]{outcome.state}[/green], {outcome.seconds:.1f} s")
     return outcome
 
 
-def stages_in_order(targets: list[str]) -> list[str]:
-    """The names of the stages to bring up to date, each after those it depends on; ties stand as in ``dvc.yaml``."""
+def stages_in_order(targets: list[str], folder: str = ".") -> list[str]:
+    """The names of the stages to bring up to date, each after those it depends on; ties stand as in ``dvc.yaml``.
+
+    Raises VelocityError for an unknown stage or a faulty ``dvc.yaml``.
+    """
     import networkx
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
-        with Repo() as repo:
+        with Repo(folder) as repo:
             graph = repo.index.graph  # edges point from a stage to what it depends on
             wanted = {stage for target in targets for stage in repo.stage.collect(target)} or set(graph)
             wanted |= {needed for stage in wanted for needed in networkx.descendants(graph, stage)}
@@ -120,52 +132,6 @@ def stages_in_order(targets: list[str]) -> list[str]:
         raise VelocityError(" ".join(str(error).split())) from error
 
 
-@contextmanager
-def only_one() -> Iterator[None]:
-    """Hold the folder's pipeline lock, saying so when another pipeline has it."""
-    from filelock import FileLock, Timeout
-
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        console.print("Another pipeline is running in this folder; waiting for it to end")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def running(
-    command: list[str], environment: Mapping[str, str] | None = None, keep: tuple[int, ...] = ()
-) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process group of its own, which ends as a whole when the block is interrupted.
-
-    ``environment``: variables to set besides this process's own. ``keep``: files that stay open for the command.
-    """
-    own = Path(sys.executable).parent  # so that `python` in dvc.yaml is this Python
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=os.environ | {"PATH": f"{own}{os.pathsep}{os.environ.get('PATH', os.defpath)}"} | dict(environment or {}),
-        pass_fds=keep,
-        start_new_session=True,
-    )
-    with process:
-        try:
-            yield process
-        except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)
-            raise
-
-
 def state_of(lines: list[str]) -> str:
     """What DVC says it did."""
     if any(line.startswith("Stage '") and line.endswith("didn't change, skipping") for line in lines):
@@ -173,8 +139,10 @@ def state_of(lines: list[str]) -> str:
     return "restored" if any("is cached - skipping run" in line for line in lines) else "ran"
 
 
-def failure(stage: str, lines: list[str]) -> StageFailed:
-    """The stage's own last words, or DVC's if it did not come to start it."""
+def failure(stage: str, lines: list[str], status: int) -> StageFailed:
+    """The stage's own last words, or DVC's if it did not come to start it. ``status``: how DVC ended."""
+    if status < 0:
+        return StageFailed(stage, f"DVC was killed by {signal.Signals(-status).name}", status)
     said = [line.strip() for line in lines if not CHATTER.match(line)]
     from_dvc = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
     own = [line.removeprefix("error: ") for line in said if not line.startswith("ERROR: ")]
@@ -199,12 +167,12 @@ def summary(outcomes: list[Outcome]) -> Table:
     return table
 
 
-def publish(outcomes: list[Outcome]) -> None:
-    """Leave the times, DVC's metrics and the report with the run in Prefect."""
+def publish(outcomes: list[Outcome], folder: str = ".") -> None:
+    """Leave the times, DVC's metrics and the report of ``folder`` with the run in Prefect."""
     from dvc.repo import Repo
 
     create_table_artifact([vars(outcome) for outcome in outcomes], key="stages", description="How each stage ended")
-    with Repo() as repo:
+    with Repo(folder) as repo:
         files = repo.metrics.show().get("", {}).get("data", {})
     rows = [
         {"file": path, "metric": name, "value": value}
@@ -212,13 +180,14 @@ def publish(outcomes: list[Outcome]) -> None:
         for name, value in flatten(content.get("data", {}))
     ]
     create_table_artifact(rows, key="metrics", description="The metrics that dvc.yaml declares")
-    if REPORT.exists():
-        create_markdown_artifact(REPORT.read_text(encoding="utf-8"), key="report")
+    report = Path(folder, REPORT)
+    if report.exists():
+        create_markdown_artifact(report.read_text(encoding="utf-8"), key="report")
 
 
 @contextmanager
-def told_in_one_line(kept: str) -> Iterator[None]:
-    """End the command with a line on stderr when the block is interrupted (status 130) or fails (1).
+def told_in_one_line(kept: str, status: int = 1) -> Iterator[None]:
+    """End the command with a line on stderr when the block is interrupted (status 130) or fails (``status``).
 
     VELOCITY_DEBUG lets the traceback through. ``kept`` is what is finished piece by piece, such as stages.
     """
@@ -231,7 +200,7 @@ def told_in_one_line(kept: str) -> Iterator[None]:
         if os.environ.get("VELOCITY_DEBUG"):
             raise
         print(f"error: {error if str(error) else type(error).__name__}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(status)
 
 
 def main(

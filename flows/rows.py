@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from flows.workspaces import git
 from velocity.commands.profile import apply_profile
 from velocity.config import PARAMS_FILE
 from velocity.config.section import section
@@ -101,11 +101,3 @@ def chosen_rows(definitions: Definitions, names: Sequence[str], profiles: Sequen
             digest = hashlib.sha256(f"{code}\n{text}".encode()).hexdigest()
             rows.append(Row(name, row.title, text, f"ablation-{name}-{digest[:10]}"))
     return rows
-
-
-def git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise VelocityError(f"git {arguments[0]}: {said}")
-    return done.stdout if arguments[0] == "show" else done.stdout.strip()

@@ -1,5 +1,6 @@
 """The flow over toy DVC projects, under a real Prefect server with a database of its own."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -9,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from prefect.artifacts import Artifact
 
 from flows import pipeline as module
 from flows.pipeline import Outcome, StageFailed, pipeline, stages_in_order
+from flows.processes import held, running
 from velocity.errors import VelocityError
 
 # The stages stand in the opposite of their order; each leaves its name in ran.txt, which DVC knows nothing of.
@@ -108,7 +111,8 @@ def test_a_missing_dependency_is_reported_in_the_words_of_dvc(project):
 
 
 def test_fetching_is_tried_again_but_not_after_a_mistake_of_the_user(project, monkeypatch):
-    monkeypatch.setattr(module.run_stage, "retry_delay_seconds", 0)
+    assert {stage: len(delays) for stage, delays in module.TRIES.items()} == {"fetch": 2, "pretrain": 1, "finetune": 1}
+    monkeypatch.setitem(module.TRIES, "fetch", [0, 0])
     break_stage("cp source.txt fetched.txt", "test $(wc -l < ran.txt) -gt 1 && cp source.txt fetched.txt")
     assert states(pipeline(["fetch"])) == {"fetch": "ran"}
     assert ran() == ["fetch", "fetch"]
@@ -137,18 +141,75 @@ def test_an_unknown_target_and_a_broken_graph_are_one_line(project, capfd):
 
 
 def test_a_second_pipeline_waits_for_the_first(project, second_waits):
-    assert second_waits(module.only_one) == ["first", "second"]
+    assert second_waits(lambda: held(module.LOCK, "Another pipeline is running")) == ["first", "second"]
+
+
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; print(1); time.sleep(600)'])"
+
+
+def nobody_is_left(group: int) -> bool:
+    """Whether all processes of the group have ended, or do so within a minute."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        members = [member.info["status"] for member in psutil.process_iter(["pid", "status"]) if of(group, member)]
+        if not set(members) - {psutil.STATUS_ZOMBIE}:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def of(group: int, process: psutil.Process) -> bool:
+    try:
+        return os.getpgid(process.pid) == group
+    except ProcessLookupError:
+        return False
 
 
 def test_an_interrupted_stage_takes_its_children_with_it(project):
-    program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; print(1); time.sleep(60)'])"
-    started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), module.running([sys.executable, "-u", "-c", program]) as process:
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with running([sys.executable, "-u", "-c", PARENT]) as process:
+            groups.append(process)
+            process.stdout.readline()  # of the child
+            raise KeyboardInterrupt
+
+    groups: list[subprocess.Popen] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    (process,) = groups
     assert process.returncode == -signal.SIGTERM
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # nobody is left in the group
-    assert time.monotonic() - started < 60
+    assert nobody_is_left(process.pid)
+
+
+def test_what_a_killed_dvc_started_ends_with_it(project):
+    with running([sys.executable, "-u", "-c", PARENT]) as process:
+        process.stdout.readline()
+        process.kill()
+        assert process.stdout.read() == ""  # the child had the other end
+    assert process.returncode == -signal.SIGKILL
+    assert nobody_is_left(process.pid)
+
+
+def test_a_stage_whose_flow_was_killed_is_waited_for(project):
+    """The lock passes through DVC, which closes every file but the standard three, to its stage."""
+    break_stage("echo fetch >> ran.txt &&", "echo fetch >> ran.txt && while [ ! -e go ]; do sleep 0.05; done &&")
+    program = "from flows.pipeline import LOCK, held, running; import sys\n"
+    program += "with held(LOCK, '') as lock, running([sys.executable, '-m', 'dvc', 'repro', 'fetch'], lock): print(1); "
+    program += "sys.stdout.flush(); import time; time.sleep(600)"
+    environment = os.environ | {"PYTHONPATH": str(Path(module.__file__).parents[1])}
+    flow = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    while not ran():
+        time.sleep(0.05)
+    dvc = psutil.Process(flow.pid).children()[0]
+    stage = dvc.children()[0]
+    for killed in (flow, dvc):
+        killed.kill()
+    flow.wait()
+    with open(module.LOCK) as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    Path("go").touch()
+    psutil.wait_procs([stage])
+    with open(module.LOCK) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def test_the_project_s_own_stages_come_in_the_order_of_the_design(monkeypatch):

@@ -1,0 +1,89 @@
+"""Commands that flows run, and locks that pass to them: whoever is killed, what is left of it is waited for."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Thread
+
+from prefect import get_run_logger
+from prefect.exceptions import MissingContextError
+from rich.console import Console
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """For the terminal and, inside a run, for its log in Prefect."""
+    console.print(line, markup=False)
+    with suppress(MissingContextError):
+        get_run_logger().info(line)
+
+
+@contextmanager
+def held(path: Path, busy: str) -> Iterator[int]:
+    """Hold the lock at ``path``, saying ``busy`` when another has it. Yields its file, to be passed to ``running``.
+
+    The lock is free when everybody who has the file is gone: this process, and the commands it was passed to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"{busy}; waiting for it to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+@contextmanager
+def running(
+    command: list[str],
+    lock: int = subprocess.DEVNULL,
+    folder: Path | str = ".",
+    environment: Mapping[str, str] | None = None,
+    stderr: int = subprocess.STDOUT,
+) -> Iterator[subprocess.Popen[str]]:
+    """A command in ``folder``, in a process group that ends as a whole when the block is interrupted or the command
+    itself is killed.
+
+    ``lock``: of ``held``; it is the standard input, the one file that DVC leaves open for its stages, so that it is
+    held for as long as one of them works on. ``environment``: variables to set besides this process's own. Wherever
+    the command runs, its records go to this project's MLflow store.
+    """
+    own = Path(sys.executable).parent  # so that `python` in dvc.yaml is this Python
+    told = {
+        "PATH": f"{own}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}",
+    }
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdin=lock,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        errors="replace",
+        env=os.environ | told | dict(environment or {}),
+        start_new_session=True,
+    )
+    Thread(target=_end_together, args=[process], daemon=True).start()
+    with process:
+        try:
+            yield process
+        except BaseException:
+            os.killpg(process.pid, signal.SIGTERM)
+            raise
+
+
+def _end_together(process: subprocess.Popen[str]) -> None:
+    """A stage whose DVC was killed would train to its end, for nobody."""
+    if process.wait() < 0:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
