@@ -12,7 +12,7 @@ from velocity.export.site import Site, write_site
 
 def demo(artefact: Path, port: int, browser: bool) -> None:
     """Serve the page with the model ``artefact`` until Ctrl-C or SIGTERM; a line on stdout says where."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with TemporaryDirectory(prefix="velocity-asr-") as folder:
             site = Path(folder) / "site"
@@ -24,3 +24,5 @@ def demo(artefact: Path, port: int, browser: bool) -> None:
                 server.serve_forever()
     except KeyboardInterrupt:
         pass  # how it is ended
+    finally:
+        signal.signal(signal.SIGTERM, before)

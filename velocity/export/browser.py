@@ -15,10 +15,7 @@ import numpy as np
 from velocity.errors import VelocityError
 from velocity.export.site import Site
 
-SOFTWARE_GPU = (
-    "--enable-unsafe-webgpu",
-    "--use-webgpu-adapter=swiftshader",
-)  # tells right from wrong, not fast from slow
+SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")  # tells right from wrong, not speed
 DECODE = "(text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer)"
 ENCODE = """(values) => {
   const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);

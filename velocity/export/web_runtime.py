@@ -1,4 +1,4 @@
-"""ONNX Runtime Web, which runs the model in browsers: one version of it, from the npm registry into the user's cache."""
+"""ONNX Runtime Web, which runs the model in browsers: one version, from the npm registry into the user's cache."""
 
 from __future__ import annotations
 
