@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     # The terminal belongs to the pipeline's own lines; the log of each run is in Prefect.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
     "PYTHONHASHSEED": "0",
     "PYTHONUNBUFFERED": "1",
     # glibc would give large blocks back to the kernel at every step of a training, which then waits for page faults.

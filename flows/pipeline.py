@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from httpx import TransportError
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -199,7 +200,11 @@ def told_in_one_line(kept: str, status: int = 1) -> Iterator[None]:
     except Exception as error:
         if os.environ.get("VELOCITY_DEBUG"):
             raise
-        print(f"error: {error if str(error) else type(error).__name__}", file=sys.stderr)
+        reason = str(error) or type(error).__name__
+        if isinstance(error, TransportError):
+            reason = f"Prefect's server does not answer ({reason}); the finished {kept} are kept: start it (`make ui`)"
+            reason += ", or unset PREFECT_API_URL, and give the same command again"
+        print(f"error: {reason}", file=sys.stderr)
         sys.exit(status)
 
 
