@@ -52,6 +52,8 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
 
 def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
     assert run(capsys, "promote")[::2] == (2, f"error: {NAME}: no challenger; `velocity-asr register` makes one\n")
+    said = f"{NAME} not registered; champion: none, previous: none, challenger: none\n"
+    assert run(capsys, "register", "--dry-run")[:2] == (0, said)
     said = f"{NAME} version 1; champion: none, previous: none, challenger: version 1\n"
     assert run(capsys, "register")[:2] == (0, said)
     assert run(capsys, "register")[:2] == (0, said), "the same model is the same version"
@@ -63,6 +65,8 @@ def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
     assert (kept.info.status, kept.data.metrics["test_sets.a-test.onnx-int8.wer"]) == ("FINISHED", WER)
     status, out, _ = run(capsys, "promote")
     assert (status, out.splitlines()[-1]) == (0, "champion: version 1, previous: none, challenger: none")
+    told = json.loads(run(capsys, "register", "--dry-run", "--json")[1])
+    assert told == {"version": "1", "verdict": "pass", "champion": "1", "previous": None, "challenger": None}
 
     export(project, gain=2.0, passed=False)
     assert run(capsys, "register")[0] == 0
@@ -74,6 +78,7 @@ def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
     assert (status, told["candidate"], told["champion"]) == (1, f"models:/{NAME}/2", f"models:/{NAME}/1")
     assert "parity with PyTorch: another word" in told["reasons"], "what was measured goes with the version"
     assert registry.champions() == Champions("1", None, "2")
+    assert registry.tags("2")["verdict"] == "regression"
 
     registry.promote("2", judged_beside="1")
     for target, quantized in (("onnx", False), ("onnx-int8", True)):

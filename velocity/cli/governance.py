@@ -104,7 +104,10 @@ def compare(
 
 
 @app.command()
-def register() -> None:
+def register(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which version it is, if it is one.")] = False,
+    as_json: Json = False,
+) -> None:
     """Register what this project has exported and measured, as the challenger.
 
     A version in MLflow's registry of the model velocity-asr, with its figures, its model card and what it was made
@@ -114,10 +117,10 @@ def register() -> None:
     Example:
       dvc repro && velocity-asr register && velocity-asr promote
     """
-    from velocity.commands.registry import register, standing
+    from velocity.commands.registry import register
 
-    version, champions = register()
-    print(f"velocity-asr version {version}; {standing(champions)}")
+    told = register(dry_run)
+    print(json.dumps(told.to_json(), indent=2) if as_json else told)
 
 
 @app.command()

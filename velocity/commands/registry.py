@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from velocity.commands.gate import gate
 from velocity.config.gate import Gate
 from velocity.errors import VelocityError
 from velocity.gate import Judgement, Verdict
-from velocity.registry import NAME, Champions, Registry, told_in_one_line
+from velocity.registry import NAME, VERDICT, Champions, Registry, registered, told_in_one_line
 from velocity.registry import register as register_here
 
 
-def register() -> tuple[str, Champions]:
-    """Register what this project has exported; its version, and the aliases as they stand then.
+@dataclass(frozen=True)
+class Registered:
+    """Which version this project's model is, if any; what the gate made of it, if it was asked; the aliases."""
+
+    version: str | None
+    verdict: str | None
+    champions: Champions
+
+    def __str__(self) -> str:
+        return f"{NAME} {f'version {self.version}' if self.version else 'not registered'}; {standing(self.champions)}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": self.version, "verdict": self.verdict, **asdict(self.champions)}
+
+
+def register(dry_run: bool = False) -> Registered:
+    """Register what this project has exported; with ``dry_run``, only look whether it is.
 
     Raises VelocityError when reports are missing or old, or the registry does not answer.
     """
     registry = Registry()
     with told_in_one_line(registry.uri):
-        return register_here(registry), registry.champions()
+        version = registered(registry) if dry_run else register_here(registry)
+        verdict = registry.tags(version).get(VERDICT) if version else None
+        return Registered(version, verdict, registry.champions())
 
 
 def promote(version: str | None, names: Sequence[str] | None, limits: Gate) -> tuple[Judgement, Champions]:
     """Gate a version (default: the challenger) beside the champion; make it the champion if it passes.
 
-    The first version has no champion beside it: its size, memory and parity are judged.
+    The first version has no champion beside it: its size, memory and parity are judged. The verdict is noted with the
+    version, the last of all: whoever finds none may ask again.
     Raises VelocityError when there is no such version, or another champion has come in the meantime.
     """
     registry = Registry()
@@ -38,7 +58,8 @@ def promote(version: str | None, names: Sequence[str] | None, limits: Gate) -> t
         beside = f"models:/{NAME}/{now.champion}" if now.champion else None
         judgement = gate(f"models:/{NAME}/{candidate}", beside, names, limits)
         if judgement.verdict is Verdict.PASS:
-            return judgement, registry.promote(candidate, judged_beside=now.champion)
+            registry.promote(candidate, judged_beside=now.champion)
+        registry.note_verdict(candidate, judgement.verdict)
         return judgement, registry.champions()
 
 

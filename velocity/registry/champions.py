@@ -40,6 +40,7 @@ from velocity.tracking.store import create_store, lock_path
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 PENDING = "pending"
+VERDICT = "verdict"  # tag of a version: what the gate made of it the last time
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,9 @@ class Registry:
         if not self._exists(version):
             raise VelocityError(f"{NAME} version {version}: not in {without_credentials(self.uri)}")
         return self.client.get_model_version(NAME, version).tags
+
+    def note_verdict(self, version: str, verdict: str) -> None:
+        self.client.set_model_version_tag(NAME, version, VERDICT, verdict)
 
     def keep(self, version: str, files: Sequence[Path]) -> None:
         """Keep ``files`` with the run of ``version``: a number, or an alias as ``@champion``."""

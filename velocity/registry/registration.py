@@ -91,12 +91,20 @@ def register(registry: Registry) -> str:
     release = Release.load()
     tags = release.tags()
     with registry.alone():
-        version = _registered(registry, tags[DIGEST]) or _create(registry, release, tags)
+        version = _find(registry, tags[DIGEST]) or _create(registry, release, tags)
         registry.challenge(version)
     return version
 
 
-def _registered(registry: Registry, digest: str) -> str | None:
+def registered(registry: Registry) -> str | None:
+    """The version of what the project in the current folder has exported, None if it is not registered.
+
+    Raises VelocityError as ``register``.
+    """
+    return _find(registry, Release.load().digest)
+
+
+def _find(registry: Registry, digest: str) -> str | None:
     found = registry.client.search_model_versions(f"name = '{NAME}'")
     return next((str(version.version) for version in found if version.tags.get(DIGEST) == digest), None)
 
