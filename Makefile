@@ -24,7 +24,7 @@ install_cuda = $(if $(index),UV_DEFAULT_INDEX="$(index)") $(UV) pip install --py
 KENLM := .venv/.kenlm-$(TORCH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test lm lint lock clean
+.PHONY: help install run ui test ci lm lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,11 @@ ui: $(INSTALLED) ## Prefect and MLflow in the browser, the schedules running, un
 
 test: $(KENLM) ## install and run the tests
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+BASE ?= main
+
+ci: $(INSTALLED) ## judge this branch's model beside the one of BASE (main), as a pull request is
+	@$(BIN)/python -m flows.ci --base $(BASE)
 
 lm: $(KENLM) ## compile KenLM, which transcribe --lm needs
 

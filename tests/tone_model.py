@@ -42,6 +42,21 @@ def write_model(folder: Path, target: str = "onnx", gain: float = 1.0) -> Path:
     return folder
 
 
+def deafen(folder: Path, letter: str) -> Path:
+    """Have the model in ``folder`` hear ``letter`` no more."""
+    import onnx
+    from onnx import numpy_helper
+
+    proto = onnx.load(folder / "model.onnx")
+    tokenizer = TextTokenizer(folder / "tokenizer.model")
+    bias = next(value for value in proto.graph.initializer if value.name == "bias")
+    values = numpy_helper.to_array(bias).copy()
+    values[next(index for index in range(len(values)) if letter in tokenizer.decode([index]))] = -100.0
+    bias.CopyFrom(numpy_helper.from_array(values, "bias"))
+    onnx.save(proto, folder / "model.onnx")
+    return folder
+
+
 def weights(gain: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """(80, V) and (V,): the logit of a class is the level of its mel bin, that of the blank is constant."""
     weight = np.zeros((MEL_BINS, VOCABULARY), dtype=np.float32)

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from onnx import helper, numpy_helper
 
-from tests.tone_model import speak, write_model
+from tests.tone_model import deafen, speak, write_model
 from velocity.audio import SAMPLE_RATE
 from velocity.cli import main
 
@@ -25,7 +25,7 @@ def project(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("gate")
     champion = write_model(folder / "champion")
     write_model(folder / "same", gain=2.0)
-    write_faulty(champion, folder / "faulty")
+    deafen(write_model(folder / "faulty"), "f")
     write_slow(champion, folder / "slow")
     spoken = [f"{WORDS[index % 6]} {WORDS[index % 5]}" for index in range(UTTERANCES)]
     pieces = [speak(text, champion) for text in spoken]
@@ -44,24 +44,6 @@ def project(tmp_path_factory) -> Path:
 def elsewhere(tmp_path, monkeypatch):
     """Where no params.yaml is: the gate's own limits."""
     monkeypatch.chdir(tmp_path)
-
-
-def write_faulty(model: Path, folder: Path) -> None:
-    """A model that does not hear an "f"."""
-    shutil.copytree(model, folder)
-    proto = onnx.load(folder / "model.onnx")
-    bias = next(value for value in proto.graph.initializer if value.name == "bias")
-    values = numpy_helper.to_array(bias).copy()
-    letter = next(index for index in range(len(values)) if "f" in decoded(model, index))
-    values[letter] = -100.0
-    bias.CopyFrom(numpy_helper.from_array(values, "bias"))
-    onnx.save(proto, folder / "model.onnx")
-
-
-def decoded(model: Path, token: int) -> str:
-    from velocity.text import TextTokenizer
-
-    return TextTokenizer(model / "tokenizer.model").decode([token])
 
 
 def write_slow(model: Path, folder: Path) -> None:
