@@ -52,11 +52,12 @@ class Browser:
         self._arguments = [*(SOFTWARE_GPU if provider == "webgpu" else ()), *arguments]
 
     def __enter__(self) -> Browser:
+        self._playwright, self.chromium = _launch(self._arguments)
         self._site = Site(self.folder)
         threading.Thread(target=self._site.serve_forever, daemon=True).start()
-        self._playwright, self.chromium = launch(self._arguments)
+        self.url = self._site.url
         self.page = self.chromium.new_page()
-        self.page.goto(f"{self._site.url}icon.svg")  # of the same origin, and does nothing by itself
+        self.page.goto(f"{self.url}icon.svg")  # of the same origin, and does nothing by itself
         self.loaded: dict[str, Any] = self.page.evaluate(LOAD, {"options": self._options})
         return self
 
@@ -73,18 +74,18 @@ class Browser:
         frames, vocabulary = mel.shape[1], self.page.evaluate("() => recogniser.config.vocabulary")
         if len(mel) != 1:
             raise ValueError(f"features of shape {mel.shape}: the page takes one utterance, not {frames}")
-        return _decode(self.page.evaluate(LOG_PROBS, {"mel": _encode(mel)})).reshape(1, -1, vocabulary)
+        return _decode(self.page.evaluate(LOG_PROBS, {"mel": encode(mel)})).reshape(1, -1, vocabulary)
 
     def features(self, samples: np.ndarray) -> np.ndarray:
         """(samples,) at 16 kHz → (frames, 80), by the page's own features."""
-        return _decode(self.page.evaluate(FEATURES, {"samples": _encode(samples)})).reshape(-1, 80)
+        return _decode(self.page.evaluate(FEATURES, {"samples": encode(samples)})).reshape(-1, 80)
 
     def transcribe(self, samples: np.ndarray) -> dict[str, Any]:
         """(samples,) at 16 kHz, of any length → {"text", "passages", "seconds" of sound, "took": seconds of work}."""
-        return self.page.evaluate(TRANSCRIBE, {"samples": _encode(samples)})
+        return self.page.evaluate(TRANSCRIBE, {"samples": encode(samples)})
 
 
-def launch(arguments: list[str]) -> tuple[Any, Any]:
+def _launch(arguments: list[str]) -> tuple[Any, Any]:
     """A running playwright and its headless Chromium, both to be ended by the caller.
 
     Raises VelocityError where there is no Chromium or no playwright.
@@ -106,7 +107,7 @@ def find_chromium() -> str | None:
     return next((path for name in names if (path := shutil.which(name))), None)
 
 
-def _encode(values: np.ndarray) -> str:
+def encode(values: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode()
 
 
