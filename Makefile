@@ -63,10 +63,10 @@ ui: $(INSTALLED) ## Prefect and MLflow in the browser, the schedules running, un
 test: $(KENLM) ## install and run the tests
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-BASE ?= main
+export BASE ?= main
 
 ci: $(INSTALLED) ## judge this branch's model beside the one of BASE (main), as a pull request is
-	@$(BIN)/python -m flows.ci --base $(BASE)
+	@$(BIN)/python -m flows.ci --base "$$BASE"
 
 lm: $(KENLM) ## compile KenLM, which transcribe --lm needs
 
