@@ -54,24 +54,29 @@ class Service:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """End the command and everything it has started: kindly, then not. (A worker's flow runs leave its group.)"""
+        """End the command and everything it has started: first what it has started itself, so that a worker can still
+        tell what became of its flow runs, then all, at last without asking."""
         import psutil
 
-        for end in (psutil.Process.terminate, psutil.Process.kill):
-            family = [member for member in self._family() if member.is_running()]
-            for member in family:
+        terminate, kill = psutil.Process.terminate, psutil.Process.kill
+        for end, only_children in ((terminate, True), (terminate, False), (kill, False)):
+            family = [member for member in self.family() if member.is_running()]
+            chosen = [member for member in family if not only_children or member.ppid() == self.process.pid]
+            for member in chosen:
                 with suppress(psutil.NoSuchProcess):
                     end(member)
-            psutil.wait_procs(family, timeout=GRACE)
+            psutil.wait_procs(chosen, timeout=GRACE)
         self.process.wait()
 
-    def _family(self) -> list[psutil.Process]:
-        """The command and its descendants, parents first, as long as the command is there to ask for them."""
+    def family(self) -> list[psutil.Process]:
+        """The command and its descendants, with those that were seen before and have lost their parent since."""
         import psutil
 
         with suppress(psutil.NoSuchProcess):
-            command = psutil.Process(self.process.pid)
-            self.seen |= dict.fromkeys([command, *command.children(recursive=True)])
+            self.seen.setdefault(psutil.Process(self.process.pid))
+        for known in list(self.seen):
+            with suppress(psutil.NoSuchProcess):
+                self.seen |= dict.fromkeys(known.children(recursive=True))
         return list(self.seen)
 
 
@@ -86,10 +91,12 @@ class Services:
         return self
 
     def __exit__(self, *reason: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C would leave the rest running
-            signal.signal(number, signal.SIG_IGN)
+        numbers = (signal.SIGINT, signal.SIGTERM)  # a second Ctrl-C would leave the rest running
+        before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
         while self.running:
             self.running.pop().stop()
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Service:
         """Run ``command`` with this environment and nothing else, its lines going to ``logs``/``name``.log."""
@@ -113,7 +120,8 @@ class Services:
         while True:
             for service in self.running:
                 service.check()
-            time.sleep(0.5)
+                service.family()  # a command that is killed leaves its children to nobody: know them before
+            time.sleep(1)
 
 
 def require_free(port: int, option: str) -> None:

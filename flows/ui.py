@@ -30,15 +30,15 @@ SECRETS = {"VELOCITY_ALERT_URL"}  # for this process only: the worker hands its 
 
 def operate(prefect_port: int, mlflow_port: int) -> None:
     """Start everything, say where it is, and watch it. Raises VelocityError when a part of it ends."""
-    api = f"http://{HOST}:{prefect_port}/api"
-    os.environ["PREFECT_API_URL"] = api
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     tracking = tracking_uri()
     own_mlflow = not tracking.startswith(("http://", "https://"))
     require_free(prefect_port, "--prefect-port")
     if own_mlflow:
         require_free(mlflow_port, "--mlflow-port")
+    api = f"http://{HOST}:{prefect_port}/api"
+    os.environ["PREFECT_API_URL"] = api
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     with Services(LOGS) as running:
         print("Starting the servers (10 to 60 seconds)", flush=True)
         prefect = start_prefect(running, prefect_port, environment)
@@ -122,7 +122,8 @@ def main(
     server that is named there is used as it is. VELOCITY_ALERT_URL: where failed runs are posted to. Prefect's and
     MLflow's own settings (PREFECT_API_DATABASE_CONNECTION_URL, …) go through. What the servers say is in .prefect/logs.
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         operate(prefect_port, mlflow_port)
     except KeyboardInterrupt:

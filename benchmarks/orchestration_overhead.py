@@ -1,0 +1,87 @@
+"""What Prefect and MLflow add to plain DVC: `python -m flows.pipeline` with tracking beside `dvc repro` without.
+
+Both run the same toy project in turn: a chain of stages that each log a training of some steps to MLflow, as the real
+ones do, and leave a file. Chains of two lengths tell what a run costs from what a stage costs.
+
+    python benchmarks/orchestration_overhead.py --rounds 3
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import typer
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGE = """
+import sys, time
+from pathlib import Path
+from velocity.tracking import track_run
+number, seconds = int(sys.argv[1]), float(sys.argv[2])
+with track_run(f"stage{number}", {"number": number}) as run:
+    for step in range(1, 101):
+        run.log({"step": step, "loss": 1 / step})
+        time.sleep(seconds / 100)
+    Path(f"out{number}.txt").write_text(str(number))
+    run.artifact(f"out{number}.txt")
+"""
+
+
+def project(folder: Path, stages: int, seconds: float) -> None:
+    folder.mkdir()
+    (folder / "stage.py").write_text(STAGE)
+    (folder / "velocity").symlink_to(ROOT / "velocity")
+    shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
+    chain = ["stages:"]
+    for number in range(stages):
+        before = f", out{number - 1}.txt" if number else ""
+        chain.append(f"  stage{number}:\n    cmd: python stage.py {number} {seconds}")
+        chain.append(f"    deps: [stage.py{before}]\n    outs: [out{number}.txt]")
+    (folder / "dvc.yaml").write_text("\n".join(chain) + "\n")
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=folder, check=True)
+
+
+def timed(command: list[str], folder: Path, tracking: str) -> float:
+    """Seconds of wall clock."""
+    own = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "VELOCITY_TRACKING": tracking}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", *command], cwd=folder, env=kept | own, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def main(
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of each kind.")] = 3,
+    short: Annotated[int, typer.Option(min=1, help="Stages of the short chain.")] = 2,
+    long: Annotated[int, typer.Option(min=2, help="Stages of the long chain.")] = 8,
+    seconds: Annotated[float, typer.Option(help="Length of a stage's training.")] = 1.0,
+) -> None:
+    """Print the seconds of each run, and the medians' difference a run and a stage."""
+    added: dict[int, list[float]] = {short: [], long: []}
+    for turn in range(rounds):
+        for stages in (short, long):
+            with tempfile.TemporaryDirectory() as temporary:
+                project(Path(temporary, "plain"), stages, seconds)
+                plain = timed(["dvc", "repro", "-q"], Path(temporary, "plain"), "off")
+                project(Path(temporary, "flow"), stages, seconds)
+                flow = timed(["flows.pipeline"], Path(temporary, "flow"), "on")
+            added[stages].append(flow - plain)
+            print(f"round {turn + 1}, {stages} stages: dvc repro {plain:.1f} s, pipeline {flow:.1f} s", flush=True)
+    less, more = median(added[short]), median(added[long])
+    each = (more - less) / (long - short)
+    print(
+        f"added: {more:.1f} s to a run of {long} stages; {each:.2f} s a stage beside {less - short * each:.1f} s a run"
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
