@@ -69,6 +69,17 @@ def test_missing_key_missing_file_and_broken_yaml(tmp_path):
         load_params(tmp_path / "broken.yaml")
 
 
+@pytest.mark.parametrize(
+    "source", ["https://me:hunter2@example.org/speech", "https://example.org/speech?X-Amz-Signature=hunter2"]
+)
+def test_a_password_is_refused_and_not_repeated(tmp_path, source):
+    params = tmp_path / "params.yaml"
+    params.write_text((ROOT / "params.yaml").read_text().replace('url: ""', f'url: "{source}"'))
+    with pytest.raises(VelocityError, match=r"params\.yaml line \d+: a password") as caught:
+        load_params(params)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_params_are_frozen():
     params = load_params(ROOT / "params.yaml")
     with pytest.raises(AttributeError):

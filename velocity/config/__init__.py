@@ -17,7 +17,7 @@ from velocity.config.gate import Gate
 from velocity.config.model import ModelConfig
 from velocity.config.section import section
 from velocity.config.training import Calibration, Finetuning, Pretraining
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, without_credentials
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -60,14 +60,18 @@ def load_params(path: str | Path = PARAMS_FILE) -> Params:
     from ruamel.yaml.error import YAMLError
 
     try:
-        with open(path, encoding="utf-8") as file:
-            document = YAML(typ="safe").load(file)
+        text = Path(path).read_text(encoding="utf-8")
+        document = YAML(typ="safe").load(text)
     except OSError as error:
         raise VelocityError(f"{path}: {error.strerror.lower()}; run this in the project's folder") from error
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         raise VelocityError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if without_credentials(line) != line:
+            reason = "a password, which git, dvc.lock and MLflow would keep; the environment may hold it"
+            raise VelocityError(f"{path} line {number}: {reason} (docs/servers.md)")
     return parse_params(document, str(path))
 
 

@@ -31,10 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, without_credentials
 from velocity.tracking import tracking_uri
 from velocity.tracking.model import NAME
-from velocity.tracking.origins import without_credentials
 from velocity.tracking.run import ENVIRONMENT
 from velocity.tracking.store import create_store, lock_path
 
@@ -111,7 +110,7 @@ class Registry:
             if leaving not in (None, now.champion):
                 return now
             if now.previous is None:
-                raise VelocityError(f"{NAME}: no previous champion to go back to in {without_credentials(self.uri)}")
+                raise VelocityError(f"{NAME}: no previous champion to go back to in {self.uri}")
             before = self.tags(now.previous).get(PREVIOUS)
             return self._move(champion=now.previous, previous=before if before and self._exists(before) else None)
 
@@ -129,7 +128,7 @@ class Registry:
     def tags(self, version: str) -> dict[str, str]:
         """What was kept with a version. Raises VelocityError when there is no such version."""
         if not self._exists(version):
-            raise VelocityError(f"{NAME} version {version}: not in {without_credentials(self.uri)}")
+            raise VelocityError(f"{NAME} version {version}: not in {self.uri}")
         return self.client.get_model_version(NAME, version).tags
 
     def note_verdict(self, version: str, verdict: str) -> None:
@@ -200,4 +199,4 @@ def told_in_one_line(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, OSError) as error:
         reason = without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
-        raise VelocityError(f"model registry {without_credentials(uri)}: {reason}") from error
+        raise VelocityError(f"model registry {uri}: {reason}") from error

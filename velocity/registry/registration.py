@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, without_credentials
 from velocity.registry.champions import NAME, Registry
 from velocity.tracking import flatten
 from velocity.tracking.ledger import Ledger
 from velocity.tracking.model import log_model
-from velocity.tracking.origins import locked_stages, origin_tags, without_credentials
+from velocity.tracking.origins import locked_stages, origin_tags
 
 EXPORTED = Path("models/export")
 RELEASED = "onnx-int8"  # the artefact whose figures a version shows

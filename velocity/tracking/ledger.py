@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from velocity.tracking.origins import without_credentials
+from velocity.errors import without_credentials
 from velocity.tracking.store import create_store, local_database
 
 EXPERIMENT = "velocity-asr"

@@ -6,18 +6,10 @@ import hashlib
 import json
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
-
-
-def without_credentials(text: str) -> str:
-    """``https://user:password@host/`` → ``https://host/``, anywhere in ``text``."""
-    return CREDENTIALS.sub("", text)
 
 
 def origin_tags(stage: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from velocity.tracking.origins import without_credentials
+from velocity.errors import without_credentials
 from velocity.tracking.run import tracking_uri
 
 FOLDER = Path("dvclive")
