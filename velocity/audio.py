@@ -167,10 +167,10 @@ def compute_mel_spectrogram(samples: np.ndarray) -> MelSpectrogram:
     framed = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]  # (frames, 400)
     features = np.empty((frames, MEL_BINS), dtype=np.float32)
     for start in range(0, frames, 1024):  # blocks keep the spectra in cache and the memory bounded
-        block = framed[start : start + 1024] * _window()
+        block = framed[start : start + 1024] * window()
         spectrum = _rfft(block)  # (block, 257) complex64
         power = spectrum.real**2 + spectrum.imag**2
-        features[start : start + 1024] = np.log(power @ _mel_filters() + FLOOR)
+        features[start : start + 1024] = np.log(power @ mel_filters() + FLOOR)
     return features.view(MelSpectrogram)
 
 
@@ -179,14 +179,14 @@ def _rfft(block: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def _window() -> np.ndarray:
+def window() -> np.ndarray:
     """Periodic Hann window scaled to unit energy: (400,) float32."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
     return (window / np.sqrt((window**2).sum())).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
-def _mel_filters() -> np.ndarray:
+def mel_filters() -> np.ndarray:
     """Triangular filters of unit height, equally spaced on the HTK mel scale: (257, 80) float32."""
     to_mel = lambda hertz: 2595.0 * np.log10(1.0 + hertz / 700.0)  # noqa: E731
     edges = 700.0 * (10.0 ** (np.linspace(to_mel(MEL_LOW), to_mel(MEL_HIGH), MEL_BINS + 2) / 2595.0) - 1.0)

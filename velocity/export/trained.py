@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from velocity.config import load_params
 from velocity.errors import VelocityError
+from velocity.export.provenance import LICENCE, project_provenance
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,17 @@ class Trained:
     tokenizer: Path
     name: str
     synthetic: bool  # trained on no speech of people
+    licence: str | None = None  # of the weights, by its SPDX identifier; None: not known
+    provenance: dict[str, Any] = field(default_factory=dict)
+    input: Literal["mel", "waveform"] = "mel"  # of the artefact
+
+    def load(self) -> nn.Module:
+        """The floating-point model as it is exported: log-mel in, or samples in with the features inside."""
+        from velocity.export.waveform import WaveformModel
+        from velocity.model.asr import load_model
+
+        model = load_model(self.weights)
+        return WaveformModel(model) if self.input == "waveform" else model
 
 
 def project_model() -> Trained:
@@ -33,11 +49,14 @@ def project_model() -> Trained:
         tokenizer=Path("data/prepared/tokenizer.model"),
         name="velocity-asr-v2-" + "-".join(sorted(corpora)),
         synthetic=all(corpus.kind == "synthetic" for corpus in corpora.values()),
+        licence=LICENCE,
+        provenance=project_provenance(weights),
     )
 
 
 def folder_model(folder: Path) -> Trained:
-    """A folder with ``model.safetensors``, ``tokenizer.model``, and for INT8 ``calibration.json``."""
+    """A folder with ``model.safetensors``, ``tokenizer.model``, and for INT8 ``calibration.json``. What a
+    ``config.json`` in it says of their origin holds on."""
     for name in ("model.safetensors", "tokenizer.model"):
         if not (folder / name).is_file():
             raise VelocityError(f"{folder}: holds no {name}; an export is made from weights, not from another artefact")
@@ -48,4 +67,6 @@ def folder_model(folder: Path) -> Trained:
         tokenizer=folder / "tokenizer.model",
         name=described.get("name", folder.resolve().name),
         synthetic=described.get("synthetic", False),
+        licence=described.get("licence"),
+        provenance=described.get("provenance", {}),
     )
