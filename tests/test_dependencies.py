@@ -34,6 +34,9 @@ HEAVY = {
     "matplotlib",
     "pandas",
     "playwright",
+    "tensorflow",
+    "ai_edge_litert",
+    "flatbuffers",
 }
 
 
