@@ -66,6 +66,7 @@ class VelocityASR:
         self.decoder = Decoder(self.tokenizer, self.config["frame_seconds"])  # greedy; another may take its place
         self._begins = np.array([piece.startswith(" ") for piece in pieces(self.tokenizer)])  # (V,): of a word
         self._session = _open_session(self.folder / "model.onnx", threads)
+        self._hears = self._session.get_inputs()[0].name == "waveform"  # has the features inside
 
     @classmethod
     def from_pretrained(cls, model: str | Path, quantized: bool = False, threads: int = 1) -> VelocityASR:
@@ -80,6 +81,8 @@ class VelocityASR:
     def __call__(self, mel: Any) -> np.ndarray:
         """(frames, 80) or (batch, frames, 80) log-mel of ``compute_mel_spectrogram``, NumPy or torch
         → (batch, frames', V) float32 log-posteriors. Rows of a batch are wholly valid: no padding."""
+        if self._hears:
+            raise VelocityError(f"{self.folder}: takes samples and not features: give them to transcribe or log_probs")
         if hasattr(mel, "detach"):
             mel = mel.detach().cpu()
         mel = np.asarray(mel, dtype=np.float32)
@@ -89,6 +92,12 @@ class VelocityASR:
             raise VelocityError(f"features of shape {mel.shape}: expected (frames, {bins}) or (batch, frames, {bins})")
         (log_probs,) = self._session.run(["log_probs"], {"mel_spectrogram": mel})
         return log_probs
+
+    def _hear(self, samples: np.ndarray) -> np.ndarray:
+        """(samples,) float32 at 16 kHz → (frames', V) log-posteriors."""
+        if self._hears:
+            return self._session.run(["log_probs"], {"waveform": samples[None]})[0][0]
+        return self(compute_mel_spectrogram(samples))[0]
 
     def decode_ctc(self, log_probs: Any) -> str:
         """The text of the first row of (batch, frames', V), or of (frames', V), log-posteriors, by ``decoder``."""
@@ -133,7 +142,7 @@ class VelocityASR:
             active = voice_activity(samples, whole)
             piece = np.zeros((-(-len(samples) // frame), self.config["vocabulary"]), dtype=np.float32)
             if active.any():
-                piece = self(compute_mel_spectrogram(samples))[0]
+                piece = self._hear(samples)
             piece = silenced(piece, active, seconds, blank)
             yield piece[start // frame : -(-end // frame)]
 
@@ -219,6 +228,6 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     outputs = {tensor.name for tensor in session.get_outputs()}
     if {"mel_spectrogram", "position"} <= inputs:
         raise VelocityError(f"{path.parent}: a model for live sound: `velocity-asr stream` takes it")
-    if "mel_spectrogram" not in inputs or not {"log_probs", "lengths"} <= outputs:
+    if not inputs & {"mel_spectrogram", "waveform"} or not {"log_probs", "lengths"} <= outputs:
         raise VelocityError(f"{path}: takes {sorted(inputs)} and gives {sorted(outputs)}: not a VELOCITY-ASR model")
     return session

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from velocity.cli.app import app
 
 
-@app.command()
+class Input(StrEnum):
+    MEL = "mel"
+    WAVEFORM = "waveform"
+
+
+class WithTargets(TyperCommand):
+    """Help that ends with the table of targets, which only it has to load."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        from velocity.export.targets import TARGETS
+
+        with formatter.section("Targets"):
+            formatter.write_dl([(name, target.about) for name, target in TARGETS.items()])
+
+
+@app.command(cls=WithTargets)
 def export(
-    target: Annotated[
-        str,
-        typer.Option(
-            help="onnx (floating point) or onnx-int8; of a causal model also onnx-streaming or onnx-streaming-int8.",
-            metavar="T",
-        ),
-    ],
+    target: Annotated[str, typer.Option(help="What to make, see below.", metavar="T")],
     out: Annotated[Path, typer.Option(help="The folder to write; an older export in it is replaced.", metavar="DIR")],
     model: Annotated[
         Path | None,
@@ -28,17 +39,25 @@ def export(
             metavar="M",
         ),
     ] = None,
+    input: Annotated[
+        Input,
+        typer.Option(help="What the artefact takes: log-mel features, or samples at 16 kHz with the features inside."),
+    ] = Input.MEL,
 ) -> None:
     """Turn trained weights into an artefact that runs without PyTorch.
 
     \b
-    Example:
+    Examples:
       velocity-asr export --target onnx-int8 --out my-model
+      velocity-asr export --target tflite-int8 --input waveform --out for-android
     """
+    from dataclasses import replace
+
     from velocity.export.targets import export_target
     from velocity.export.trained import folder_model, project_model
 
-    export_target(target, folder_model(model) if model else project_model(), out)
+    trained = folder_model(model) if model else project_model()
+    export_target(target, replace(trained, input=input.value), out)
     print(f"{out}: {target}")
 
 
