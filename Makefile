@@ -24,7 +24,7 @@ install_cuda = $(if $(index),UV_DEFAULT_INDEX="$(index)") $(UV) pip install --py
 KENLM := .venv/.kenlm-$(TORCH)
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test ci lm lint lock clean
+.PHONY: help install run ui test ci lm web lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,9 @@ ci: $(INSTALLED) ## judge this branch's model beside the one of BASE (main), as 
 	@$(BIN)/python -m flows.ci --base "$$BASE"
 
 lm: $(KENLM) ## compile KenLM, which transcribe --lm needs
+
+web: $(INSTALLED) ## write the page, the shipped model and ONNX Runtime Web, fetched from npm once, to build/web
+	@$(BIN)/velocity-asr demo --save build/web
 
 lint: $(INSTALLED) ## check the style
 	@$(BIN)/ruff check .

@@ -21,7 +21,9 @@ export class Recogniser {
       try {
         const ort = await runtime(name, threads);
         const session = await ort.InferenceSession.create(model, { executionProviders: [name], extra: EXTRA[name] });
-        return new Recogniser(ort, session, config, pieces, name);
+        const recogniser = new Recogniser(ort, session, config, pieces, name);
+        await recogniser.logProbs(new Float32Array(100 * MEL_BINS)); // the first run compiles
+        return recogniser;
       } catch (error) {
         if (index === wanted.length - 1) throw new Error(explain(name, error));
       }
