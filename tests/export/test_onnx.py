@@ -18,6 +18,7 @@ from velocity.export.targets import export_target
 from velocity.export.trained import Trained, folder_model
 from velocity.model.asr import VelocityModel
 from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
+from velocity.text import train_tokenizer
 
 SHAPES = [(1, 1), (1, 2), (1, 19), (2, 33), (3, 300), (1, 1111), (2, 2600)]  # batch, frames
 
@@ -133,8 +134,8 @@ def test_exported_folder_describes_itself(tmp_path):
     with pytest.raises(VelocityError, match=r"toy: holds no model\.safetensors"):
         folder_model(source)
     save_model(small(blocks=1), source / "model.safetensors")
-    (source / "tokenizer.model").write_bytes(b"pieces")
-    (source / "config.json").write_text('{"name": "a-toy", "synthetic": true}')
+    train_tokenizer([], "characters", 30, source / "tokenizer.model")
+    (source / "config.json").write_text('{"name": "a-toy", "synthetic": true, "licence": "CC0-1.0"}')
     export_target("onnx", folder_model(source), tmp_path / "onnx")
     config = json.loads((tmp_path / "onnx/config.json").read_text())
     assert config["target"] == "onnx"
@@ -142,5 +143,14 @@ def test_exported_folder_describes_itself(tmp_path):
     assert config["synthetic"] is True
     assert config["frame_seconds"] == 0.02
     assert config["model"]["blocks"] == 1
+    assert config["licence"] == "CC0-1.0"
+    assert config["opset"] == 18
+    session = onnxruntime.InferenceSession(str(tmp_path / "onnx/model.onnx"), providers=["CPUExecutionProvider"])
+    labels = session.get_modelmeta().custom_metadata_map
+    assert len(json.loads(labels["classes"])) == 30
+    for key in ("name", "licence", "normalizer"):
+        assert labels[key] == config[key]
+    for key in ("provenance", "model", "sample_rate"):
+        assert json.loads(labels[key]) == config[key]
     files = sorted(path.name for path in (tmp_path / "onnx").iterdir())
     assert files == ["config.json", "model.onnx", "tokenizer.model"]

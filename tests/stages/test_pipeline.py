@@ -19,14 +19,21 @@ pytestmark = pytest.mark.long
 
 
 def workspace(folder: Path) -> Path:
-    """A git and DVC project with this checkout's pipeline and a tiny profile: 150 utterances, a few training steps."""
+    """A git and DVC project with this checkout's pipeline and a tiny profile: 150 utterances, a few training steps.
+
+    Without the artefacts for phones, whose converters take longer to load than all the rest to run.
+    """
     folder.mkdir()
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "velocity", folder / "velocity", ignore=ignore)
     (folder / "data").mkdir()
-    for name in ("dvc.yaml", ".gitignore", "data/.gitignore", "data/accepted.json"):
+    for name in (".gitignore", "data/.gitignore", "data/accepted.json"):
         shutil.copy(ROOT / name, folder / name)
     yaml = YAML()
+    stages = yaml.load(ROOT / "dvc.yaml")
+    targets = stages["stages"]["export"]["foreach"]
+    stages["stages"]["export"]["foreach"] = {name: targets[name] for name in ("onnx", "onnx-int8", "web")}
+    yaml.dump(stages, folder / "dvc.yaml")
     params = yaml.load(ROOT / "params.yaml")
     params["corpora"]["synthetic"].update(utterances=150, voices=40)
     params["model"].update(dim=32, blocks=1, state=8, head_dim=16, ffn=32, context_layers=1, context_state=8)
@@ -46,6 +53,8 @@ def workspace(folder: Path) -> Path:
 def environment(folder: Path) -> dict[str, str]:
     here = str(Path(sys.executable).parent)  # the stages run as `python`: this one
     own = {"PATH": f"{here}:{os.environ['PATH']}", "PYTHONPATH": str(folder), "VELOCITY_TRACKING": "off"}
+    # Artefacts name the commit that they were trained at: it is the same in both workspaces.
+    own |= {"GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z"}
     return {**os.environ, **own, "GOMP_SPINCOUNT": "1000"}  # threads that wait leave the cores to the other run
 
 

@@ -70,37 +70,38 @@ def project_provenance(weights: Path) -> dict[str, Any]:
 
 def _ancestry(path: str, stages: dict[str, Any]) -> tuple[set[str], set[str]]:
     """What ``path`` is made from according to dvc.lock: files that no stage makes, and outputs of stages."""
-    sources, inputs, pending = {"params.yaml"}, set(), [path]
+    sources, made, pending = {"params.yaml"}, set(), [path]
     while pending:
-        wanted = Path(pending.pop())
-        for stage in stages.values():
-            made = [out["path"] for out in stage.get("outs", [])]
-            if not any(wanted == Path(out) or wanted in Path(out).parents for out in made):
-                continue
-            for dependency in (entry["path"] for entry in stage.get("deps", [])):
-                below = {
-                    out["path"]
-                    for other in stages.values()
-                    for out in other.get("outs", [])
-                    if Path(dependency) in (Path(out["path"]), *Path(out["path"]).parents)
-                }
-                pending += below - inputs
-                inputs |= below
-                sources |= set() if below else {dependency}
-    return sources, inputs
+        wanted = pending.pop()
+        makers = [
+            (out["path"], stage)
+            for stage in stages.values()
+            for out in stage.get("outs", [])
+            if _overlap(Path(out["path"]), Path(wanted))
+        ]
+        sources |= set() if makers else {wanted}
+        for out, stage in makers:
+            pending += [] if out in made else [dependency["path"] for dependency in stage.get("deps", [])]
+            made.add(out)
+    return sources, made - {path}
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one == other or one in other.parents or other in one.parents
 
 
 def _commit(sources: set[str]) -> str | None:
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
-    if not sources:
+    inside = sorted(path for path in sources if not Path(path).is_absolute() and ".." not in Path(path).parts)
+    if not inside:
         return None
     try:
         if git("rev-parse", "--is-shallow-repository") == "true":
             return None
-        commit = git("log", "-1", "--format=%H", "--", *sorted(sources))
-        changed = git("status", "--porcelain", "--", *sorted(sources))
+        commit = git("log", "-1", "--format=%H", "--", *inside)
+        changed = git("status", "--porcelain", "--", *inside)
     except (OSError, subprocess.CalledProcessError):
         return None  # no git here, or no commit yet
     return commit + "+uncommitted" * bool(changed) if commit else None
