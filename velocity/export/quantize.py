@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 from velocity.errors import VelocityError
 from velocity.quantization.linear import QuantizedLinear, quantized_layers
+
+Replacement = tuple[list[onnx.TensorProto], list[onnx.NodeProto]]  # constants and nodes
 
 
 def quantize_graph(proto: onnx.ModelProto, model: nn.Module) -> onnx.ModelProto:
@@ -16,35 +20,44 @@ def quantize_graph(proto: onnx.ModelProto, model: nn.Module) -> onnx.ModelProto:
 
     Every ``MatMul(x, W)`` whose W is a layer's weight becomes
     ``MatMul(DequantizeLinear(QuantizeLinear(x)), DequantizeLinear(W int8))``, which onnxruntime runs as one integer
-    product. Weights are recognised by value, since exporters rename them when they transpose them.
-    Raises VelocityError when a layer has no such product: the graph is of other weights.
+    product. Raises VelocityError when a layer has no such product: the graph is of other weights.
     """
-    layers = {_key(layer.weight.detach().numpy().T): (name, layer) for name, layer in quantized_layers(model).items()}
-    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    nodes, left = [], {name for name, _ in layers.values()}
-    for node in proto.graph.node:
-        weight = tensors.get(node.input[1]) if node.op_type == "MatMul" else None
-        found = layers.get(_key(numpy_helper.to_array(weight))) if weight is not None else None
-        if found is None:
-            nodes.append(node)
-            continue
-        name, layer = found
-        left.discard(name)
-        constants, quantized = _quantized(node, name, layer)
-        proto.graph.initializer.extend(constants)
-        proto.graph.initializer.remove(weight)
-        nodes += quantized
-    if left:
-        raise VelocityError(f"the exported graph has no product with the weight of {sorted(left)[0]}; export it again")
-    del proto.graph.node[:]
-    proto.graph.node.extend(nodes)
+    layers = quantized_layers(model)
+    weights = {name: layer.weight for name, layer in layers.items()}
+    replace_products(proto, weights, lambda node, name: _quantized(node, name, layers[name]))
     onnx.checker.check_model(proto)
     return proto
 
 
-def _quantized(
-    node: onnx.NodeProto, name: str, layer: QuantizedLinear
-) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
+def replace_products(
+    proto: onnx.ModelProto, weights: Mapping[str, Tensor], replace: Callable[[onnx.NodeProto, str], Replacement]
+) -> None:
+    """Put ``replace(node, layer)`` in the place of each product with one of the ``weights``, layer → (out, in).
+
+    Weights are recognised by value, since exporters rename them when they transpose them.
+    Raises VelocityError when a layer has no such product.
+    """
+    layers = {key(weight.detach().numpy().T): name for name, weight in weights.items()}
+    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
+    nodes, left = [], set(layers.values())
+    for node in proto.graph.node:
+        weight = tensors.get(node.input[1]) if node.op_type == "MatMul" else None
+        name = layers.get(key(numpy_helper.to_array(weight))) if weight is not None else None
+        if name is None:
+            nodes.append(node)
+            continue
+        left.discard(name)
+        constants, replacement = replace(node, name)
+        proto.graph.initializer.extend(constants)
+        proto.graph.initializer.remove(weight)
+        nodes += replacement
+    if left:
+        raise VelocityError(f"the exported graph has no product with the weight of {sorted(left)[0]}; export it again")
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+
+
+def _quantized(node: onnx.NodeProto, name: str, layer: QuantizedLinear) -> Replacement:
     """The constants and nodes that stand for ``node``; x int8 per tensor, W (in, out) int8 per output channel."""
     integers, weight_scale = layer.integer_weight()
     scale, zero = layer.activation_grid()
@@ -69,5 +82,6 @@ def _quantized(
     )
 
 
-def _key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+def key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+    """What a constant is recognised by: shape and values."""
     return array.shape, np.ascontiguousarray(array, dtype=np.float32).tobytes()

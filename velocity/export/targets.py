@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from velocity.errors import VelocityError
+from velocity.export.low_bits import write_low_bits
 from velocity.export.provenance import describe, labels
 from velocity.export.trained import Trained
 from velocity.export.web import write_web
@@ -120,6 +121,16 @@ TARGETS = {
     ),
     "onnx-streaming-int8": Target(
         "the same in 8 bits", partial(write_onnx, streaming=True, int8=True), made_from="onnx-streaming"
+    ),
+    "onnx-int4": Target(
+        "4-bit weights, for models trained with finetune.weight_bits: 4; half the size, no faster",
+        partial(write_low_bits, bits=4),
+        made_from="onnx",
+    ),
+    "onnx-int2": Target(
+        "2-bit weights, for models trained with finetune.weight_bits: 2: a quarter of the size",
+        partial(write_low_bits, bits=2),
+        made_from="onnx",
     ),
     "coreml": Target("iPhone, iPad and Mac, 16-bit", partial(write_coreml, int8=False)),
     "coreml-int8": Target("the same with 8-bit weights", partial(write_coreml, int8=True), made_from="coreml"),

@@ -22,7 +22,9 @@ ZERO_POINT = {4: 8.0, 2: 1.5}  # bits → the code that would stand for 0; codes
 # minimum distortion", 1960).
 NORMAL_STEP = {4: 0.3352, 2: 0.9957}
 SMALLEST_STEP = 1e-6  # a 16-bit float has no less than 6e-8
-SEARCHED = 40  # steps tried for weights that were not trained on the levels of any
+BLOCK = 64  # values that share a step in 8 bits, in all tensors but the linear layers' weights
+PACKED_FROM = 128  # values of a tensor; smaller ones stay in 32 bits
+SEARCHED = 60  # steps tried for weights that were not trained on the levels of any
 
 
 class LowBitLinear(QuantizedLinear):
@@ -53,7 +55,7 @@ class LowBitLinear(QuantizedLinear):
         stretch = scale_gradient(self.step_stretch, (self.in_features * highest) ** -0.5)
         step = half(spread * stretch.exp()).unsqueeze(1)  # (out, 1)
         zero = ZERO_POINT[self.bits]
-        return (torch.clamp(round_through(self.weight / step + zero), 0, highest) - zero) * step
+        return (round_through(torch.clamp(self.weight / step + zero, 0, highest)) - zero) * step
 
 
 def learn_low_bits(model: nn.Module, bits: int) -> nn.Module:
@@ -78,11 +80,16 @@ def keep_rounded(model: nn.Module) -> None:
 def load_low_bits(path: str | Path, bits: int) -> VelocityModel:
     """The model of ``path`` as its low-bit artefact computes it, in evaluation mode."""
     model = load_model(path)
+    rows = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
     with torch.no_grad():
-        for layer in model.modules():
-            if isinstance(layer, nn.Linear):
-                codes, step = round_rows(layer.weight, bits)
-                layer.weight.copy_((codes - ZERO_POINT[bits]) * step.unsqueeze(1))
+        for parameter in model.parameters():
+            if id(parameter) in rows:
+                codes, step = round_rows(parameter, bits)
+                parameter.copy_((codes - ZERO_POINT[bits]) * step.unsqueeze(1))
+            elif parameter.numel() >= PACKED_FROM:
+                codes, step = round_blocks(parameter)
+                values = (codes * step.unsqueeze(1)).flatten()
+                parameter.copy_(values[: parameter.numel()].reshape(parameter.shape))
     return model
 
 
@@ -95,7 +102,7 @@ def round_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """
     zero, highest = ZERO_POINT[bits], 2**bits - 1
     levels = (torch.arange(highest + 1) - zero).abs().unique()
-    tried = torch.cat([levels[levels > 0], levels.max() * torch.linspace(0.9, 5.0, SEARCHED)])
+    tried = torch.cat([levels[levels > 0], levels.max() * torch.logspace(-0.1, 0.8, SEARCHED)])
     largest = weight.abs().amax(1)  # (out,)
     least = torch.full_like(largest, float("inf"))
     best = torch.zeros_like(weight), torch.ones_like(largest)
@@ -107,6 +114,15 @@ def round_rows(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         least = torch.where(better, error, least)
         best = torch.where(better.unsqueeze(1), codes, best[0]), torch.where(better, step, best[1])
     return best[0].to(torch.uint8), best[1]
+
+
+@torch.no_grad()
+def round_blocks(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Any shape → codes (n, BLOCK) int8 in [-127, 127], zeros filling the last block, and steps (n,) float32."""
+    flat = values.flatten()
+    blocks = F.pad(flat, (0, -flat.numel() % BLOCK)).reshape(-1, BLOCK)
+    step = half(blocks.abs().amax(1) / 127)
+    return torch.clamp(torch.round(blocks / step.unsqueeze(1)), -127, 127).to(torch.int8), step
 
 
 def half(step: Tensor) -> Tensor:
