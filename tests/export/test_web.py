@@ -106,9 +106,15 @@ def test_of_the_shipped_model_it_is_small(tmp_path):
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 6_000_000
 
 
-def test_a_model_for_live_sound_is_refused(tmp_path):
-    with pytest.raises(VelocityError, match="whole utterances"):
-        bundle(SHIPPED / "velocity-asr-v2-streaming", tmp_path)
+def test_a_model_that_takes_something_else_is_refused(tones, tmp_path):
+    (tmp_path / "web").mkdir()
+    with pytest.raises(VelocityError, match="streaming: the page takes a model of whole utterances"):
+        bundle(SHIPPED / "velocity-asr-v2-streaming", tmp_path / "web")
+    config = json.loads((tones / "config.json").read_text())
+    (tones / "config.json").write_text(json.dumps(config | {"input": "waveform"}))
+    with pytest.raises(VelocityError, match=r"onnx-int8: the page takes .* log-mel features"):
+        bundle(tones, tmp_path / "web")
+    assert not list((tmp_path / "web").iterdir())
 
 
 def test_the_page_names_no_other_server():

@@ -38,17 +38,15 @@ def write_web(trained: Trained, folder: Path, source: Path | None) -> dict[str, 
 def bundle(artefact: Path, folder: Path) -> None:
     """Write the web bundle of an exported ONNX model into ``folder``, which exists and is empty.
 
-    Raises VelocityError when ``artefact`` is no model of whole utterances.
+    Raises VelocityError when ``artefact`` is no model that takes log-mel features of whole utterances.
     """
     try:
         config = json.loads((artefact / "config.json").read_text(encoding="utf-8"))
-        streams = "streaming" in config
-    except (OSError, ValueError, TypeError) as error:
+        unfit = "streaming" in config or config.get("input") == "waveform"
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise VelocityError(f"{artefact / 'config.json'}: not of an exported model; export it again") from error
-    if streams:
-        raise VelocityError(
-            f"{artefact}: a model for live sound, and the page takes one of whole utterances (onnx-int8)"
-        )
+    if unfit:
+        raise VelocityError(f"{artefact}: the page takes a model of whole utterances and log-mel features (onnx-int8)")
     shutil.copyfile(artefact / "model.onnx", folder / "model.onnx")
     write_json(folder / "config.json", config | {"target": "web"} | _write_page(folder, artefact / "tokenizer.model"))
 
