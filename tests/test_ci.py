@@ -128,6 +128,7 @@ def propose(folder, monkeypatch) -> Callable[..., tuple[int, str, list[str]]]:
 def test_a_change_of_documents_trains_nothing(propose):
     status, comment, ran = propose("documents", **{"README.md": lambda text: "# Tones\n"})
     assert ran == ["prepare", "finetune", "export", "evaluate"], "the base, once"
+    assert not list(Path(".dvc/cache").rglob("files/md5/files")), "the cache is the project's own"
     assert (status, "There is nothing to judge" in comment) == (0, True)
     assert "| `finetune` | ran | restored |" in comment
     assert "### Metrics" not in comment
