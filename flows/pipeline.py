@@ -64,23 +64,27 @@ def pipeline(targets: list[str] | None = None, force: bool = False) -> list[Outc
     One pipeline runs at a time in a folder: a second one waits for the first.
     Raises StageFailed for the first stage that fails, VelocityError for an unknown stage or a faulty ``dvc.yaml``.
     """
-    outcomes: list[Outcome] = []
     with held(LOCK, "Another pipeline is running in this folder") as lock:
-        try:
-            for stage in stages_in_order(targets or []):
-                outcomes.append(bring_up_to_date(stage, lock, force=force))
-        finally:
-            if outcomes:
-                console.print(summary(outcomes))
+        outcomes = bring_up_to_date(stages_in_order(targets or []), lock, force=force)
         publish(outcomes)
     return outcomes
 
 
-def bring_up_to_date(stage: str, lock: int, folder: str = ".", force: bool = False) -> Outcome:
-    """A task run of the stage, tried again where that makes sense. The arguments are those of ``run_stage``."""
-    delays = TRIES.get(stage.partition("@")[0], [])
-    again = run_stage.with_options(retries=len(delays), retry_delay_seconds=delays)
-    return again(stage, lock, folder, force)
+def bring_up_to_date(stages: list[str], lock: int, folder: str = ".", force: bool = False) -> list[Outcome]:
+    """A task run for each of the stages, tried again where that makes sense; then a table of how they ended.
+
+    ``lock``: of ``folder``, for the commands to hold. Raises StageFailed for the first stage that fails.
+    """
+    outcomes: list[Outcome] = []
+    try:
+        for stage in stages:
+            delays = TRIES.get(stage.partition("@")[0], [])
+            again = run_stage.with_options(retries=len(delays), retry_delay_seconds=delays)
+            outcomes.append(again(stage, lock, folder, force))
+    finally:
+        if outcomes:
+            console.print(summary(outcomes))
+    return outcomes
 
 
 @task(
@@ -89,10 +93,7 @@ def bring_up_to_date(stage: str, lock: int, folder: str = ".", force: bool = Fal
     retry_condition_fn=lambda task, run, state: worth_another_try(state.result(raise_on_failure=False)),
 )
 def run_stage(stage: str, lock: int, folder: str, force: bool) -> Outcome:
-    """``dvc repro --single-item STAGE`` in ``folder``, its lines going to the terminal and to Prefect's log.
-
-    ``lock``: of that folder, for the command to hold. Raises StageFailed with the stage's last words.
-    """
+    """``dvc repro --single-item STAGE`` in ``folder``, its lines going to the terminal and to Prefect's log."""
     logger = get_run_logger()
     console.print(f"[bold]{stage}[/bold]")
     command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", *["--force"] * force, stage]
@@ -115,6 +116,7 @@ def run_stage(stage: str, lock: int, folder: str, force: bool) -> Outcome:
 def stages_in_order(targets: list[str], folder: str = ".") -> list[str]:
     """The names of the stages to bring up to date, each after those it depends on; ties stand as in ``dvc.yaml``.
 
+    ``targets`` are stages of the current folder; without any, all of ``folder`` are wanted.
     Raises VelocityError for an unknown stage or a faulty ``dvc.yaml``.
     """
     import networkx
@@ -128,9 +130,14 @@ def stages_in_order(targets: list[str], folder: str = ".") -> list[str]:
             wanted |= {needed for stage in wanted for needed in networkx.descendants(graph, stage)}
             position = {stage: index for index, stage in enumerate(repo.index.stages)}
             ordered = networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__)
-            return [stage.addressing for stage in ordered if stage in wanted and stage.cmd]
+            return [within(folder, stage.addressing) for stage in ordered if stage in wanted and stage.cmd]
     except DvcException as error:
         raise VelocityError(" ".join(str(error).split())) from error
+
+
+def within(folder: str, address: str) -> str:
+    """The name that a stage has in its own folder, of the one that DVC gives it in this one."""
+    return address.removeprefix(f"{folder}/").removeprefix("dvc.yaml:")
 
 
 def state_of(lines: list[str]) -> str:

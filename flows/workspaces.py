@@ -38,7 +38,7 @@ def clone(folder: Path, params: str) -> None:
     from dvc.repo import Repo
 
     with Repo() as repo:
-        cache = Path(repo.cache.local.path).absolute()
+        cache = Path(repo.cache.local_cache_dir).absolute()
     with atomic_directory(folder) as made:
         git("clone", "--quiet", "--shared", ".", str(made))
         for key, value in {"user.name": "velocity-asr", "user.email": "velocity-asr@localhost"}.items():
@@ -53,11 +53,26 @@ def bring_up_to(folder: Path, commit: str, params: str) -> None:
     To be called by who holds the workspace: what a killed git or DVC left is cleared away.
     """
     clone(folder, params)
-    for lock in (folder / ".git").glob("*.lock"):
-        lock.unlink()
+    for left in (*(folder / ".git").glob("*.lock"), folder / ".dvc/tmp/rwlock"):
+        left.unlink(missing_ok=True)
     if git("rev-parse", "HEAD", folder=folder) != commit:
         git("checkout", "--quiet", "--force", "--detach", commit, folder=folder)
+    mend(folder)
     use(folder, params)
+
+
+def mend(folder: Path) -> None:
+    """Do without a dvc.lock that DVC was killed while writing: its run cache knows what was done, too."""
+    from dvc.dvcfile import LOCK_FILE, Lockfile
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    path = folder / LOCK_FILE
+    with Repo(str(folder)) as repo:
+        try:
+            Lockfile(repo, str(path)).load()
+        except DvcException:
+            path.unlink()
 
 
 def use(folder: Path, params: str) -> None:
