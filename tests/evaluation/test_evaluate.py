@@ -15,9 +15,10 @@ from tests.tone_model import speak, weights, write_model, write_speech
 from velocity.audio import SAMPLE_RATE
 from velocity.errors import VelocityError
 from velocity.evaluation.parity import SECONDS, compare, parity_speech, torch_reference
-from velocity.evaluation.speed import measure
+from velocity.evaluation.speed import _hum, measure
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.runtime import VelocityASR
+from velocity.segmentation import voice_activity
 from velocity.stages import benchmark, evaluate
 
 PROJECT = Path(__file__).parents[2]
@@ -206,6 +207,11 @@ def test_the_stage_evaluate(project: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_stage_benchmark(project: Path) -> None:
     text = Path("params.yaml").read_text().replace("[1.0, 5.0, 10.0, 30.0, 60.0]", "[0.5, 2.0]")
     Path("params.yaml").write_text(text.replace("repeats: 7", "repeats: 1"))
+    page, phone = Path("models/export/web"), Path("models/export/coreml/model.mlpackage")
+    shutil.copytree("models/export/onnx-int8", page)
+    (page / "index.html").write_text("a page")
+    (phone / "Data").mkdir(parents=True)
+    (phone / "Data/weight.bin").write_bytes(bytes(1000))
     benchmark.main()
     result = json.loads(Path("reports/benchmark.json").read_text())
     assert result["machine"]["cores"] >= 1
@@ -217,6 +223,14 @@ def test_the_stage_benchmark(project: Path) -> None:
         assert 0 < figures["rtf_1thread"] == pytest.approx(figures["latency_seconds"] / 10, rel=0.05)
         # The interpreter, NumPy and onnxruntime alone: this process, which has PyTorch as well, is not counted.
         assert 20e6 < figures["peak_rss_bytes"] < 250e6
+        assert min(figures["rtf_2threads"], figures["first_result_seconds"], figures["cold_start_seconds"]) > 0
+    whole = sum(path.stat().st_size for path in page.iterdir())
+    assert result["artefacts"]["web"] == {"bytes": whole, "folder_bytes": whole}  # the model is measured by itself
+    assert result["artefacts"]["coreml"] == {"bytes": 1000, "folder_bytes": 1000}
+
+
+def test_the_clip_of_the_cold_start_is_heard_as_a_voice() -> None:
+    assert voice_activity(_hum(3.0), whole=True).all()  # or the model would not even run
 
 
 def test_threads_name_the_figure(folder: Path) -> None:

@@ -118,6 +118,16 @@ def test_report_says_what_was_measured_and_that_it_is_synthetic(project: Path) -
         assert (project / "reports/plots" / picture).stat().st_size > 5000
 
 
+def test_an_artefact_that_does_not_run_here_has_its_size_told(project: Path) -> None:
+    benchmark = json.loads((project / "reports/benchmark.json").read_text())
+    benchmark["artefacts"]["coreml"] = {"bytes": 5_030_000, "folder_bytes": 5_040_000}
+    (project / "reports/benchmark.json").write_text(json.dumps(benchmark))
+    main()
+    lines = (project / "reports/README.md").read_text().splitlines()
+    assert "| coreml | 5.03 MB | – | – | – | – | – | – |" in lines
+    assert "| onnx-int8 | 0.52 MB | 0.0051 | – | 51 ms | – | 0.60 s | 90 MB |" in lines
+
+
 def test_report_marks_the_chosen_ranges_and_shows_every_method(project: Path) -> None:
     main()
     lines = (project / "reports/README.md").read_text().splitlines()

@@ -71,11 +71,12 @@ def _rtf(results: Results) -> Figure:
     """A level line is a cost linear in the length of the audio."""
     figure = Figure(SIZE, layout="constrained")
     axes = figure.subplots()
-    for name, figures in sorted(results.benchmark["artefacts"].items()):
-        axes.plot(*zip(*figures["scaling"], strict=True), marker="o", label=name)
+    artefacts = sorted(results.benchmark["artefacts"].items())
+    curves = {name: figures["scaling"] for name, figures in artefacts if "scaling" in figures}
+    for name, curve in curves.items():
+        axes.plot(*zip(*curve, strict=True), marker="o", label=name)
     axes.set_xscale("log")
-    artefacts = results.benchmark["artefacts"]
-    lengths = sorted({seconds for figures in artefacts.values() for seconds, _ in figures["scaling"]})
+    lengths = sorted({seconds for curve in curves.values() for seconds, _ in curve})
     axes.set_xticks(lengths, [f"{seconds:g}" for seconds in lengths])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)

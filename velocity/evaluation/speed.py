@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +23,56 @@ import numpy as np
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 
 CLIP = 10.0  # seconds of audio behind the real-time factor, the latency, the peak memory and the cold start
+LONG = 60.0  # seconds of audio whose first words are waited for
 LENGTHS = (1.0, 5.0, 10.0, 30.0, 60.0)
 COLD_STARTS = 3
+ONNX, TFLITE = "model.onnx", "model.tflite"
+MODELS = (ONNX, TFLITE, "model.mlpackage")  # what an artefact's folder may hold
 
 
 def measure(folder: Path, threads: int = 1, repeats: int = 7, lengths: Sequence[float] = LENGTHS) -> dict[str, Any]:
     """Size, real-time factor, latency, peak memory, cold start and scaling of the exported model in ``folder``.
 
-    Medians of ``repeats``, features included, after one run to warm up. The audio is noise: what a recogniser costs
-    depends on the length of its input alone.
+    Medians of ``repeats``, features included, after one run to warm up. The audio is noise, or a hum where a voice is
+    looked for: what a recogniser costs depends on the length of its input alone. What does not run here, as Core ML
+    and the page of the web bundle, has its size told; so has TFLite where LiteRT is not installed.
     """
-    return {
-        "bytes": (folder / "model.onnx").stat().st_size,
-        "folder_bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
-        "clip_seconds": CLIP,
-        "cold_start_seconds": round(statistics.median(_cold_start(folder, threads) for _ in range(COLD_STARTS)), 3),
-        **measure_once(folder, threads, repeats, lengths),
-    }
+    return {**sizes(folder), **(_speed(folder, threads, repeats, lengths) if runs_here(folder) else {})}
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of the model, of a web bundle's every file, and of the whole folder."""
+    whole = _bytes(folder)
+    models = [folder / name for name in MODELS if (folder / name).exists()]
+    page = (folder / "index.html").is_file()
+    return {"bytes": whole if page or not models else _bytes(models[0]), "folder_bytes": whole}
+
+
+def runs_here(folder: Path) -> bool:
+    if (folder / TFLITE).is_file():
+        return importlib.util.find_spec("ai_edge_litert") is not None
+    if not (folder / ONNX).is_file() or (folder / "index.html").is_file():
+        return False
+    return "streaming" not in json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
 def measure_once(folder: Path, threads: int = 1, repeats: int = 1, lengths: Sequence[float] = ()) -> dict[str, Any]:
     """What one fresh process tells: loading, real-time factor, latency, peak memory in bytes, scaling."""
     numbers = [str(value) for value in (threads, repeats, *lengths)]
     return json.loads(_run([sys.executable, "-m", "velocity.evaluation.speed", str(folder), *numbers], threads))
+
+
+def _speed(folder: Path, threads: int, repeats: int, lengths: Sequence[float]) -> dict[str, Any]:
+    figures: dict[str, Any] = {"clip_seconds": CLIP}
+    if (folder / ONNX).is_file():  # which the command takes
+        starts = [_cold_start(folder, threads) for _ in range(COLD_STARTS)]
+        figures["cold_start_seconds"] = round(statistics.median(starts), 3)
+    return figures | measure_once(folder, threads, repeats, lengths)
+
+
+def _bytes(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def rtf_name(threads: int) -> str:
@@ -85,7 +113,7 @@ def _cold_start(folder: Path, threads: int) -> float:
 
     with tempfile.TemporaryDirectory() as temporary:
         clip = Path(temporary, "clip.wav")
-        soundfile.write(clip, _noise(CLIP), SAMPLE_RATE)
+        soundfile.write(clip, _hum(CLIP), SAMPLE_RATE)
         command = [sys.executable, "-m", "velocity.cli", "transcribe", str(clip), "--model", str(folder)]
         started = time.perf_counter()
         _run([*command, "--threads", str(threads)], threads)
@@ -95,6 +123,13 @@ def _cold_start(folder: Path, threads: int) -> float:
 def _noise(seconds: float) -> np.ndarray:
     samples = np.random.default_rng(0).standard_normal(round(seconds * SAMPLE_RATE), dtype=np.float32)
     return 0.1 * samples
+
+
+def _hum(seconds: float) -> np.ndarray:
+    """A sound that is taken for a voice: of a noise, nothing would be recognised."""
+    times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    tones = sum(np.sin(2 * np.pi * 125 * harmonic * times) / harmonic for harmonic in range(1, 24))
+    return (0.1 * tones * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * times))).astype(np.float32)  # four syllables a second
 
 
 def _peak_rss() -> int:
@@ -109,33 +144,50 @@ def _peak_rss() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _measure_here(folder: str, threads: int, repeats: int, lengths: Sequence[float]) -> dict[str, Any]:
+def _measure_here(folder: Path, threads: int, repeats: int, lengths: Sequence[float]) -> dict[str, Any]:
     started = time.perf_counter()
-    from velocity.runtime import VelocityASR
-
-    model = VelocityASR.from_pretrained(folder, threads=threads)
+    model = _load(folder, threads)
     loaded = time.perf_counter() - started
 
     def rtf(seconds: float) -> float:
         samples = _noise(seconds)
-        took = []
-        for _ in range(repeats + 1):
-            begun = time.perf_counter()
-            model(compute_mel_spectrogram(samples))
-            took.append(time.perf_counter() - begun)
-        return statistics.median(took[1:]) / seconds
+        return _median(repeats, lambda: model(compute_mel_spectrogram(samples)[None])) / seconds
 
     clip = rtf(CLIP)
-    peak = _peak_rss()  # before the longer inputs of the scaling
-    return {
+    peak = _peak_rss()  # before the longer inputs
+    figures = {
         "load_seconds": round(loaded, 4),
         rtf_name(threads): round(clip, 6),
         "latency_seconds": round(clip * CLIP, 5),
         "peak_rss_bytes": peak,
         "scaling": [[seconds, round(rtf(seconds), 6)] for seconds in lengths],
     }
+    if (folder / ONNX).is_file():
+        hum = _hum(LONG)
+        figures["first_result_seconds"] = round(_median(repeats, lambda: next(model.passages(hum))), 5)
+    return figures
+
+
+def _load(folder: Path, threads: int) -> Any:
+    if (folder / TFLITE).is_file():
+        from velocity.export.tflite import TFLiteModel
+
+        return TFLiteModel(folder / TFLITE, threads)
+    from velocity.runtime import VelocityASR
+
+    return VelocityASR.from_pretrained(folder, threads=threads)
+
+
+def _median(repeats: int, work: Callable[[], object]) -> float:
+    """Seconds that ``work`` takes, once it has been done."""
+    took = []
+    for _ in range(repeats + 1):
+        begun = time.perf_counter()
+        work()
+        took.append(time.perf_counter() - begun)
+    return statistics.median(took[1:])
 
 
 if __name__ == "__main__":
     folder, threads, repeats, *lengths = sys.argv[1:]
-    print(json.dumps(_measure_here(folder, int(threads), int(repeats), [float(seconds) for seconds in lengths])))
+    print(json.dumps(_measure_here(Path(folder), int(threads), int(repeats), [float(seconds) for seconds in lengths])))

@@ -7,15 +7,18 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
 from velocity.errors import VelocityError
 from velocity.export.provenance import KEY
 from velocity.export.tflite_file import TFLiteFile
-from velocity.quantization.linear import QuantizedLinear, quantized_layers
+
+if TYPE_CHECKING:  # whoever runs an artefact has no need of PyTorch
+    from torch import nn
+
+    from velocity.quantization.linear import QuantizedLinear
 
 
 def tflite_from_onnx(proto: Any) -> bytes:
@@ -44,6 +47,8 @@ def quantize_tflite(content: bytes, model: nn.Module) -> bytes:
     Weights are recognised by value.
     Raises VelocityError when a layer has no such product: the file is of other weights.
     """
+    from velocity.quantization.linear import quantized_layers
+
     layers = {
         layer.weight.detach().numpy().tobytes(): item for item in quantized_layers(model).items() for layer in item[1:]
     }
