@@ -44,6 +44,8 @@ def export_target(target: str, trained: Trained, folder: Path, source: Path | No
     if trained.input == "waveform" and not TARGETS[target].waveform:
         able = ", ".join(name for name, other in TARGETS.items() if other.waveform)
         raise VelocityError(f"{target}: takes log-mel features only; of samples there are {able}")
+    if source and not source.is_dir():
+        raise VelocityError(f"{source}: not there, and {target} is made from it; export {source.name} first")
     config = describe(trained, target)
     with atomic_directory(folder) as partial:
         config |= TARGETS[target].write(trained, partial, source)

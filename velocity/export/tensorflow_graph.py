@@ -62,8 +62,8 @@ def with_gelu(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
     gelus: dict[str, onnx.NodeProto] = {}  # output of the last of the five → what stands for them
     inside: set[str] = set()  # outputs of the others
     for erf in (node for node in nodes if node.op_type == "Erf"):
-        chain = [makers[erf.input[0]], erf]
-        while len(chain) < 5 and len(users[chain[-1].output[0]]) == 1:
+        chain = [makers[erf.input[0]]] * (erf.input[0] in makers) + [erf]
+        while len(chain) < 5 and len(users.get(chain[-1].output[0], [])) == 1:
             chain += users[chain[-1].output[0]]
         x, last = chain[0].input[0], chain[-1]
         if [node.op_type for node in chain] != ["Div", "Erf", "Add", "Mul", "Mul"] or x not in last.input:

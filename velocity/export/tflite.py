@@ -49,9 +49,7 @@ def quantize_tflite(content: bytes, model: nn.Module) -> bytes:
     """
     from velocity.quantization.linear import quantized_layers
 
-    layers = {
-        layer.weight.detach().numpy().tobytes(): item for item in quantized_layers(model).items() for layer in item[1:]
-    }
+    layers = {layer.weight.detach().numpy().tobytes(): (name, layer) for name, layer in quantized_layers(model).items()}
     file = TFLiteFile(content)
     operators, left = [], {name for name, _ in layers.values()}
     for operator in file.graph.operators:
