@@ -37,12 +37,13 @@ class Listener:
         self.folder, self.code = folder, Path(code or HERE).resolve()
 
     def __enter__(self) -> Listener:
+        found_first = os.pathsep.join(filter(None, [str(self.code), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             [sys.executable, "-P", str(Path(__file__).resolve()), str(self.folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | ONE_THREAD | {"PYTHONPATH": str(self.code)},
+            env=os.environ | ONE_THREAD | {"PYTHONPATH": found_first},
         )
         return self
 
