@@ -151,12 +151,11 @@ def test_a_schedule_fires(operated, client):
     from prefect.client.schemas.schedules import IntervalSchedule
 
     deployment = client.read_deployment_by_name("pipeline/pipeline")
-    soon = datetime.now(UTC) + timedelta(seconds=3)
-    client.create_deployment_schedules(
-        deployment.id, [(IntervalSchedule(interval=timedelta(days=1), anchor_date=soon), True)]
-    )
+    often = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=datetime.now(UTC))
+    (schedule,) = client.create_deployment_schedules(deployment.id, [(often, True)])
     runs = lambda: [run for run in client.read_flow_runs() if run.auto_scheduled and run.state.is_final()]  # noqa: E731
-    (run,) = until(runs, "scheduled run")
+    run = until(runs, "scheduled run")[0]
+    client.delete_deployment_schedule(deployment.id, schedule.id)
     assert run.deployment_id == deployment.id
     assert "stage check failed: error - the data is bad" in run.state.message
     assert (operated.folder / "fetched.txt").read_text() == "one\n"
