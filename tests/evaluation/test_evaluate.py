@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -200,8 +201,34 @@ def test_the_stage_evaluate(project: Path, monkeypatch: pytest.MonkeyPatch) -> N
         report = json.loads(Path(f"reports/errors/tones-test-{artefact}.json").read_text())
         assert report["substitutions"] == [["five", "four", 1]]
     assert metrics["parity"]["onnx"]["max_abs_error"] < metrics["parity"]["onnx-int8"]["max_abs_error"]
+    assert all(figures["passed"] for figures in metrics["parity"].values())
     evaluate.main()
     assert Path("reports/metrics.json").read_bytes() == written
+
+
+def test_the_stage_evaluate_names_an_artefact_that_differs(project, monkeypatch, capfd) -> None:
+    """One weight is changed in the file; other artefacts are judged by themselves, and unknown ones are told of."""
+    import velocity.model.asr
+    import velocity.quantization.calibration
+
+    monkeypatch.setattr(velocity.model.asr, "load_model", lambda path: Tones())
+    monkeypatch.setattr(velocity.quantization.calibration, "load_quantized", lambda path, ranges: Tones())
+    graph = onnx.load("models/export/onnx/model.onnx")
+    weight = next(tensor for tensor in graph.graph.initializer if tensor.name == "weight")
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[weights()[0] != 0] *= np.where(np.arange(np.count_nonzero(values)) == 3, 1.01, 1.0)
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, "weight"))
+    onnx.save(graph, "models/export/onnx/model.onnx")
+    for name, file in (("web", "model.onnx"), ("another", "config.json")):
+        shutil.copytree("models/export/onnx-int8", f"models/export/{name}", ignore=shutil.ignore_patterns("*.onnx"))
+        shutil.copy(f"models/export/onnx-int8/{file}", f"models/export/{name}")
+    evaluate.main()
+    parity = json.loads(Path("reports/metrics.json").read_text())["parity"]
+    assert {name for name, figures in parity.items() if not figures["passed"]} == {"onnx"}
+    assert parity["web"]["same_as"] == "onnx-int8"
+    told = capfd.readouterr().err
+    assert "PARITY FAILED: onnx: log-posteriors off by 0." in told
+    assert "another is left out: parity of such artefacts is not measured" in told
 
 
 def test_the_stage_benchmark(project: Path) -> None:

@@ -14,7 +14,9 @@ from torch import nn
 
 from tests.model.test_asr import small
 from velocity.errors import VelocityError
+from velocity.evaluation.artefacts import HALF
 from velocity.evaluation.mil import MilProgram
+from velocity.evaluation.parity import compare, torch_reference, verdict
 from velocity.export.coreml import ABOUT, FEATURES, MOST_FRAMES, PACKAGE, export_coreml, quantize_package
 from velocity.export.mlpackage import MODEL, WEIGHTS, Package, import_coremltools
 from velocity.model.asr import load_model, save_model
@@ -127,6 +129,22 @@ def test_int8_computes_with_the_trained_integers(model, packages):
     assert np.abs(expected(model, mel(300)) - reference).max() > 5e-3, "the integers would not show"
     sizes = [(packages[name] / WEIGHTS).stat().st_size for name in ("half", "int8")]
     assert sizes[1] < sizes[0]
+
+
+def test_one_changed_weight_fails_parity(model, packages, tmp_path):
+    """The largest of the head, turned round, in the file of the weights."""
+    speech = [np.random.default_rng(seconds).normal(0, 0.1, 16000 * seconds).astype(np.float32) for seconds in (1, 3)]
+    reference = torch_reference(model)
+    words = {"wer_difference": 0.0}
+    assert verdict(compare(reference, MilProgram(packages["half"]), speech) | words, HALF)["passed"]
+    package = Package.read(packages["half"])
+    weight = model.head.weight.detach().numpy().astype(np.float16)
+    place = package.weights.index(weight.tobytes()) + 2 * int(np.abs(weight).argmax())
+    value = -8 * np.frombuffer(package.weights[place : place + 2], np.float16)
+    package.weights = package.weights[:place] + value.astype(np.float16).tobytes() + package.weights[place + 2 :]
+    package.write(tmp_path / PACKAGE)
+    failed = verdict(compare(reference, MilProgram(tmp_path / PACKAGE), speech) | words, HALF)["failed"]
+    assert failed[0].startswith("log-posteriors off by ")
 
 
 def test_a_package_of_other_weights_is_not_quantised(packages):

@@ -1,23 +1,52 @@
 """The bars that an artefact must reach."""
 
+import json
+
+import numpy as np
 import pytest
 
-from velocity.evaluation.parity import verdict
+from velocity.evaluation.artefacts import FLOAT, HALF, INT8, Bars
+from velocity.evaluation.parity import compare, same_file, verdict
+
+GOOD = {"argmax_agreement": 1.0, "max_abs_error": 0.0, "wer_difference": 0.003, "wer_difference_from_float": -0.003}
 
 
 @pytest.mark.parametrize(
-    ("figures", "failed"),
+    ("bars", "figures", "failed"),
     [
-        ({"argmax_agreement": 0.995, "wer_difference": 0.003, "wer_difference_from_float": -0.003}, []),
-        ({"argmax_agreement": 0.9949, "wer_difference": 0.0}, ["99.49 %"]),
-        ({"argmax_agreement": 1.0, "wer_difference": -0.0031}, ["-0.31 points from PyTorch"]),
-        ({"argmax_agreement": 1.0, "wer_difference": 0.0, "wer_difference_from_float": 0.004}, ["from the FP32"]),
-        ({"argmax_agreement": 0.9, "wer_difference": 0.1, "wer_difference_from_float": 0.1}, ["90.00", "10.00", "10."]),
+        (INT8, {"argmax_agreement": 0.995, "max_abs_error": 7.0}, []),
+        (INT8, {"argmax_agreement": 0.9949}, ["99.49 %"]),
+        (FLOAT, {"argmax_agreement": 0.999, "max_abs_error": 1e-3}, []),
+        (FLOAT, {"argmax_agreement": 0.9989, "max_abs_error": 1.1e-3}, ["off by 0.0011 (0.001 at most)", "99.89 %"]),
+        (HALF, {"max_abs_error": 0.51}, ["off by 0.51 (0.5 at most)"]),
+        (INT8, {"wer_difference": -0.0031}, ["-0.31 points from PyTorch"]),
+        (INT8, {"wer_difference_from_float": 0.004}, ["from the FP32"]),
+        (INT8, {"argmax_agreement": 0.9, "wer_difference": 0.1, "wer_difference_from_float": 1}, ["90", "10.", "100."]),
     ],
 )
-def test_bars_of_parity(figures, failed):
-    told = verdict(figures)
+def test_bars_of_parity(bars: Bars, figures, failed):
+    told = verdict(GOOD | figures, bars)
     assert told["passed"] == (not failed)
     assert len(told["failed"]) == len(failed)
     for sentence, part in zip(told["failed"], failed, strict=True):
         assert part in sentence
+
+
+def test_what_is_not_a_number_is_an_error_of_its_own():
+    right = np.zeros((1, 5, 3), np.float32)
+    broken = np.where(np.arange(3) == 2, np.nan, right).astype(np.float32)
+    figures = compare(lambda mel: right, lambda mel: broken, [np.zeros(1600, np.float32)])
+    assert not verdict(figures | {"wer_difference": 0.0}, HALF)["passed"]
+    json.loads(json.dumps(figures, allow_nan=False))
+
+
+def test_a_bundle_of_another_model_fails(tmp_path):
+    for name in ("onnx-int8", "web"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.onnx").write_bytes(b"the same")
+    figures = {"max_abs_error": 0.1, "passed": True, "failed": []}
+    folders = tmp_path / "web", tmp_path / "onnx-int8"
+    assert same_file("model.onnx", *folders, figures) == figures | {"same_as": "onnx-int8"}
+    (tmp_path / "web/model.onnx").write_bytes(b"another!")
+    assert same_file("model.onnx", *folders, figures)["failed"] == ["its model.onnx is not that of onnx-int8"]
+    assert not same_file("model.onnx", *folders, figures)["passed"]
