@@ -8,6 +8,7 @@ import mimetypes
 import re
 import shutil
 import threading
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -111,6 +112,21 @@ def in_segmentation(browser: Browser, expression: str, samples: np.ndarray):
     return browser.page.evaluate(program, {"given": encode(samples)})
 
 
+@contextmanager
+def any_server(folder: Path):
+    """A web server that knows the right types, and no headers."""
+
+    class Plain(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    mimetypes.add_type("text/javascript", ".mjs")
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Plain, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
 def transcript(page, path: Path) -> str:
     page.set_input_files("#file", path)
     page.locator("#status", has_text="of sound in").wait_for()
@@ -131,6 +147,10 @@ def sounds(recording: Path) -> dict[str, np.ndarray]:
     return {
         "speech": speech,
         "quiet speech": 1e-3 * speech,
+        **{
+            f"speech in noise of {level}": (speech + random.normal(0, level, len(speech))).astype(np.float32)
+            for level in (0.02, 0.03, 0.05)  # some is a voice, some may be one
+        },
         "noise": random.normal(0, 0.1, SAMPLE_RATE).astype(np.float32),
         "a loud tone": np.sin(2 * np.pi * 1000 * time).astype(np.float32),
         "silence": np.zeros(777, dtype=np.float32),
@@ -237,29 +257,34 @@ def test_the_microphone_is_heard_as_one_speaks(browser, open_page, recording):
     assert jiwer.cer(whole, shown(page)) <= 0.2
 
 
-def test_what_cannot_be_read_is_told(browser, open_page, folder, recording):
+def test_what_cannot_be_read_is_told(open_page, tone_site, folder, tones):
     (folder / "broken.mp3").write_text("no sound")
-    page = open_page(browser.url)
+    soundfile.write(folder / "next.wav", speak("next", tones), SAMPLE_RATE)
+    page = open_page(tone_site.url)
     page.set_input_files("#file", folder / "broken.mp3")
     page.locator("#error", has_text="broken.mp3 cannot be read as audio").wait_for()
-    assert transcript(page, recording)
+    assert transcript(page, folder / "next.wav") == "next"
     assert page.locator("#error").is_hidden()
 
 
-def test_a_page_that_is_not_isolated_has_one_thread(browser, open_page, folder, tone_site, tones):
-    class Plain(SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    mimetypes.add_type("text/javascript", ".mjs")
-    answer = functools.partial(Plain, directory=str(folder / "tone-site"))
-    with ThreadingHTTPServer(("127.0.0.1", 0), answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        page = open_page(f"http://127.0.0.1:{server.server_port}/")
-        soundfile.write(folder / "two.wav", speak("good day", tones), SAMPLE_RATE)
+def test_a_page_that_is_not_isolated_has_one_thread(open_page, folder, tone_site, tones):
+    soundfile.write(folder / "two.wav", speak("good day", tones), SAMPLE_RATE)
+    with any_server(folder / "tone-site") as url:
+        page = open_page(url)
         assert transcript(page, folder / "two.wav") == "good day"
         assert page.inner_text("#threads") == "1"
-        server.shutdown()
+
+
+def test_the_example_in_the_documents_works(open_page, folder, tone_site, tones):
+    document = (Path(__file__).parents[2] / "docs/browser.md").read_text(encoding="utf-8")
+    (folder / "own").mkdir()
+    (folder / "own/index.html").write_text(re.search(r"```html\n(.*?)```", document, re.DOTALL)[1])
+    shutil.copytree(folder / "tone-site", folder / "own/asr")
+    soundfile.write(folder / "three.wav", speak("hello there", tones), SAMPLE_RATE)
+    with any_server(folder / "own") as url:
+        page = open_page(url, ready=False)
+        page.set_input_files("#file", folder / "three.wav")
+        page.locator("#text", has_text="hello there").wait_for()
 
 
 def test_a_model_of_other_bytes_is_refused(browser, open_page, folder, tone_site):
@@ -281,8 +306,19 @@ def test_without_the_runtime_the_page_says_what_is_missing(browser, open_page, f
         site.shutdown()
 
 
-def test_everything_can_be_reached_by_keyboard_and_has_a_name(browser, open_page):
-    page = open_page(browser.url)
+def test_the_page_may_ask_no_other_server(open_page, tone_site):
+    page = open_page(tone_site.url)
+    refused = page.evaluate(
+        """() => new Promise((resolve) => {
+          document.addEventListener('securitypolicyviolation', (event) => resolve(event.violatedDirective));
+          fetch('http://127.0.0.1:9/').catch(() => {});
+        })"""
+    )
+    assert refused == "connect-src"
+
+
+def test_everything_can_be_reached_by_keyboard_and_has_a_name(open_page, tone_site):
+    page = open_page(tone_site.url)
     reached = []
     for _ in range(4):
         page.keyboard.press("Tab")
@@ -294,8 +330,8 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(browser, open_page
     assert page.locator("#transcript").get_attribute("aria-live") == "polite"
 
 
-def test_a_microphone_that_may_not_be_used_is_told(browser, open_page):
-    page = open_page(browser.url)
+def test_a_microphone_that_may_not_be_used_is_told(open_page, tone_site):
+    page = open_page(tone_site.url)
     refusal = "async () => { throw new DOMException('', 'NotAllowedError'); }"
     page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refusal}; }}")
     page.locator("#microphone").click()
