@@ -40,6 +40,8 @@ def test_every_profile_overlays_the_default(profile, tmp_path):
         (("model", "dim"), [1], "model.dim: .*integer"),
         (("model", "head_dim"), 50, "model: expand.dim = 192 is not a multiple of head_dim = 50"),
         (("model", "direction"), "sideways", "model.direction: .*'bidirectional' or 'causal'"),
+        (("finetune", "weight_bits"), 3, "finetune.weight_bits: .*8, 4 or 2"),
+        (("finetune",), {"optimisation": {"steps": 1}, "weight_bits": 2, "qat": False}, "weight_bits below 8 need qat"),
         (("finetune", "optimisation"), 7, "finetune.optimisation: must be a section of keys"),
         (("corpora", "x"), {"kind": "folder"}, "corpora.x.source: missing key"),
         (("corpora", "x"), {"kind": "tape", "source": "y"}, "corpora.x: .*'tape'.*'folder'"),
