@@ -1,0 +1,201 @@
+"""Retraining as a Prefect flow: on a schedule, or by hand. Whatever is new becomes a model; the gate decides about it.
+
+It works in a workspace of its own (flows.workspaces) with the code and parameters of the last commit, so that nothing
+in the project changes: fetch → validate → drift → the other stages → a DVC experiment → a version of the registry →
+the gate beside the champion → promoted, or not. Each step may be repeated, so a run that was killed is gone on with by
+the next one; the champion changes in one write of the registry's, after the gate. ``python -m flows.retrain --help``.
+"""
+
+# No postponed annotations here: who loads the flow from this file, as a worker does, could not resolve the parameter's.
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import typer
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed, State
+from ruamel.yaml import YAML
+
+from flows.pipeline import bring_up_to_date, publish, stages_in_order, told_in_one_line, within
+from flows.processes import console, held, running, say
+from flows.workspaces import bring_up_to, git, keep
+from velocity.commands.profile import apply_profile
+from velocity.config import PARAMS_FILE
+from velocity.errors import VelocityError
+
+WORKSPACE = Path(".dvc/tmp/retrain/workspace")
+LOCK = Path(".dvc/tmp/retrain/lock")
+SUMMARY = Path("reports/validation/summary.json")
+VERDICT = Path(".dvc/tmp/verdict.md")
+
+Drift = Literal["as-params", "stop", "go-on"]
+SEVERITY = {"stop": "refuse", "go-on": "warn"}
+
+NOTHING_NEW = "Nothing new"
+ENDS = {"pass": "Promoted", "regression": "Kept the champion", "could not judge": "Could not judge"}  # verdict → state
+STATUS = {NOTHING_NEW: 0, "Promoted": 0, "Kept the champion": 1, "Could not judge": 2}  # of the command
+FINAL = {"pass", "regression"}  # verdicts; what could not be judged is judged again the next time
+
+
+@flow(name="retrain")
+def retrain(drift: Drift = "as-params") -> State[str]:
+    """Train on what is new and let the gate decide. The state says how it ended, its data is the version if any.
+
+    ``drift`` from the accepted data: ``stop``, ``go-on``, or as validate.drift.severity of params.yaml says.
+    One runs at a time in a folder: a second one waits. Raises StageFailed for the first stage that fails, such as
+    ``validate`` for bad data, and VelocityError when the registry does not answer. The champion then stays.
+    """
+    with held(LOCK, "Another retraining is running in this folder") as lock:
+        commit = git("rev-parse", "HEAD")
+        bring_up_to(WORKSPACE, commit, parameters(commit, drift))
+        if stages := out_of_date():
+            say(f"Out of date: {', '.join(stages)}")
+            train(lock)
+        else:
+            say("Every stage is up to date")
+        known = look_up(lock)
+        version = known["version"]
+        if version and (known["verdict"] in FINAL or version == known["champion"]):
+            return Completed(name=NOTHING_NEW, message=f"Nothing new: this model is {standing(known)}", data=version)
+        if not version:
+            version = register(lock, keep(WORKSPACE, "retrain"))
+        verdict, reasons = judge(lock, version)
+        because = f": {'; '.join(reasons)}" if reasons else ""
+        known = look_up(lock)
+        return Completed(name=ENDS[verdict], message=f"{ENDS[verdict]}{because}. {standing(known)}", data=version)
+
+
+def parameters(commit: str, drift: Drift) -> str:
+    """params.yaml of the commit, with what the flow was told about drift."""
+    text = git("show", f"{commit}:{PARAMS_FILE}")
+    if drift not in SEVERITY:
+        return text
+    with TemporaryDirectory() as temporary:
+        params, overlay = Path(temporary, PARAMS_FILE), Path(temporary, "drift.yaml")
+        params.write_text(text, encoding="utf-8")
+        YAML().dump({"validate": {"drift": {"severity": SEVERITY[drift]}}}, overlay)
+        apply_profile(str(overlay), params)
+        return params.read_text(encoding="utf-8")
+
+
+def out_of_date() -> list[str]:
+    """The stages that are not as DVC left them."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(WORKSPACE)) as repo:
+            return [within(str(WORKSPACE), stage) for stage in repo.status()]
+    except DvcException as error:
+        raise VelocityError(" ".join(str(error).split())) from error
+
+
+def train(lock: int) -> None:
+    """Every stage, in the order of DVC's graph; drift is looked at before anything is trained."""
+    stages = stages_in_order([], str(WORKSPACE))
+    validated = stages.index("validate") + 1
+    outcomes = bring_up_to_date(stages[:validated], lock, str(WORKSPACE))
+    note_drift()
+    outcomes += bring_up_to_date(stages[validated:], lock, str(WORKSPACE))
+    publish(outcomes, str(WORKSPACE))
+
+
+@task(task_run_name="drift", cache_policy=NO_CACHE)
+def note_drift() -> None:
+    """Leave the drift that ``validate`` has let pass with the run; what it refuses does not come here."""
+    corpora = json.loads((WORKSPACE / SUMMARY).read_text(encoding="utf-8"))["drift"]
+    drifted = {name: figures for name, figures in corpora.items() if figures.pop("drifted")}
+    if not drifted:
+        get_run_logger().info("No drift from the accepted data")
+        return
+    say(f"Drift from the accepted data: {', '.join(drifted)}; going on")
+    rows = [f"| {name} | {what} | {value} |" for name, figures in drifted.items() for what, value in figures.items()]
+    table = "\n".join(["| corpus | figure | value |", "| --- | --- | --- |", *rows])
+    create_markdown_artifact(f"Drift from the accepted data, let pass. Limits: validate.drift.\n\n{table}", key="drift")
+
+
+@task(task_run_name="look-up", cache_policy=NO_CACHE)
+def look_up(lock: int) -> dict[str, Any]:
+    """The workspace's model in the registry: version and verdict, None without; and the aliases."""
+    return velocity_asr(lock, "register", "--dry-run")
+
+
+@task(task_run_name="register", cache_policy=NO_CACHE)
+def register(lock: int, experiment: str) -> str:
+    """Make the workspace's model a version, the challenger, tagged with its experiment; returns its number."""
+    told = velocity_asr(lock, "register", experiment=experiment)
+    say(f"Version {told['version']}: experiment {experiment}, which `dvc exp apply {experiment}` takes over")
+    return told["version"]
+
+
+@task(task_run_name="gate", cache_policy=NO_CACHE)
+def judge(lock: int, version: str) -> tuple[str, list[str]]:
+    """``velocity-asr promote``: the champion's place if the gate lets it pass; the verdict and what speaks against it.
+
+    Raises VelocityError for what cannot even be put before the gate.
+    """
+    told = velocity_asr(lock, "promote", "--version", version, "--markdown", str(VERDICT))
+    if told["verdict"] not in ENDS:
+        raise VelocityError("; ".join(told["reasons"]))
+    create_markdown_artifact((WORKSPACE / VERDICT).read_text(encoding="utf-8"), key="gate")
+    return told["verdict"], told["reasons"]
+
+
+def velocity_asr(lock: int, *arguments: str, experiment: str = "") -> Any:
+    """What the command prints as JSON, run in the workspace by the code that is there.
+
+    Raises VelocityError with its last words when it prints none.
+    """
+    command = [sys.executable, "-m", "velocity.cli", *arguments, "--json"]
+    environment = {"DVC_EXP_NAME": experiment} if experiment else {}
+    with running(command, lock, WORKSPACE, environment, stderr=subprocess.PIPE) as process:
+        told, complaints = process.communicate()
+    try:
+        return json.loads(told)
+    except ValueError:
+        said = complaints.strip().splitlines() or [f"it ended with status {process.returncode}"]
+        raise VelocityError(f"velocity-asr {arguments[0]}: {said[-1].removeprefix('error: ')}") from None
+
+
+def standing(known: dict[str, Any]) -> str:
+    champion = known["champion"]
+    place = "the champion" if known["version"] == champion else f"the champion is version {champion or 'none'}"
+    return f"version {known['version']} ({known['verdict'] or 'not judged'}), {place}"
+
+
+def main(
+    drift: Annotated[
+        Drift,
+        typer.Option(help="What drift from the accepted data does; as-params: as validate.drift.severity says."),
+    ] = "as-params",
+) -> None:
+    """Fetch what is new, train on it, register the model, and promote it if the gate lets it pass.
+
+    Everything happens in .dvc/tmp/retrain, with the code and parameters of the last commit: the project stays as it
+    is. Nothing new ends early. A run that was killed is gone on with by the next one. The model's reports come back
+    as a DVC experiment, retrain-…, which `dvc exp show` lists and `dvc exp apply` takes over.
+
+    Exit status 0: promoted, or nothing new. 1: the gate refused the model. 2: it could not judge, or a stage failed,
+    as validate does for bad data. The champion is the one before, unless a model was promoted.
+
+    \b
+    python -m flows.retrain                   # by hand; on a schedule: the deployment `retrain`, docs/retraining.md
+    python -m flows.retrain --drift stop      # refuse data unlike what was accepted (velocity-asr accept)
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
+    with told_in_one_line("stages", status=2):
+        console.print("Starting Prefect (10 to 30 seconds)")
+        state = retrain(drift, return_state=True)
+        state.result()
+    console.print(state.message, markup=False)
+    sys.exit(STATUS[state.name])
+
+
+if __name__ == "__main__":
+    typer.run(main)
