@@ -132,6 +132,10 @@ def test_parity_is_read_where_the_project_keeps_it(project, tmp_path):
     metrics.write_text('{"parity": {"onnx-int8": {"failed": ["another word"]}}}')
     assert read_parity(folder) == ["another word"]
     assert read_parity(project / "same") is None
+    metrics.write_text('{"parity": {"onnx-int8": {"failed": []}, "coreml": {"failed": ["off by 3"]}}}')
+    assert read_parity(folder) == [], "an artefact that is not there is not released"
+    shutil.copytree(folder, folder.with_name("coreml"))
+    assert read_parity(folder) == ["coreml: off by 3"]
     metrics.write_text('{"parity": {"onnx": {"failed": []}}}')
     assert read_parity(folder) is None
     metrics.write_text("[]")

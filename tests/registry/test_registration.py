@@ -16,7 +16,8 @@ from tests.tone_model import write_speech
 from velocity import VelocityASR
 from velocity.cli import main
 from velocity.errors import VelocityError
-from velocity.registry import NAME, Champions, Registry, register
+from velocity.registry import NAME, Champions, Registry, register, registered
+from velocity.registry.registration import _folder_hash, check_lock
 from velocity.tracking.store import create_store
 
 KILLS = 1  # of each operation
@@ -138,6 +139,49 @@ def test_reports_of_another_model_are_not_registered(registry, project, tmp_path
     refused(r"reports/MODEL_CARD\.md: no such file or directory")
     shutil.rmtree("models/export/onnx-int8")
     refused("models/export/onnx-int8: no exported model")
+
+
+def test_an_artefact_that_failed_parity_is_not_released(registry, tmp_path, monkeypatch):
+    """Of folders in folders, as Core ML's are; nor is one released that nobody has compared with PyTorch."""
+    export(tmp_path, gain=1.5)
+    monkeypatch.chdir(tmp_path)
+    for name in ("coreml", "coreml-int8", "tflite"):
+        package = Path("models/export", name, "model.mlpackage/Data")
+        package.mkdir(parents=True)
+        (package / "weight.bin").write_bytes(name.encode())
+        (package.parents[1] / "config.json").write_text("{}")
+    metrics = json.loads(Path("reports/metrics.json").read_text())
+    failed = {"passed": False, "failed": ["log-posteriors off by 3 (0.5 at most)"]}
+    metrics["parity"] |= {"coreml": {"passed": True, "failed": []}, "coreml-int8": failed}
+    Path("reports/metrics.json").write_text(json.dumps(metrics))
+    version = register(registry)
+    tags = registry.tags(version)
+    assert {key: why for key, why in tags.items() if key.startswith("left_out/")} == {
+        "left_out/coreml-int8": "log-posteriors off by 3 (0.5 at most)",
+        "left_out/tflite": "parity was not measured",
+    }
+    kept = Path(registry.client.get_model_version_download_uri(NAME, version).removeprefix("file://")) / "artifacts"
+    assert {path.name for path in kept.iterdir()} == {"onnx", "onnx-int8", "coreml", "metrics.json"}
+    assert (kept / "coreml/model.mlpackage/Data/weight.bin").read_bytes() == b"coreml"
+    Path("models/export/coreml/model.mlpackage/Data/weight.bin").write_bytes(b"another")
+    assert registered(registry) is None, "another file in a folder in a folder is another version"
+
+
+def test_the_exports_are_those_that_were_measured(registry, project, tmp_path, monkeypatch):
+    """By DVC's own hash of the folder: the expected one is DVC 3.67's of these three files."""
+    folder = tmp_path / "folder"
+    for name, content in (("a/x", "1\n"), ("b/c/y", "2\n"), (".gitignore", "/a\n")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    assert _folder_hash(folder) == "ff841b5eca062a8e84ff7433c62e9bd5.dir"
+    shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
+    monkeypatch.chdir(tmp_path / "copy")
+    seen = {"path": "models/export", "md5": _folder_hash(Path("models/export"))}
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"evaluate": {"deps": [seen]}}}))
+    check_lock()
+    Path("models/export/onnx/model.onnx").write_bytes(b"another")
+    with pytest.raises(VelocityError, match=r"dvc\.lock: evaluate has not seen this models/export; run `dvc repro`"):
+        check_lock()
 
 
 def test_a_store_that_was_cut_off_while_it_was_built_is_built_again(tmp_path, monkeypatch):

@@ -107,7 +107,8 @@ def measure_speed(candidate: Model, champion: Model, rounds: int) -> Ratio:
 
 
 def read_parity(folder: Path) -> list[str] | None:
-    """What the stage ``evaluate`` found wrong with the artefact: empty if it passed, None if it was not looked at.
+    """What the stage ``evaluate`` found wrong with the artefact, and with those beside it, which would be released with
+    it: empty if they passed, None if the artefact was not looked at.
 
     ``metrics.json`` lies beside the artefact in the registry, and in ``reports/`` of the project that made it.
     """
@@ -118,7 +119,11 @@ def read_parity(folder: Path) -> list[str] | None:
     for path in filter(Path.is_file, places):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["parity"]
-            return found[folder.name]["failed"] if folder.name in found else None
+            if folder.name not in found:
+                return None
+            beside = sorted(name for name in found if name != folder.name and (folder.parent / name).is_dir())
+            others = [f"{name}: {failure}" for name in beside for failure in found[name]["failed"]]
+            return [*found[folder.name]["failed"], *others]
         except (ValueError, KeyError, TypeError) as error:
             raise VelocityError(f"{path}: not the metrics of an evaluation; `dvc repro evaluate` makes it") from error
     return None

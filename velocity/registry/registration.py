@@ -29,7 +29,7 @@ DESCRIPTION = 5000  # characters that MLflow keeps of a version's description
 class Release:
     """What is registered, read from the project in the current folder."""
 
-    artefacts: Sequence[Path]
+    exported: Sequence[Path]  # the folders of all artefacts
     metrics: dict[str, Any]
     benchmark: dict[str, Any]
     card: str
@@ -37,21 +37,36 @@ class Release:
     @classmethod
     def load(cls) -> Release:
         """Raises VelocityError when a file is missing, or DVC's lock says that it is of another model."""
-        artefacts = sorted(path.parent for path in EXPORTED.glob("*/model.onnx"))
-        if EXPORTED / RELEASED not in artefacts:
+        exported = sorted(path.parent for path in EXPORTED.glob("*/config.json"))
+        if EXPORTED / RELEASED not in exported:
             raise VelocityError(f"{EXPORTED / RELEASED}: no exported model; `dvc repro` makes it")
         check_lock()
-        release = cls(artefacts, _read(METRICS), _read(BENCHMARK), _text(CARD))
+        release = cls(exported, _read(METRICS), _read(BENCHMARK), _text(CARD))
         for path, figures in ((METRICS, release.metrics["parity"]), (BENCHMARK, release.benchmark["artefacts"])):
             if RELEASED not in figures:
                 raise VelocityError(f"{path}: says nothing of {RELEASED}; `dvc repro` makes it again")
         return release
 
     @property
+    def artefacts(self) -> list[Path]:
+        """What is released. That of ``RELEASED`` always: it is what the gate judges, by its parity as well."""
+        return [folder for folder in self.exported if folder.name not in self.left_out]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Artefacts that are not released, and why: they do not compute what was trained, or nobody has looked."""
+        parity = self.metrics["parity"]
+        return {
+            name: "; ".join(parity[name]["failed"]) if name in parity else "parity was not measured"
+            for name in (folder.name for folder in self.exported)
+            if name != RELEASED and not parity.get(name, {}).get("passed")
+        }
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the artefacts and of what was measured on the test sets: a version is registered once."""
         digest = hashlib.sha256(METRICS.read_bytes())
-        for path in sorted(path for folder in self.artefacts for path in folder.iterdir()):
+        for path in sorted(path for folder in self.artefacts for path in folder.rglob("*") if path.is_file()):
             digest.update(f"\0{path}\0".encode() + path.read_bytes())
         return digest.hexdigest()
 
@@ -61,6 +76,7 @@ class Release:
         figures = {key: speed[key] for key in ("bytes", "rtf_1thread", "peak_rss_bytes")}
         figures["params"] = self.metrics["params"]
         figures["parity"] = "passed" if parity["passed"] else "; ".join(parity["failed"])
+        figures |= {f"left_out/{name}": why for name, why in self.left_out.items()}
         for name, artefacts in self.metrics["test_sets"].items():
             low, high = artefacts[RELEASED]["wer_ci95"]
             figures |= {f"wer/{name}": artefacts[RELEASED]["wer"], f"wer_ci95/{name}": f"{low} to {high}"}
@@ -139,7 +155,8 @@ def check_lock() -> None:
     left = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
     for name in ("evaluate", "benchmark"):
         for path, seen in _hashes(stages.get(name, {}).get("deps", [])):
-            if left.get(path, seen) != seen:
+            made = _folder_hash(Path(path)) if path == str(EXPORTED) else left.get(path, seen)
+            if made != seen:
                 raise VelocityError(f"dvc.lock: {name} has not seen this {path}; run `dvc repro`")
         for path, written in _hashes(stages.get(name, {}).get("outs", [])):
             if not Path(path).is_file() or hashlib.md5(Path(path).read_bytes()).hexdigest() != written:
@@ -148,6 +165,13 @@ def check_lock() -> None:
 
 def _hashes(entries: Sequence[dict[str, str]]) -> Iterator[tuple[str, str]]:
     return ((entry["path"], entry["md5"]) for entry in entries if "md5" in entry)
+
+
+def _folder_hash(folder: Path) -> str:
+    """DVC's MD5 of a folder: of the list of its files with theirs."""
+    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    listed = [{"md5": hashlib.md5(path.read_bytes()).hexdigest(), "relpath": name} for name, path in files]
+    return hashlib.md5(json.dumps(listed).encode()).hexdigest() + ".dir"
 
 
 def _text(path: Path) -> str:
