@@ -138,6 +138,10 @@ def layer_normalization(x: Value, scale: Value, bias: Value, *, epsilon: float, 
     return normal * scale[np.newaxis] + bias[np.newaxis]
 
 
+def reduction(reduce: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    return lambda x, axes, *, keepdims=1, **_: reduce(x, _integers(axes), bool(keepdims))
+
+
 def slice_(x: Value, starts: Value, ends: Value, axes: Value, steps: Value = None) -> tf.Tensor:
     """Starts and ends may be computed. A negative step turns the whole axis round: what ``flip`` is exported as."""
     window: list[slice] = [slice(None)] * len(x.shape)
@@ -188,8 +192,10 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Expand": expand,
     "Gather": gather,
     "GatherElements": gather_elements,
+    "GatherND": lambda x, index, *, batch_dims=0: tf.gather_nd(x, index, batch_dims),
     "Gelu": lambda x: tf.nn.gelu(x, approximate=False),
     "Greater": tf.greater,
+    "GreaterOrEqual": tf.greater_equal,
     "LayerNormalization": layer_normalization,
     "Less": tf.less,
     "Log": tf.math.log,
@@ -199,9 +205,12 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Min": tf.minimum,
     "Mod": lambda x, y, **_: tf.math.floormod(x, y),
     "Mul": lambda x, y: x * y,
+    "Or": tf.logical_or,
     "Pad": lambda x, pads, *_, **__: tf.pad(x, pads.reshape(2, -1).T),  # with zeros
     "Range": tf.range,
-    "ReduceSum": lambda x, axes, *, keepdims=1, **_: tf.reduce_sum(x, _integers(axes), bool(keepdims)),
+    "ReduceMax": reduction(tf.reduce_max),
+    "ReduceMean": reduction(tf.reduce_mean),
+    "ReduceSum": reduction(tf.reduce_sum),
     "Reshape": lambda x, to, **_: tf.reshape(x, to),
     "Shape": lambda x, *, start=0, end=None: tf.shape(x)[start:end],
     "Sigmoid": tf.sigmoid,
