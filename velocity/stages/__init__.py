@@ -17,11 +17,13 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 
 def run(stage: Callable[[], None]) -> None:
-    """Run a stage as a command: a user's mistake becomes one line on stderr and exit status 2."""
+    """Run a stage as a command: a user's mistake, or damaged input, becomes one line on stderr and exit status 2."""
     from velocity.errors import VelocityError
+    from velocity.stages.integrity import check_inputs
 
     keep_memory()
     try:
+        check_inputs(os.environ.get("DVC_STAGE"))
         stage()
     except VelocityError as error:
         if os.environ.get("VELOCITY_DEBUG"):
