@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -13,11 +14,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # PyTorch's tensors in pages of 2 MiB: where a page fault is slow, the first step of a training takes seconds less.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 
 def run(stage: Callable[[], None]) -> None:
-    """Run a stage as a command: a user's mistake, or damaged input, becomes one line on stderr and exit status 2."""
+    """Run a stage as a command: a user's mistake, damaged input or a full disk is one line on stderr, exit status 2."""
     from velocity.errors import VelocityError
     from velocity.stages.integrity import check_inputs
 
@@ -25,11 +27,19 @@ def run(stage: Callable[[], None]) -> None:
     try:
         check_inputs(os.environ.get("DVC_STAGE"))
         stage()
-    except VelocityError as error:
-        if os.environ.get("VELOCITY_DEBUG"):
+    except Exception as error:
+        if os.environ.get("VELOCITY_DEBUG") or not (isinstance(error, VelocityError) or is_full(error)):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        advice = "; make room and give the same command again" if is_full(error) else ""
+        print(f"error: {error}{advice}", file=sys.stderr)
         sys.exit(2)
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the disk has no room for the file that was being written. (Safetensors tells that in words.)"""
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return any(f"(os error {number})" in str(error) for number in FULL)
 
 
 def keep_memory() -> None:
