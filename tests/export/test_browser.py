@@ -218,7 +218,7 @@ def test_the_same_text_from_a_model_without_rounding(open_page, tone_site, tones
 
 def test_a_file_is_transcribed_while_the_page_stays_awake(browser, open_page, recording, folder):
     """The control is the same work in the page's own thread: it beats once a chunk."""
-    samples = np.resize(load_audio(recording), 45 * SAMPLE_RATE)
+    samples = np.resize(load_audio(recording), 25 * SAMPLE_RATE)
     path = folder / "shipped/long.wav"  # which the control fetches
     soundfile.write(path, samples, SAMPLE_RATE)
     page = open_page(browser.url, viewport={"width": 375, "height": 700})
@@ -255,6 +255,16 @@ def test_the_microphone_is_heard_as_one_speaks(browser, open_page, recording):
     page.locator("#microphone", has_text="Microphone").wait_for()
     whole = VelocityASR.from_pretrained("velocity-asr-v2").transcribe(recording)
     assert jiwer.cer(whole, shown(page)) <= 0.2
+
+
+def test_a_newer_file_takes_the_place_of_one_that_is_being_heard(open_page, tone_site, folder, tones):
+    soundfile.write(folder / "older.wav", np.tile(speak("old and slow", tones), 120), SAMPLE_RATE)
+    soundfile.write(folder / "newer.wav", speak("new", tones), SAMPLE_RATE)
+    page = open_page(tone_site.url)
+    page.set_input_files("#file", folder / "older.wav")
+    page.locator("#transcript li").first.wait_for()
+    assert transcript(page, folder / "newer.wav") == "new"
+    page.locator("#hint", has_text="newer.wav").wait_for()
 
 
 def test_what_cannot_be_read_is_told(open_page, tone_site, folder, tones):

@@ -22,7 +22,7 @@ export class Recogniser {
         const ort = await runtime(name, threads);
         const session = await ort.InferenceSession.create(model, { executionProviders: [name], extra: EXTRA[name] });
         const recogniser = new Recogniser(ort, session, config, pieces, name);
-        await recogniser.logProbs(new Float32Array(100 * MEL_BINS)); // the first run compiles
+        await recogniser.logProbs(new Float32Array(50 * MEL_BINS)); // the first run compiles
         return recogniser;
       } catch (error) {
         if (index === wanted.length - 1) throw new Error(explain(name, error));

@@ -8,7 +8,6 @@ const SHORTEST = 10, LONGEST = 20; // seconds of a chunk of longer audio
 const PAUSE = 0.3; // seconds
 const CONTEXT = 1; // seconds on either side of a chunk that it hears, and leaves to its neighbour
 const LEVEL = SAMPLE_RATE / 100; // samples a level is measured on
-const BLOCK = 1 << 17; // samples that the Python runtime reads at a time: context ends where they do
 
 export const VOICE_STEP = 0.02; // seconds between the decisions of voiceActivity
 const DECIMATION = 4; // the harmonics of a voice lie below 2 kHz
@@ -25,9 +24,7 @@ export function* chunks(audio, frame) {
   let first = 0, start = 0;
   while (audio.length - start > WHOLE * SAMPLE_RATE) {
     const end = start + quietest(audio.subarray(start, start + LONGEST * SAMPLE_RATE), frame);
-    const held = Math.ceil((start + WHOLE * SAMPLE_RATE + 1) / BLOCK) * BLOCK;
-    const samples = audio.subarray(first, Math.min(end + context, held));
-    yield { samples, start: start - first, end: end - first, whole: false };
+    yield { samples: audio.subarray(first, end + context), start: start - first, end: end - first, whole: false };
     [first, start] = [end - context, end];
   }
   yield { samples: audio.subarray(first), start: start - first, end: audio.length - first, whole: start === 0 };
