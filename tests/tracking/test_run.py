@@ -154,6 +154,25 @@ def test_a_server_that_cannot_be_reached_costs_two_lines_and_no_waiting(folder, 
     assert "hunter2" not in said
 
 
+def test_what_was_kept_while_the_server_was_down_is_sent_with_the_next_run(folder, monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    for stage in ("finetune", "evaluate"):
+        Path("note.txt").write_text(f"of {stage}")
+        with track_run(stage, {"seed": 1}) as run:
+            run.log({"step": 10, "loss": 2.5})
+            run.artifact("note.txt")
+    assert "it is kept in dvclive/unsent and sent with the next run" in capfd.readouterr().err
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with track_run("prepare", {}):
+        pass
+    assert capfd.readouterr().err == ""
+    query = "select name, status, value from runs join metrics using (run_uuid) order by name"
+    assert select(query) == [("evaluate", "FINISHED", 2.5), ("finetune", "FINISHED", 2.5)]
+    assert sorted(path.read_text() for path in Path("mlartifacts").rglob("note.txt")) == ["of evaluate", "of finetune"]
+    assert list(Path("dvclive/unsent").iterdir()) == []
+
+
 def test_tracking_that_is_off_leaves_nothing(folder, monkeypatch):
     monkeypatch.setenv("VELOCITY_TRACKING", "off")
     with track_run("finetune", {"a": 1}) as run:

@@ -1,7 +1,8 @@
 """The recorder: ``python -m velocity.tracking.recorder`` hands what a stage writes into the pipe to MLflow and DVCLive.
 
-What MLflow does not take is kept and offered again, every half a minute and once more when the stage has ended. What
-the recorder prints is for the user: one line when something goes wrong, one when it is right again.
+What MLflow does not take is kept and offered again: every half a minute, once more when the stage has ended, and by the
+next recorder that reaches it (velocity.tracking.unsent). What the recorder prints is for the user: one line when
+something goes wrong, one when it is right again.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from velocity.errors import without_credentials
 from velocity.tracking.run import tracking_uri
 
 FOLDER = Path("dvclive")
+UNSENT = "unsent"
 TOGETHER = 5.0  # seconds: what comes within them goes to MLflow in one request
 AGAIN = 30.0  # seconds after which what could not be sent is tried again
 
@@ -51,6 +53,7 @@ def _read(inbox: SimpleQueue[Message | None]) -> None:
 def _record(first: Message, inbox: SimpleQueue[Message | None], say: Callable[[str], None]) -> None:
     from velocity.tracking.curves import Curves
     from velocity.tracking.ledger import Ledger
+    from velocity.tracking.unsent import keep, send_kept
 
     curves = Curves(FOLDER / first["stage"], first["identity"])
     ledger = Ledger(tracking_uri(), first)
@@ -59,6 +62,7 @@ def _record(first: Message, inbox: SimpleQueue[Message | None], say: Callable[[s
         if not more or time.monotonic() >= try_at:
             try:
                 ledger.send()
+                send_kept(FOLDER / UNSENT, ledger.uri)
                 if lost:
                     say("note: MLflow answers again; what was kept is recorded")
                 lost = ""
@@ -77,7 +81,12 @@ def _record(first: Message, inbox: SimpleQueue[Message | None], say: Callable[[s
             say(f"note: DVCLive draws no more curves of this run: {_line(error)}")
             curves = Curves(None, None)
     if lost:
-        say(f"warning: MLflow did not record {'all of ' * bool(ledger.run_id)}this run: {lost}")
+        if ledger.pending or ledger.run_id is None:
+            keep(FOLDER / UNSENT, ledger)
+        say(
+            f"warning: MLflow did not record {'all of ' * bool(ledger.run_id)}this run: {lost}; "
+            f"it is kept in {FOLDER / UNSENT} and sent with the next run"
+        )
     curves.close(finished=status == "FINISHED")
 
 
