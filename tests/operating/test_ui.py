@@ -136,7 +136,7 @@ def test_the_pages_are_there_on_loopback_alone_and_the_settings_went_through(ope
 def test_every_deployment_of_the_file_is_there(operated, client):
     names = {deployment.name: deployment for deployment in client.read_deployments()}
     written = YAML(typ="safe").load(ROOT / "prefect.yaml")["deployments"]
-    assert set(names) == {entry["name"] for entry in written} >= {"pipeline", "ablate", "rollback"}
+    assert set(names) == {entry["name"] for entry in written} == {"pipeline", "retrain", "ablate", "rollback"}
     for entry in written:
         deployed = names[entry["name"]]
         assert deployed.tags == ["velocity-asr"]
