@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -13,12 +14,16 @@ from onnx import TensorProto, helper
 
 from tests.export.test_onnx import SHAPES
 from tests.model.test_asr import SMALL, small
+from tests.tone_model import VOCABULARY, speak, write_model
 from velocity.audio import compute_mel_spectrogram
 from velocity.errors import VelocityError
+from velocity.export.notes import write_notes
 from velocity.export.onnx import export_onnx
 from velocity.export.waveform import MelFeatures, WaveformModel
 from velocity.model.asr import VelocityModel
 from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
+from velocity.runtime import VelocityASR
+from velocity.text import train_tokenizer
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 pytest.importorskip("tensorflow")
@@ -154,13 +159,15 @@ def test_an_operator_that_is_not_known_is_named(kind):
 
 @pytest.fixture(scope="module")
 def listening():
-    return WaveformModel(small(blocks=1, direction="causal")).eval()
+    return WaveformModel(small(blocks=1, direction="causal", vocabulary=VOCABULARY)).eval()
 
 
 @pytest.fixture(scope="module")
 def listeners(listening, folder):
     """The causal model with its features inside, in both formats: (b, samples) → log_probs, lengths."""
     graph = export_onnx(listening)
+    write_model(folder / "listener")  # a configuration and a tokenizer
+    onnx.save(graph, folder / "listener/model.onnx")
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     tflite = written(folder / "waveform.tflite", tflite_from_onnx(graph))
     run = lambda sound: session.run(["log_probs", "lengths"], {"waveform": sound})  # noqa: E731
@@ -177,6 +184,19 @@ def test_samples_in_are_features_in(listening, listeners, kind, shape):
     log_probs, output_lengths = listeners[kind](sound)
     assert np.abs(log_probs - expected.numpy()).max() <= 1e-3
     assert output_lengths.tolist() == lengths.tolist()
+
+
+def test_the_runtime_hears_with_it(listening, listeners, folder):
+    sound = speak("some words", folder / "listener")
+    with torch.no_grad():
+        expected = listening.model(torch.from_numpy(np.asarray(compute_mel_spectrogram(sound))[None]))[0][0].numpy()
+    model = VelocityASR(folder / "listener")
+    found = model.log_probs(sound)
+    heard = found[:, 0] < 0  # the others are certain silence, to the voice detector
+    assert heard.sum() > 20
+    assert np.abs(found - expected)[heard].max() <= 1e-3
+    with pytest.raises(VelocityError, match="listener: takes samples and not features"):
+        model(compute_mel_spectrogram(sound))
 
 
 @settings(max_examples=40)
@@ -198,3 +218,23 @@ def test_features_inside_are_those_of_training(samples, level, hertz, seed):
 
 def test_the_constants_of_the_features_are_small():
     assert sum(buffer.numel() * 4 for buffer in MelFeatures().buffers()) < 100_000
+
+
+def test_the_note_says_what_is_in_the_file(content, tmp_path):
+    """Names and order of the outputs, shapes and types, in the table and in the code."""
+    train_tokenizer([], "characters", 30, tmp_path / "tokenizer.model")
+    (tmp_path / "model.tflite").write_bytes(content)
+    config = {"name": "a-model", "target": "tflite", "vocabulary": 12, "blank": 0, "mel_bins": 80, "input": "mel"}
+    config |= {"sample_rate": 16000, "frame_seconds": 0.02, "model": {"stride": 2}}
+    write_notes(tmp_path, config)
+    note = (tmp_path / "README.md").read_text()
+    run = interpreter.Interpreter(str(tmp_path / "model.tflite"))
+    (given,) = run.get_input_details()
+    assert (list(given["shape_signature"][1:]), given["dtype"]) == ([-1, 80], np.float32)
+    assert "| (1, frames, 80) | float32 |" in note
+    assert "interpreter.resizeInput(0, intArrayOf(1, frames, 80))" in note
+    kinds = {3: ("log_probs", "(1, frames out, 12)", "logProbs"), 1: ("lengths", "(1)", "lengths")}
+    for index, output in enumerate(run.get_output_details()):
+        name, shape, variable = kinds[len(output["shape"])]
+        assert f"| output {index} | `{name}` | {shape} | {np.dtype(output['dtype']).name} |" in note
+        assert f"{index} to {variable}" in note
