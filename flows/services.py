@@ -60,11 +60,12 @@ class Service:
 
         terminate, kill = psutil.Process.terminate, psutil.Process.kill
         for end, only_children in ((terminate, True), (terminate, False), (kill, False)):
-            family = [member for member in self.family() if member.is_running()]
-            chosen = [member for member in family if not only_children or member.ppid() == self.process.pid]
-            for member in chosen:
+            chosen = []
+            for member in self.family():
                 with suppress(psutil.NoSuchProcess):
-                    end(member)
+                    if member.is_running() and (not only_children or member.ppid() == self.process.pid):
+                        end(member)
+                        chosen.append(member)
             psutil.wait_procs(chosen, timeout=GRACE)
         self.process.wait()
 
@@ -72,7 +73,7 @@ class Service:
         """The command and its descendants, with those that were seen before and have lost their parent since."""
         import psutil
 
-        with suppress(psutil.NoSuchProcess):
+        if self.process.poll() is None:  # else its number may be another's by now
             self.seen.setdefault(psutil.Process(self.process.pid))
         for known in list(self.seen):
             with suppress(psutil.NoSuchProcess):

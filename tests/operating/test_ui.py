@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -151,7 +152,8 @@ def test_a_schedule_fires(operated, client):
     from prefect.client.schemas.schedules import IntervalSchedule
 
     deployment = client.read_deployment_by_name("pipeline/pipeline")
-    often = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=datetime.now(UTC))
+    soon = datetime.now(UTC) + timedelta(seconds=15)
+    often = IntervalSchedule(interval=timedelta(minutes=1), anchor_date=soon)  # should 15 seconds not be enough
     (schedule,) = client.create_deployment_schedules(deployment.id, [(often, True)])
     runs = lambda: [run for run in client.read_flow_runs() if run.auto_scheduled and run.state.is_final()]  # noqa: E731
     run = until(runs, "scheduled run")[0]
@@ -185,6 +187,15 @@ def test_a_run_that_was_killed_with_its_worker_holds_up_nobody(operated, client)
     assert client.read_flow_run(alive.id).state.is_running()
 
 
+def arguments(family: list[psutil.Process]) -> list[str]:
+    """The last argument of each command line."""
+    last = []
+    for member in family:
+        with suppress(psutil.NoSuchProcess):
+            last += member.cmdline()[-1:]
+    return last
+
+
 def test_an_interrupt_ends_everything_that_was_started(operated, client):
     """Last: it stops the servers. A run is at work, a second one waits for it."""
     (operated.folder / "params.yaml").write_text("seconds: 599.5\n")
@@ -192,9 +203,7 @@ def test_an_interrupt_ends_everything_that_was_started(operated, client):
     first = client.create_flow_run_from_deployment(pipeline.id)
     ui = psutil.Process(operated.ui.pid)
     family = lambda: ui.children(recursive=True)  # noqa: E731
-    until(
-        lambda: any(member.cmdline()[-1:] == ["599.5"] for member in family() if member.is_running()), "stage at work"
-    )
+    until(lambda: "599.5" in arguments(family()), "stage at work")
     second = client.create_flow_run_from_deployment(pipeline.id)
     until(lambda: client.read_flow_run(second.id).state.name == "AwaitingConcurrencySlot", "waiting of the second run")
     everybody = family()
