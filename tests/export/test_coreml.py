@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +21,10 @@ from velocity.evaluation.mil import MilProgram
 from velocity.evaluation.parity import compare, torch_reference, verdict
 from velocity.export.coreml import ABOUT, FEATURES, MOST_FRAMES, PACKAGE, export_coreml, quantize_package
 from velocity.export.mlpackage import MODEL, WEIGHTS, Package, import_coremltools
+from velocity.export.notes import write_notes
 from velocity.model.asr import load_model, save_model
 from velocity.quantization.linear import quantize_linears, quantized_layers
+from velocity.text import train_tokenizer
 
 pytest.importorskip("coremltools")
 ROOT = Path(__file__).parents[2]
@@ -194,3 +198,28 @@ def test_coreml_is_blocked_nowhere_else():
     """TensorFlow and scikit-learn are out of sight only while coremltools is imported."""
     import_coremltools()
     assert None not in sys.modules.values()
+
+
+def test_the_note_says_what_is_in_the_package(packages, tmp_path):
+    """Names, shapes and types; and the code calls nothing by another name."""
+    train_tokenizer([], "characters", 30, tmp_path / "tokenizer.model")
+    shutil.copytree(packages["int8"], tmp_path / PACKAGE)
+    config = {"name": "a-model", "target": "coreml-int8", "vocabulary": 30, "blank": 0, "mel_bins": 80, "input": "mel"}
+    config |= {"sample_rate": 16000, "frame_seconds": 0.02, "most_frames": MOST_FRAMES, "model": {"stride": 2}}
+    write_notes(tmp_path, config)
+    note = (tmp_path / "README.md").read_text()
+    told = Package.read(tmp_path / PACKAGE).spec.description
+    (given,), outputs = told.input, list(told.output)
+    sizes = [(each.lowerBound, each.upperBound) for each in given.type.multiArrayType.shapeRange.sizeRanges]
+    assert sizes == [(1, 1), (1, MOST_FRAMES), (80, 80)]
+    kinds = {65568: "float32", 131104: "int32"}  # ArrayFeatureType.ArrayDataType
+    assert f"| input | `{given.name}` | (1, frames, 80) | {kinds[given.type.multiArrayType.dataType]} |" in note
+    for index, (output, shape) in enumerate(zip(outputs, ("(1, frames out, 30)", "(1)"), strict=True)):
+        row = f"| output {index} | `{output.name}` | {shape} | {kinds[output.type.multiArrayType.dataType]} |"
+        assert row in note
+    assert set(re.findall(r'featureValue\(for: "(\w+)"\)', note)) == {output.name for output in outputs}
+    assert f'["{given.name}": MLFeatureValue(multiArray: input)]' in note
+    assert f"{MOST_FRAMES} frames at most" in note
+    vocabulary = json.loads((tmp_path / "vocabulary.json").read_text())
+    assert len(vocabulary) == 30
+    assert vocabulary[0] == ""

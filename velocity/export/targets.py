@@ -11,6 +11,7 @@ from typing import Any
 
 from velocity.errors import VelocityError
 from velocity.export.low_bits import write_low_bits
+from velocity.export.notes import write_notes
 from velocity.export.provenance import describe, labels
 from velocity.export.trained import Trained
 from velocity.export.web import write_web
@@ -51,6 +52,8 @@ def export_target(target: str, trained: Trained, folder: Path, source: Path | No
         config |= TARGETS[target].write(trained, partial, source)
         write_json(partial / "config.json", config)
         shutil.copyfile(trained.tokenizer, partial / "tokenizer.model")
+        if target in MOBILE:
+            write_notes(partial, config)
 
 
 def write_onnx(trained: Trained, folder: Path, source: Path | None, streaming: bool, int8: bool) -> dict[str, Any]:
@@ -147,3 +150,4 @@ TARGETS = {
     ),
     "web": Target("a folder with a page that recognises in the browser", write_web, made_from="onnx-int8"),
 }
+MOBILE = {"coreml", "coreml-int8", "tflite", "tflite-int8"}  # with a note on how an app calls them
