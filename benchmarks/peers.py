@@ -102,13 +102,13 @@ def main() -> None:
                 peers = [peer for peer in map(stack.enter_context, started) if peer.about]
                 for missing in {peer.name for peer in started} - {peer.name for peer in peers}:
                     print(f"{missing}: not installed for {options.peers_python}; passed over", file=sys.stderr)
-                measured = speeds(peers, speech, folder, options.rounds)
+                measured = results["threads"][threads] = speeds(peers, speech, folder, options.rounds)
+                print(markdown(results), file=sys.stderr, flush=True)
                 if threads == options.threads[0]:
                     for peer in peers:
                         lengths = [s for s in options.lengths if peer.name == OURS or s <= options.peers_longest]
                         measured[peer.name]["scaling"] = scaling(peer, speech, folder, lengths)
                         measured[peer.name]["errors"] = error_rate(peer, chosen, folder)
-                results["threads"][threads] = measured
     if options.json:
         options.json.write_text(json.dumps(results, indent=2) + "\n")
     print(markdown(results))

@@ -100,9 +100,13 @@ def test_learned_ranges_with_distillation_are_trained_and_calibrated(project):
     )
 
 
-def test_a_killed_training_with_learned_ranges_and_distillation_ends_in_the_same_bytes(project, monkeypatch):
-    told = {"qat": True, "qat_start": 0.25, "activation_ranges": "learned", "distillation": {"weight": 1.0}}
-    set_params(told, {"ranges": "trained"})
+@pytest.mark.parametrize(
+    "told",
+    [{"activation_ranges": "learned", "distillation": {"weight": 1.0}}, {"weight_bits": 2}],
+    ids=["learned ranges and distillation", "two bits"],
+)
+def test_a_killed_training_ends_in_the_same_bytes(told, project, monkeypatch):
+    set_params({"qat": True, "qat_start": 0.25} | told, {"ranges": "trained"})
     finetune.main()
     undisturbed = Path("models/finetuned.safetensors").read_bytes()
     switch, calls = linear.set_mode, []
@@ -119,3 +123,22 @@ def test_a_killed_training_with_learned_ranges_and_distillation_ends_in_the_same
     monkeypatch.setattr(linear, "set_mode", switch)
     finetune.main()
     assert Path("models/finetuned.safetensors").read_bytes() == undisturbed
+
+
+@pytest.mark.parametrize("bits", [4, 2])
+def test_weights_of_few_bits_are_what_the_model_is_left_with(bits, project):
+    set_params({"qat": True, "qat_start": 0.5, "weight_bits": bits}, {"ranges": "trained"})
+    finetune.main()
+    tensors = load(Path("models/finetuned.safetensors").read_bytes())
+    assert not [name for name in tensors if "stretch" in name]
+    layers = {name.removesuffix(".range") for name in tensors if name.endswith(".range")}
+    assert len(layers) > 5
+    for name in layers:
+        assert max(len(row.unique()) for row in tensors[f"{name}.weight"]) <= 2**bits
+    assert json.loads(Path("reports/finetune.json").read_text())["parameters"] == sum(
+        tensor.numel()
+        for name, tensor in tensors.items()
+        if not name.endswith((".range", "feature_mean", "feature_std"))
+    )
+    calibrate.main()  # for who wants integers of the activations as well
+    assert set(json.loads(Path("models/calibration.json").read_text())["layers"]) == layers
