@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from dataclasses import replace
-from hashlib import md5
+from hashlib import md5, sha256
 from pathlib import Path
 
 import pytest
@@ -44,15 +44,17 @@ def project(tmp_path, monkeypatch):
     for name in ("models", "code"):
         (tmp_path / name).mkdir()
     (tmp_path / WEIGHTS).write_bytes(b"weights")
-    stage = lambda deps, outs: {  # noqa: E731
+    made = md5(b"weights").hexdigest()
+    stage = lambda deps, outs, **params: {  # noqa: E731
+        "params": {"params.yaml": params},
         "deps": [{"path": path} for path in deps],
         "outs": [{"path": path, "md5": digest} for path, digest in outs.items()],
     }
     stages = {
         "fetch@a": stage(["code/fetch.py"], {"data/raw/a": RAW}),
         "prepare": stage(["code/prepare.py", "data/raw"], {"data/prepared": PREPARED}),
-        "finetune": stage(["code/train.py", "data/prepared/train.jsonl"], {str(WEIGHTS): md5(b"weights").hexdigest()}),
-        "evaluate": stage(["code/evaluate.py", str(WEIGHTS)], {"reports/metrics.json": "cc"}),
+        "finetune": stage(["code/train.py", "data/prepared/train.jsonl"], {str(WEIGHTS): made}, seed=1),
+        "evaluate": stage(["code/evaluate.py", str(WEIGHTS)], {"reports/metrics.json": "cc"}, worst=3),
     }
     with open("dvc.lock", "w", encoding="utf-8") as file:
         YAML(typ="safe").dump({"stages": stages}, file)
@@ -61,12 +63,14 @@ def project(tmp_path, monkeypatch):
 
 def test_outside_git_no_commit_is_named(project):
     told = project_provenance(WEIGHTS)
-    assert told == {"training_commit": None, "data": {"data/prepared": PREPARED, "data/raw/a": RAW}}
+    assert told["training_commit"] is None
+    read = sha256(b'{"seed": 1}').hexdigest()
+    assert told["parameters"] == f"sha256:{read}", "of the stages before the weights"
+    assert told["data"] == {"data/prepared": PREPARED, "data/raw/a": RAW}
 
 
 def test_the_commit_is_the_last_that_touched_what_the_weights_are_made_from(project):
     git("init", "-q")
-    commit("params.yaml", "seed: 1\n")
     for name in ("fetch", "prepare", "train", "evaluate"):
         last = commit(f"code/{name}.py", name)
         if name == "train":
@@ -77,11 +81,14 @@ def test_the_commit_is_the_last_that_touched_what_the_weights_are_made_from(proj
     assert known() == prepared
     (project / "code/evaluate.py").write_text("changed")
     assert known() == prepared
-    (project / "params.yaml").write_text("seed: 2\n")
+    (project / "code/train.py").write_text("changed")
     assert known() == f"{prepared}+uncommitted"
-    git("checkout", "-q", "params.yaml")
     (project / WEIGHTS).write_bytes(b"others")
-    assert project_provenance(WEIGHTS) == {"training_commit": None, "data": {}}, "dvc.lock knows other weights"
+    assert project_provenance(WEIGHTS) == {
+        "training_commit": None,
+        "parameters": None,
+        "data": {},
+    }, "dvc.lock knows other weights"
 
 
 def test_a_clone_without_history_names_no_commit(project, tmp_path, monkeypatch):

@@ -56,21 +56,26 @@ def labels(trained: Trained, target: str) -> dict[str, str]:
 def project_provenance(weights: Path) -> dict[str, Any]:
     """Where ``weights``, an output of this project's pipeline, come from.
 
-    ``training_commit``: the last commit that changed code or parameters that they are made with, with ``+uncommitted``
-    where the files differ from it; None outside git and in a clone without its history. ``data``: DVC's MD5 of what
-    the stages before them read and wrote; empty when ``dvc.lock`` speaks of other weights.
+    ``training_commit``: the last commit that changed code that they are made with, with ``+uncommitted`` where the
+    files differ from it; None outside git and in a clone without its history. ``parameters``: SHA-256 of those that
+    these stages read; the rest of params.yaml may change without them. ``data``: DVC's MD5 of what the stages before
+    them read and wrote. All are None or empty when ``dvc.lock`` speaks of other weights.
     """
     stages = locked_stages()
     made = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
     with open(weights, "rb") as file:
         known = hashlib.file_digest(file, "md5").hexdigest() == made.get(str(weights))
-    sources, inputs = _ancestry(str(weights), stages) if known else (set(), set())
-    return {"training_commit": _commit(sources), "data": {path: made[path] for path in sorted(inputs)}}
+    if not known:
+        return {"training_commit": None, "parameters": None, "data": {}}
+    sources, inputs, parameters = _ancestry(str(weights), stages)
+    digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
+    data = {path: made[path] for path in sorted(inputs)}
+    return {"training_commit": _commit(sources), "parameters": f"sha256:{digest}", "data": data}
 
 
-def _ancestry(path: str, stages: dict[str, Any]) -> tuple[set[str], set[str]]:
-    """What ``path`` is made from according to dvc.lock: files that no stage makes, and outputs of stages."""
-    sources, made, pending = {"params.yaml"}, set(), [path]
+def _ancestry(path: str, stages: dict[str, Any]) -> tuple[set[str], set[str], dict[str, Any]]:
+    """What ``path`` is made from according to dvc.lock: files that no stage makes, outputs of stages, parameters."""
+    sources, made, pending, parameters = set(), set(), [path], {}
     while pending:
         wanted = pending.pop()
         makers = [
@@ -83,7 +88,8 @@ def _ancestry(path: str, stages: dict[str, Any]) -> tuple[set[str], set[str]]:
         for out, stage in makers:
             pending += [] if out in made else [dependency["path"] for dependency in stage.get("deps", [])]
             made.add(out)
-    return sources, made - {path}
+            parameters |= stage.get("params", {}).get("params.yaml", {})
+    return sources, made - {path}, parameters
 
 
 def _overlap(one: Path, other: Path) -> bool:
