@@ -8,7 +8,12 @@ import pytest
 from velocity.evaluation.artefacts import FLOAT, HALF, INT8, Bars
 from velocity.evaluation.parity import compare, same_file, verdict
 
-GOOD = {"argmax_agreement": 1.0, "max_abs_error": 0.0, "wer_difference": 0.003, "wer_difference_from_float": -0.003}
+GOOD = {
+    "argmax_agreement": 1.0,
+    "max_abs_error": 0.0,
+    "wer_difference": 0.003,
+    "wer_difference_from_float": -0.1,
+}  # fewer errors are no fault
 
 
 @pytest.mark.parametrize(
@@ -18,8 +23,8 @@ GOOD = {"argmax_agreement": 1.0, "max_abs_error": 0.0, "wer_difference": 0.003, 
         (INT8, {"argmax_agreement": 0.9949}, ["99.49 %"]),
         (FLOAT, {"argmax_agreement": 0.999, "max_abs_error": 1e-3}, []),
         (FLOAT, {"argmax_agreement": 0.9989, "max_abs_error": 1.1e-3}, ["off by 0.0011 (0.001 at most)", "99.89 %"]),
-        (HALF, {"max_abs_error": 0.51}, ["off by 0.51 (0.5 at most)"]),
-        (INT8, {"wer_difference": -0.0031}, ["-0.31 points from PyTorch"]),
+        (HALF, {"max_abs_error": 1.1}, ["off by 1.1 (1 at most)"]),
+        (INT8, {"wer_difference": 0.0031}, ["+0.31 points from PyTorch"]),
         (INT8, {"wer_difference_from_float": 0.004}, ["from the FP32"]),
         (INT8, {"argmax_agreement": 0.9, "wer_difference": 0.1, "wer_difference_from_float": 1}, ["90", "10.", "100."]),
     ],

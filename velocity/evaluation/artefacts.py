@@ -29,7 +29,7 @@ class Bars:
 
 
 FLOAT = Bars(argmax=0.999, max_abs_error=1e-3)
-HALF = Bars(argmax=0.995, max_abs_error=0.5)  # products and activations in 16 bits
+HALF = Bars(argmax=0.995, max_abs_error=1.0)  # products and activations in 16 bits
 INT8 = Bars(argmax=0.995, max_abs_error=float("inf"))  # a sum in another order rounds to another integer now and then
 
 
