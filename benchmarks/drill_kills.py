@@ -11,6 +11,8 @@ trial's model is judged. The drill is that of tests/flows/drill.py; the result g
 import argparse
 import json
 import random
+import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -76,6 +78,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("reports/drill_kills.json"))
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops the servers too
     with tempfile.TemporaryDirectory() as folder, Services(Path(folder, "logs")) as running:
         drill = Drill(Path(folder, "project"), running)
         drill.make(TOO_FEW)
