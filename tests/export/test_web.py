@@ -195,6 +195,7 @@ class Demo:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # else ignored in the background
         )
         self.url = re.match(r"http://127\.0\.0\.1:\d+/", self.process.stdout.readline())[0]
 

@@ -118,7 +118,11 @@ def test_every_stage_leaves_what_it_promises(finished):
         assert score["utterances"] > 0
     assert metrics["params"] == json.loads((finished / "reports/finetune.json").read_text())["parameters"]
     benchmark = json.loads((finished / "reports/benchmark.json").read_text())["artefacts"]
+    assert benchmark.keys() == metrics["parity"].keys()
     for target, artefact in benchmark.items():
+        if target == "web":
+            assert set(artefact) == {"bytes", "folder_bytes"}, "a page, which runs in browsers alone"
+            continue
         assert artefact["bytes"] == (finished / "models/export" / target / "model.onnx").stat().st_size
         assert artefact["rtf_1thread"] > 0
         assert artefact["peak_rss_bytes"] > 1e7

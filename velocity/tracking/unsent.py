@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from velocity.errors import without_credentials
 from velocity.files import atomic_directory
 from velocity.tracking.ledger import Ledger
 
@@ -14,11 +15,14 @@ MESSAGES = "messages.json"
 
 
 def keep(folder: Path, ledger: Ledger) -> None:
-    """What ``ledger`` could not send, with copies of the files it names, which may be others tomorrow."""
+    """What ``ledger`` could not send, with copies of the files it names, which may be others tomorrow.
+
+    Passwords are left out, as they are when it is sent.
+    """
     taken = [int(path.name) for path in folder.glob("[0-9]*")]
     with atomic_directory(folder / f"{max(taken, default=0) + 1:06d}") as kept:
         pending = [_copied(message, kept, f"{number:03d}") for number, message in enumerate(ledger.pending)]
-        (kept / MESSAGES).write_text(json.dumps({"first": ledger.first, "pending": pending}))
+        (kept / MESSAGES).write_text(json.dumps(_without_credentials({"first": ledger.first, "pending": pending})))
 
 
 def send_kept(folder: Path, uri: str) -> None:
@@ -34,6 +38,14 @@ def send_kept(folder: Path, uri: str) -> None:
             ledger.pending = [_found(message, kept) for message in said["pending"]]
             ledger.send()
             shutil.rmtree(kept)
+
+
+def _without_credentials(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_credentials(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_credentials(inner) for inner in value]
+    return without_credentials(value) if isinstance(value, str) else value
 
 
 def _copied(message: dict[str, Any], kept: Path, name: str) -> dict[str, Any]:
