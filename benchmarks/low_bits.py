@@ -1,6 +1,6 @@
 """What 4 or 2 bits a weight cost a trained model, and what quantisation-aware training from its weights on wins back.
 
-    python benchmarks/low_bits.py --bits 2 --steps 200 --out /tmp/low        # in the folder of a project
+    python benchmarks/low_bits.py --bits 2 --steps 200 --out low        # in the folder of a project
 
 The weights of ``models/finetuned.safetensors`` go on learning, rounded to that many bits, on the project's training set
 with its settings. ``--out`` gets the weights, the artefacts before and after, and ``low_bits.json``: the error rates on

@@ -1,7 +1,7 @@
 """Other small recognisers beside this one, in one run, in turn, on the same sounds: speed, memory, size, error rate.
 
-    python -m venv /tmp/peers && /tmp/peers/bin/pip install -r benchmarks/peers.txt
-    python benchmarks/peers.py --speech FOLDER --peers-python /tmp/peers/bin/python [--only REGEX] [--json FILE]
+    python -m venv peers && peers/bin/pip install -r benchmarks/peers.txt
+    python benchmarks/peers.py --speech FOLDER --peers-python peers/bin/python [--only REGEX] [--json FILE]
 
 ``--speech`` is a test set as for `velocity-asr evaluate`. Each recogniser is a process held to so many processors, one
 or two. The real-time factor is the median over rounds, in which all take turns with 10 s of that speech; that of the
