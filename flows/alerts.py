@@ -12,7 +12,6 @@ from prefect.events.actions import CallWebhook
 from prefect.events.schemas.automations import EventTrigger
 from pydantic import SecretStr
 
-SETTING = "VELOCITY_ALERT_URL"
 NAME = "velocity-asr-failures"
 TAG = "velocity-asr"  # of every deployment in prefect.yaml
 FAILED = {f"prefect.flow-run.{state}" for state in ("Failed", "Crashed", "TimedOut")}
@@ -26,7 +25,7 @@ def alert(url: str) -> None:
     block = Webhook(url=SecretStr(url), headers={"Content-Type": "application/json"}).save(NAME, overwrite=True)
     wanted = Automation(
         name=NAME,
-        description=f"Posts failed and crashed runs to the address in {SETTING}",
+        description="Posts failed and crashed runs to the address that `make ui` was given",
         trigger=EventTrigger(
             expect=FAILED,
             match_related={"prefect.resource.id": f"prefect.tag.{TAG}"},

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 POOL = "velocity-asr"  # the work pool that prefect.yaml names
 LOGS = Path(".prefect/logs")
-SECRETS = {"VELOCITY_ALERT_URL"}  # for this process only: the worker hands its environment on to every flow run
+ALERT_URL = "VELOCITY_ALERT_URL"  # for this process only: the worker hands its environment on to every flow run
 
 
 def operate(prefect_port: int, mlflow_port: int) -> None:
@@ -38,7 +38,7 @@ def operate(prefect_port: int, mlflow_port: int) -> None:
     api = f"http://{HOST}:{prefect_port}/api"
     os.environ["PREFECT_API_URL"] = api
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    environment = {name: value for name, value in os.environ.items() if name != ALERT_URL}
     with Services(LOGS) as running:
         print("Starting the servers (10 to 60 seconds)", flush=True)
         prefect = start_prefect(running, prefect_port, environment)
@@ -88,7 +88,7 @@ def deploy(environment: Mapping[str, str]) -> None:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
         end_dead_runs(client)
-    if url := os.environ.get("VELOCITY_ALERT_URL"):
+    if url := os.environ.get(ALERT_URL):
         from flows.alerts import alert
 
         alert(url)

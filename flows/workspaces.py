@@ -14,12 +14,6 @@ from velocity.config import PARAMS_FILE, Params, load_params
 from velocity.errors import VelocityError
 from velocity.files import atomic_directory, write_text
 
-AUTHOR = {
-    f"GIT_{role}_{key}": value
-    for role in ("AUTHOR", "COMMITTER")
-    for key, value in {"NAME": "velocity-asr", "EMAIL": "velocity-asr@localhost"}.items()
-}
-
 
 def git(*arguments: str, folder: Path | str = ".", environment: dict[str, str] | None = None) -> str:
     """What git prints. Raises VelocityError with its last line."""
@@ -42,7 +36,7 @@ def clone(folder: Path, params: str) -> None:
     with atomic_directory(folder) as made:
         git("clone", "--quiet", "--shared", ".", str(made))
         for key, value in {"user.name": "velocity-asr", "user.email": "velocity-asr@localhost"}.items():
-            git("config", key, value, folder=made)  # DVC commits the experiment
+            git("config", key, value, folder=made)  # for the commits of experiments
         (made / ".dvc/config.local").write_text(f"[cache]\n    dir = {cache}\n    type = reflink,hardlink,copy\n")
         use(made, params)
 
@@ -111,7 +105,7 @@ def keep(folder: Path, name: str) -> str:
         return experiment
     baseline = git("rev-parse", "HEAD", folder=folder)
     message = f"dvc: commit experiment {experiment}"
-    commit = git("commit-tree", tree, "-p", baseline, "-m", message, folder=folder, environment=AUTHOR)
+    commit = git("commit-tree", tree, "-p", baseline, "-m", message, folder=folder)
     git("update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{experiment}", commit, folder=folder)
     bring_home(folder, experiment)
     return experiment

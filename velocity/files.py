@@ -1,7 +1,8 @@
-"""Outputs that are there whole or not at all."""
+"""Outputs that are there whole or not at all, and the hashes that DVC knows files by."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -46,6 +47,20 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 def user_cache() -> Path:
     """The project's folder among the user's caches (XDG Base Directory Specification); it need not exist yet."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "velocity-asr"
+
+
+def dvc_hash(path: Path) -> str:
+    """DVC's hash: a file's MD5; a folder's, of the sorted list of its files' names and hashes, with ".dir"."""
+    if path.is_file():
+        return md5(path)
+    files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    listed = [{"md5": md5(file), "relpath": name} for name, file in files]
+    return hashlib.md5(json.dumps(listed).encode()).hexdigest() + ".dir"
+
+
+def md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def write_text(path: str | Path, text: str) -> None:

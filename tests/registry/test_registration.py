@@ -16,8 +16,9 @@ from tests.tone_model import write_speech
 from velocity import VelocityASR
 from velocity.cli import main
 from velocity.errors import VelocityError
+from velocity.files import dvc_hash
 from velocity.registry import NAME, Champions, Registry, register, registered
-from velocity.registry.registration import _folder_hash, check_lock
+from velocity.registry.registration import check_lock
 from velocity.tracking.store import create_store
 
 KILLS = 1  # of each operation
@@ -173,10 +174,10 @@ def test_the_exports_are_those_that_were_measured(registry, project, tmp_path, m
     for name, content in (("a/x", "1\n"), ("b/c/y", "2\n"), (".gitignore", "/a\n")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
-    assert _folder_hash(folder) == "ff841b5eca062a8e84ff7433c62e9bd5.dir"
+    assert dvc_hash(folder) == "ff841b5eca062a8e84ff7433c62e9bd5.dir"
     shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
     monkeypatch.chdir(tmp_path / "copy")
-    seen = {"path": "models/export", "md5": _folder_hash(Path("models/export"))}
+    seen = {"path": "models/export", "md5": dvc_hash(Path("models/export"))}
     Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"evaluate": {"deps": [seen]}}}))
     check_lock()
     Path("models/export/onnx/model.onnx").write_bytes(b"another")

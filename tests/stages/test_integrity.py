@@ -77,7 +77,7 @@ def spoil(folder: Path, good: str) -> None:
 def test_what_was_found_well_is_not_hashed_again_until_it_is_touched(project, monkeypatch):
     hashed = []
     monkeypatch.setattr(
-        integrity, "hash_of", lambda path, real=integrity.hash_of: hashed.append(str(path)) or real(path)
+        integrity, "dvc_hash", lambda path, real=integrity.dvc_hash: hashed.append(str(path)) or real(path)
     )
     integrity.check_inputs("train")
     assert hashed == []  # the stage itself has just done it
@@ -139,5 +139,5 @@ def test_the_hash_of_a_folder_is_dvc_s(tmp_path_factory, content):
         if file.is_file():
             tree.add(file.relative_to(folder).parts, *hash_file(str(file), fs, "md5"))
     tree.digest()
-    assert integrity.hash_of(folder) == tree.hash_info.value
+    assert integrity.dvc_hash(folder) == tree.hash_info.value
     assert json.loads(tree.as_bytes())

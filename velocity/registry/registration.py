@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from velocity.errors import VelocityError, without_credentials
+from velocity.files import dvc_hash, md5
 from velocity.registry.champions import NAME, Registry
 from velocity.tracking import flatten
 from velocity.tracking.ledger import Ledger
@@ -155,23 +156,16 @@ def check_lock() -> None:
     left = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
     for name in ("evaluate", "benchmark"):
         for path, seen in _hashes(stages.get(name, {}).get("deps", [])):
-            made = _folder_hash(Path(path)) if path == str(EXPORTED) else left.get(path, seen)
+            made = dvc_hash(Path(path)) if path == str(EXPORTED) else left.get(path, seen)
             if made != seen:
                 raise VelocityError(f"dvc.lock: {name} has not seen this {path}; run `dvc repro`")
         for path, written in _hashes(stages.get(name, {}).get("outs", [])):
-            if not Path(path).is_file() or hashlib.md5(Path(path).read_bytes()).hexdigest() != written:
+            if not Path(path).is_file() or md5(Path(path)) != written:
                 raise VelocityError(f"{path}: not the one that {name} wrote by dvc.lock; run `dvc repro`")
 
 
 def _hashes(entries: Sequence[dict[str, str]]) -> Iterator[tuple[str, str]]:
     return ((entry["path"], entry["md5"]) for entry in entries if "md5" in entry)
-
-
-def _folder_hash(folder: Path) -> str:
-    """DVC's MD5 of a folder: of the list of its files with theirs."""
-    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
-    listed = [{"md5": hashlib.md5(path.read_bytes()).hexdigest(), "relpath": name} for name, path in files]
-    return hashlib.md5(json.dumps(listed).encode()).hexdigest() + ".dir"
 
 
 def _text(path: Path) -> str:

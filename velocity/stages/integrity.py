@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from velocity.errors import VelocityError
-from velocity.files import write_json
+from velocity.files import dvc_hash, md5, write_json
 
 FOUND = Path(".dvc/tmp/velocity-verified.json")  # {path: [hash in dvc.lock, digest of names, sizes, times and inodes]}
 
@@ -37,7 +37,7 @@ def check_inputs(stage: str | None) -> None:
     for path, (writer, digest) in inputs(stage).items():
         now = [digest, _look(path)]
         if path.exists() and found.get(str(path)) != now:
-            if hash_of(path) != digest:
+            if dvc_hash(path) != digest:
                 damaged = discard(path, digest)
                 raise VelocityError(
                     f"{path}: not the bytes that {writer} wrote, by dvc.lock, with {damaged} damaged files in DVC's "
@@ -62,15 +62,6 @@ def inputs(stage: str) -> dict[Path, tuple[str, str]]:
     }
 
 
-def hash_of(path: Path) -> str:
-    """DVC's hash: a file's MD5; a folder's, of the sorted list of its files' names and hashes, with ".dir"."""
-    if path.is_file():
-        return _md5(path)
-    listed = [{"md5": _md5(file), "relpath": file.relative_to(path).as_posix()} for file in _files(path)]
-    listed.sort(key=lambda entry: entry["relpath"])
-    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
-
-
 def discard(path: Path, digest: str) -> int:
     """Remove from DVC's cache each file of ``path`` that is not what its name says; how many those were.
 
@@ -86,7 +77,7 @@ def discard(path: Path, digest: str) -> int:
             names += [entry["md5"] for entry in json.loads(_cached(cache, digest).read_bytes())]
     for name in dict.fromkeys(names):
         file = _cached(cache, name)
-        if file.exists() and _md5(file) != name.removesuffix(".dir"):
+        if file.exists() and md5(file) != name.removesuffix(".dir"):
             file.unlink()
             damaged += 1
     if not damaged:
@@ -128,11 +119,6 @@ def _look(path: Path) -> str:
         stat = file.stat()
         digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\0".encode())
     return digest.hexdigest()
-
-
-def _md5(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
