@@ -46,7 +46,12 @@ def project(folder: Path, stages: int, seconds: float) -> None:
         chain.append(f"  stage{number}:\n    cmd: python stage.py {number} {seconds}")
         chain.append(f"    deps: [stage.py{before}]\n    outs: [out{number}.txt]")
     (folder / "dvc.yaml").write_text("\n".join(chain) + "\n")
-    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (
+        ["git", "init", "-q"],
+        [sys.executable, "-m", "dvc", "init", "-q"],
+        ["git", *identity, "commit", "-qm", "start"],
+    ):
         subprocess.run(command, cwd=folder, check=True)
 
 

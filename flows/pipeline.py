@@ -25,7 +25,7 @@ from rich.table import Table
 
 from flows.processes import console, held, running
 from velocity.errors import VelocityError
-from velocity.tracking import flatten
+from velocity.tracking import flatten, recorders_at_hand
 
 LOCK = Path(".dvc/tmp/velocity-pipeline.lock")
 REPORT = Path("reports/README.md")
@@ -64,7 +64,7 @@ def pipeline(targets: list[str] | None = None, force: bool = False) -> list[Outc
     One pipeline runs at a time in a folder: a second one waits for the first.
     Raises StageFailed for the first stage that fails, VelocityError for an unknown stage or a faulty ``dvc.yaml``.
     """
-    with held(LOCK, "Another pipeline is running in this folder") as lock:
+    with held(LOCK, "Another pipeline is running in this folder") as lock, recorders_at_hand():
         outcomes = bring_up_to_date(stages_in_order(targets or []), lock, force=force)
         publish(outcomes)
     return outcomes

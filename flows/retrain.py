@@ -28,6 +28,7 @@ from flows.workspaces import bring_up_to, git, keep
 from velocity.commands.profile import apply_profile
 from velocity.config import PARAMS_FILE
 from velocity.errors import VelocityError
+from velocity.tracking import recorders_at_hand
 
 WORKSPACE = Path(".dvc/tmp/retrain/workspace")
 LOCK = Path(".dvc/tmp/retrain/lock")
@@ -102,7 +103,8 @@ def train(lock: int) -> None:
     validated = stages.index("validate") + 1
     outcomes = bring_up_to_date(stages[:validated], lock, str(WORKSPACE))
     note_drift()
-    outcomes += bring_up_to_date(stages[validated:], lock, str(WORKSPACE))
+    with recorders_at_hand():
+        outcomes += bring_up_to_date(stages[validated:], lock, str(WORKSPACE))
     publish(outcomes, str(WORKSPACE))
 
 

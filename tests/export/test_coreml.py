@@ -144,7 +144,7 @@ def test_one_changed_weight_fails_parity(model, packages, tmp_path):
     package = Package.read(packages["half"])
     weight = model.head.weight.detach().numpy().astype(np.float16)
     place = package.weights.index(weight.tobytes()) + 2 * int(np.abs(weight).argmax())
-    value = -8 * np.frombuffer(package.weights[place : place + 2], np.float16)
+    value = -64 * np.frombuffer(package.weights[place : place + 2], np.float16)
     package.weights = package.weights[:place] + value.astype(np.float16).tobytes() + package.weights[place + 2 :]
     package.write(tmp_path / PACKAGE)
     failed = verdict(compare(reference, MilProgram(tmp_path / PACKAGE), speech) | words, HALF)["failed"]

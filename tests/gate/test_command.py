@@ -80,7 +80,7 @@ def verdicts(told: dict) -> dict[str, str]:
 
 def test_an_equal_model_passes(project, capsys):
     table = project / "table.md"
-    status, told, _ = gate(capsys, project, "same", "--markdown", str(table))
+    status, told, _ = gate(capsys, project, "same", "--markdown", str(table), "--rtf-tolerance", "100")
     assert (status, told["verdict"], set(verdicts(told).values())) == (0, "pass", {"pass"})
     assert told["rows"][0]["champion"] == told["rows"][0]["candidate"] == 0.0
     assert table.read_text().startswith("**Pass**")

@@ -1,4 +1,4 @@
-"""The recorder: ``python -m velocity.tracking.recorder`` hands what a stage writes into the pipe to MLflow and DVCLive.
+"""The recorder: ``python -m velocity.tracking.recorder`` hands what a stage says to MLflow and to DVCLive.
 
 What MLflow does not take is kept and offered again: every half a minute, once more when the stage has ended, and by the
 next recorder that reaches it (velocity.tracking.unsent). What the recorder prints is for the user: one line when
@@ -9,30 +9,40 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, TextIO
 
 from velocity.errors import without_credentials
-from velocity.tracking.run import tracking_uri
+from velocity.tracking.connection import DONE
+from velocity.tracking.store import tracking_uri
 
 FOLDER = Path("dvclive")
 UNSENT = "unsent"
 TOGETHER = 5.0  # seconds: what comes within them goes to MLflow in one request
 AGAIN = 30.0  # seconds after which what could not be sent is tried again
+PATIENCE = 300  # seconds that a finished stage waits; MLflow gives up on a silent server long before
 
 Message = dict[str, Any]
 
 
 def main() -> None:
-    say = sys.stdout.write
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (libraries print, too; only notices are for the user)
+    """The connection is the standard input."""
+    connection = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    record(connection.makefile("r", encoding="utf-8"), connection)
+
+
+def record(lines: TextIO, connection: socket.socket) -> None:
+    """What the stage says in ``lines``, to its end; DONE tells it that nothing is left to do."""
     inbox: SimpleQueue[Message | None] = SimpleQueue()
-    Thread(target=_read, args=[inbox], daemon=True).start()
+    Thread(target=_read, args=[lines, inbox], daemon=True).start()
     first = inbox.get()
     if first is None:
         return
@@ -40,14 +50,17 @@ def main() -> None:
 
     FOLDER.mkdir(exist_ok=True)
     with FileLock(FOLDER / f"{first['stage']}.lock"):  # the recorder of a killed training may still be at work
-        _record(first, inbox, lambda text: _say(say, text))
+        _record(first, inbox, lambda text: _say(connection, text + "\n"))
+    _say(connection, DONE)
 
 
-def _read(inbox: SimpleQueue[Message | None]) -> None:
-    """Empty the pipe at once, so that it never holds up the stage, whatever MLflow is doing."""
-    for line in sys.stdin:
-        inbox.put(json.loads(line))
+def _read(lines: TextIO, inbox: SimpleQueue[Message | None]) -> None:
+    """Empty the connection at once, so that it never holds up the stage, whatever MLflow is doing."""
+    with suppress(OSError, ValueError):  # the stage was killed, in the middle of a line perhaps
+        for line in lines:
+            inbox.put(json.loads(line))
     inbox.put(None)
+    signal.alarm(PATIENCE)  # ends this process
 
 
 def _record(first: Message, inbox: SimpleQueue[Message | None], say: Callable[[str], None]) -> None:
@@ -109,12 +122,9 @@ def _line(error: Exception) -> str:
     return without_credentials(lines[0])[:300]
 
 
-def _say(write: Callable[[str], Any], text: str) -> None:
-    try:
-        write(text + "\n")
-        sys.__stdout__.flush()
-    except OSError:
-        pass  # the stage was killed: nobody listens
+def _say(connection: socket.socket, text: str) -> None:
+    with suppress(OSError):  # the stage was killed: nobody listens
+        connection.sendall(text.encode())
 
 
 if __name__ == "__main__":

@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
+from velocity.tracking.connection import Connection
 from velocity.tracking.origins import identity, origin_tags, output_tags
-
-PATIENCE = 300.0  # seconds a finished stage waits for its recorder, which gives up on a silent server long before
-
-# Silent, and soon aware of a server that does not answer; the user's own settings come first.
-ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DVC_NO_ANALYTICS": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or ``mlflow.db`` in the project: not in the copy in which DVC runs an experiment."""
-    root = Path(os.environ.get("DVC_ROOT", ""))
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
 
 
 class Run:
     """One run; ``None`` as the recorder: nothing is kept. No call waits for MLflow."""
 
-    def __init__(self, recorder: subprocess.Popen[str] | None = None) -> None:
+    def __init__(self, recorder: Connection | None = None) -> None:
         self._recorder = recorder
         self._step = 0
 
@@ -71,8 +51,7 @@ class Run:
 
     def _send(self, **message: Any) -> None:
         if self._recorder is not None:
-            with suppress(BrokenPipeError):  # the recorder is gone: said once, when the stage ends
-                print(json.dumps(message), file=self._recorder.stdin, flush=True)
+            self._recorder.send(message)
 
 
 @contextmanager
@@ -90,17 +69,7 @@ def track_run(stage: str, params: Mapping[str, Any]) -> Iterator[Run]:
         print("note: MLflow is not installed, so this run is not recorded", file=sys.stderr)
         yield Run()
         return
-    recorder = subprocess.Popen(
-        [sys.executable, "-m", "velocity.tracking.recorder"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=None if os.environ.get("VELOCITY_DEBUG") else subprocess.DEVNULL,
-        text=True,
-        env=ENVIRONMENT | os.environ,
-        start_new_session=True,  # an interrupt stops the stage, not the record of it
-    )
-    speaker = Thread(target=_repeat, args=[recorder.stdout], daemon=True)
-    speaker.start()
+    recorder = Connection()
     run = Run(recorder)
     named = {name: str(value) for name, value in flatten(params, lists=False)}
     run._send(stage=stage, params=named, identity=identity(stage, named), tags=origin_tags(stage))
@@ -112,27 +81,10 @@ def track_run(stage: str, params: Mapping[str, Any]) -> Iterator[Run]:
         run._send(status="FAILED")
         raise
     finally:
-        _close(recorder, speaker)
-
-
-def _repeat(notices: Iterable[str]) -> None:
-    """Say on stderr what the recorder says: a line when something is not recorded, as soon as that is known."""
-    for line in notices:
-        print(line, end="", file=sys.stderr, flush=True)
-
-
-def _close(recorder: subprocess.Popen[str], speaker: Thread) -> None:
-    with suppress(BrokenPipeError):
-        recorder.stdin.close()
-    try:
-        failed = recorder.wait(timeout=PATIENCE) and f"the recorder ended with status {recorder.returncode}"
-    except subprocess.TimeoutExpired:
-        recorder.kill()
-        recorder.wait()
-        failed = f"no answer in {PATIENCE:.0f} s"
-    speaker.join()
-    if failed:
-        print(f"warning: MLflow did not record all of this run: {failed}", file=sys.stderr)
+        if not recorder.close():
+            print(
+                "warning: MLflow did not record all of this run: its recorder did not come to an end", file=sys.stderr
+            )
 
 
 def flatten(value: Any, name: str = "", lists: bool = True) -> Iterator[tuple[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sqlite3
 import tempfile
@@ -10,6 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 from velocity.files import atomic_path
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or ``mlflow.db`` in the project: not in the copy in which DVC runs an experiment."""
+    root = Path(os.environ.get("DVC_ROOT", ""))
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
 
 
 def local_database(uri: str) -> Path | None:
