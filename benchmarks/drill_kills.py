@@ -92,7 +92,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops the servers too
     with tempfile.TemporaryDirectory() as folder, Services(Path(folder, "logs")) as running:
         drill = Drill(Path(folder, "project"), running)
-        drill.make(TOO_FEW)
+        drill.make(TOO_FEW, promote="not-worse")  # each trial ends in a promotion
         drill.start()
         wait_until(lambda: judged(drill), "the first run")
         undisturbed = peace(drill)

@@ -2,8 +2,9 @@
 
 It works in a workspace of its own (flows.workspaces) with the code and parameters of the last commit, so that nothing
 in the project changes: fetch → validate → drift → the other stages → a DVC experiment → a version of the registry →
-the gate beside the champion → promoted, or not. Each step may be repeated, so a run that was killed is gone on with by
-the next one; the champion changes in one write of the registry's, after the gate. ``python -m flows.retrain --help``.
+the gate beside the champion → promoted if it is better, or not. Each step may be repeated, so a run that was killed is
+gone on with by the next one; the champion changes in one write of the registry's, after the gate.
+``python -m flows.retrain --help``.
 """
 
 # No postponed annotations here: who loads the flow from this file, as a worker does, could not resolve the parameter's.
@@ -36,19 +37,23 @@ SUMMARY = Path("reports/validation/summary.json")
 VERDICT = Path(".dvc/tmp/verdict.md")
 
 Drift = Literal["as-params", "stop", "go-on"]
+Promote = Literal["better", "not-worse"]
 SEVERITY = {"stop": "refuse", "go-on": "warn"}
 
 NOTHING_NEW = "Nothing new"
-ENDS = {"pass": "Promoted", "regression": "Kept the champion", "could not judge": "Could not judge"}  # verdict → state
-STATUS = {NOTHING_NEW: 0, "Promoted": 0, "Kept the champion": 1, "Could not judge": 2}  # of the command
+PROMOTED, KEPT, UNCLEAR = "Promoted", "Kept the champion", "Could not judge"
+ENDS = {"pass": KEPT, "regression": KEPT, "could not judge": UNCLEAR}  # verdict on what was not promoted → state
+NOT_BETTER = "on no test set better than by chance"
+STATUS = {NOTHING_NEW: 0, PROMOTED: 0, KEPT: 1, UNCLEAR: 2}  # of the command
 FINAL = {"pass", "regression"}  # verdicts; what could not be judged is judged again the next time
 
 
 @flow(name="retrain")
-def retrain(drift: Drift = "as-params") -> State[str]:
+def retrain(drift: Drift = "as-params", promote: Promote = "better") -> State[str]:
     """Train on what is new and let the gate decide. The state says how it ended, its data is the version if any.
 
     ``drift`` from the accepted data: ``stop``, ``go-on``, or as validate.drift.severity of params.yaml says.
+    ``promote``: what is ``better`` than the champion on some test set, or all that passes the gate.
     One runs at a time in a folder: a second one waits. Raises StageFailed for the first stage that fails, such as
     ``validate`` for bad data, and VelocityError when the registry does not answer. The champion then stays.
     """
@@ -66,10 +71,12 @@ def retrain(drift: Drift = "as-params") -> State[str]:
             return Completed(name=NOTHING_NEW, message=f"Nothing new: this model is {standing(known)}", data=version)
         if not version:
             version = register(lock, keep(WORKSPACE, "retrain"))
-        verdict, reasons = judge(lock, version)
-        because = f": {'; '.join(reasons)}" if reasons else ""
+        verdict, reasons = judge(lock, version, promote)
         known = look_up(lock)
-        return Completed(name=ENDS[verdict], message=f"{ENDS[verdict]}{because}. {standing(known)}", data=version)
+        if known["champion"] == version:
+            return Completed(name=PROMOTED, message=f"{PROMOTED}. {standing(known)}", data=version)
+        end, because = ENDS[verdict], "; ".join(reasons or [NOT_BETTER])
+        return Completed(name=end, message=f"{end}: {because}. {standing(known)}", data=version)
 
 
 def parameters(commit: str, drift: Drift) -> str:
@@ -137,12 +144,13 @@ def register(lock: int, experiment: str) -> str:
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
-def judge(lock: int, version: str) -> tuple[str, list[str]]:
-    """``velocity-asr promote``: the champion's place if the gate lets it pass; the verdict and what speaks against it.
+def judge(lock: int, version: str, promote: Promote) -> tuple[str, list[str]]:
+    """``velocity-asr promote``: the champion's place if the gate allows it; the verdict and what speaks against it.
 
     Raises VelocityError for what cannot even be put before the gate.
     """
-    told = velocity_asr(lock, "promote", "--version", version, "--markdown", str(VERDICT))
+    chosen = ["--only-better"] * (promote == "better")
+    told = velocity_asr(lock, "promote", "--version", version, *chosen, "--markdown", str(VERDICT))
     if told["verdict"] not in ENDS:
         raise VelocityError("; ".join(told["reasons"]))
     create_markdown_artifact((WORKSPACE / VERDICT).read_text(encoding="utf-8"), key="gate")
@@ -176,15 +184,19 @@ def main(
         Drift,
         typer.Option(help="What drift from the accepted data does; as-params: as validate.drift.severity says."),
     ] = "as-params",
+    promote: Annotated[
+        Promote,
+        typer.Option(help="The champion's place: for what passes the gate and hears better, or for all that passes."),
+    ] = "better",
 ) -> None:
-    """Fetch what is new, train on it, register the model, and promote it if the gate lets it pass.
+    """Fetch what is new, train on it, register the model, and promote it if it is better and the gate lets it pass.
 
     Everything happens in .dvc/tmp/retrain, with the code and parameters of the last commit: the project stays as it
     is. Nothing new ends early. A run that was killed is gone on with by the next one. The model's reports come back
     as a DVC experiment, retrain-…, which `dvc exp show` lists and `dvc exp apply` takes over.
 
-    Exit status 0: promoted, or nothing new. 1: the gate refused the model. 2: it could not judge, or a stage failed,
-    as validate does for bad data. The champion is the one before, unless a model was promoted.
+    Exit status 0: promoted, or nothing new. 1: the model is not better, or the gate refused it. 2: it could not judge,
+    or a stage failed, as validate does for bad data. The champion is the one before, unless a model was promoted.
 
     \b
     python -m flows.retrain                   # by hand; on a schedule: the deployment `retrain`, docs/retraining.md
@@ -193,7 +205,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     with told_in_one_line("stages", status=2):
         console.print("Starting Prefect (10 to 30 seconds)")
-        state = retrain(drift, return_state=True)
+        state = retrain(drift, promote, return_state=True)
         state.result()
     console.print(state.message, markup=False)
     sys.exit(STATUS[state.name])

@@ -48,7 +48,8 @@ SERVE = f"""
 from flows.retrain import retrain
 
 if __name__ == "__main__":
-    retrain.serve(name="drill", interval={EVERY}, limit=1, pause_on_shutdown=False, print_starting_message=False)
+    quiet = {{"pause_on_shutdown": False, "print_starting_message": False}}
+    retrain.serve(name="drill", interval={EVERY}, limit=1, parameters={{"promote": "%s"}}, **quiet)
 """
 
 
@@ -85,8 +86,11 @@ class Drill:
         assert done.returncode == status, f"{command}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
         return done.stdout
 
-    def make(self, steps: int) -> None:
-        """The project with this checkout's code and a small model, and the voices that may come to it."""
+    def make(self, steps: int, promote: str = "better") -> None:
+        """The project with this checkout's code and a small model, and the voices that may come to it.
+
+        ``promote``: as of the flow ``retrain``.
+        """
         synthesise(self.voices)
         ignore = shutil.ignore_patterns("__pycache__", "pretrained")
         for name in ("velocity", "flows"):
@@ -101,7 +105,7 @@ class Drill:
             del exported[target]
         yaml.dump(stages, self.folder / "dvc.yaml")
         yaml.dump(parameters(), self.folder / "params.yaml")
-        (self.folder / "serve.py").write_text(SERVE)
+        (self.folder / "serve.py").write_text(SERVE % promote)
         self.deliver("first", [*TEST, *VALIDATION, *FIRST])
         self.run("git", "init", "--quiet")
         self.run("dvc", "init", "--quiet")

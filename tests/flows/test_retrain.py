@@ -83,12 +83,14 @@ else:
     if not model:
         sys.exit("error: nothing to judge")
     gain = quality(number) - quality(kept["champion"])
-    verdict = "pass" if gain > 0 else "regression" if gain < 0 else "could not judge"
+    better = gain > 0
+    verdict = "pass" if better or "as good" in model else "regression" if gain < 0 else "could not judge"
     kept["versions"][number]["verdict"] = verdict
     kept["asked"] += 1
-    kept["champion"] = number if gain > 0 else kept["champion"]
+    if better or (verdict == "pass" and "--only-better" not in sys.argv):
+        kept["champion"] = number
     Path(sys.argv[sys.argv.index("--markdown") + 1]).write_text(f"gain {gain}")
-    told = {"verdict": verdict, "reasons": [] if gain > 0 else [f"gain of {gain}"]}
+    told = {"verdict": verdict, "reasons": [] if verdict == "pass" else [f"gain of {gain}"]}
 path.write_text(json.dumps(kept))
 print(json.dumps(told))
 """
@@ -128,11 +130,11 @@ def here(project, monkeypatch):
 
 @pytest.fixture
 def run(capsys):
-    def run(said: str, drift: str = "as-params") -> tuple[int, str]:
+    def run(said: str, drift: str = "as-params", promote: str = "better") -> tuple[int, str]:
         """What arrives, → the exit status, and the last line that is printed."""
         Path("speech/a.txt").write_text(said)
         with pytest.raises(SystemExit) as ended:
-            module.main(drift)
+            module.main(drift, promote)
         told = capsys.readouterr()
         return ended.value.code, (told.err or told.out).splitlines()[-1]
 
@@ -199,6 +201,17 @@ def test_drift_stops_the_run_or_is_noted_with_it(run):
     commit(Path())
     assert run("7 unlike") == refused
     assert run("7 unlike", "go-on")[1].startswith("Promoted. ")
+
+
+@pytest.mark.timeout(900)
+def test_what_is_as_good_takes_no_place_unless_that_is_wanted(run):
+    assert run("8")[0] == 0
+    champion, versions = registry()["champion"], len(registry()["versions"])
+    kept = f"version {versions + 1} (pass), the champion is version {champion}"
+    assert run("8 as good") == (1, f"Kept the champion: on no test set better than by chance. {kept}")
+    assert run("8 as good") == (0, f"Nothing new: this model is {kept}")
+    promoted = f"Promoted. version {versions + 2} (pass), the champion"
+    assert run("8 as good, too", promote="not-worse") == (0, promoted)
 
 
 def test_a_second_retraining_waits_for_the_first(second_waits):

@@ -49,6 +49,21 @@ def test_word_error_rate(difference, verdict):
     assert bool(judged.reasons) == (verdict != "pass")
 
 
+def test_better_is_fewer_errors_on_some_test_set_not_by_chance_and_more_nowhere():
+    as_good, fewer, perhaps, more = wer(0.0, 0.1), wer(-1.0, 0.9), wer(-1.0, 1.1), wer(2.0, 0.9)
+    for told, better in (
+        ({"a": as_good}, False),
+        ({"a": perhaps, "b": perhaps}, False),
+        ({"a": as_good, "b": fewer}, True),
+        ({"a": more, "b": fewer}, False),
+    ):
+        assert judge(facts(wer=told), LIMITS).better == better
+    assert not judge(facts(wer={"a": fewer}, parity=["another word"]), LIMITS).better
+    assert judge(Facts("new", None, {"candidate": SIZES["candidate"]}), LIMITS).better, (
+        "there is none to be better than"
+    )
+
+
 @pytest.mark.parametrize(
     ("interval", "verdict"),
     [((0.98, 1.02), "pass"), ((1.05, 1.1), "pass"), ((1.08, 1.15), "could not judge"), ((1.25, 1.35), "regression")],

@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from tests.exported import WER, export
 from tests.tone_model import write_speech
 from velocity import VelocityASR
 from velocity.cli import main
+from velocity.config.gate import Gate
 from velocity.errors import VelocityError
 from velocity.files import dvc_hash
+from velocity.gate import Facts, Sizes, judge
+from velocity.gate.statistics import Difference
 from velocity.registry import NAME, Champions, Registry, register, registered
 from velocity.registry.registration import check_lock
 from velocity.tracking.store import create_store
@@ -93,6 +97,24 @@ def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
         2,
         f"error: {NAME}: no previous champion to go back to in sqlite:///mlflow.db\n",
     )
+
+
+def test_what_is_as_good_is_promoted_only_without_only_better(registry, project, capsys, monkeypatch):
+    """Judged on 1,000 utterances that both hear alike, which stand for those of a test set."""
+    with registry.alone() as before:
+        pass
+    export(project, gain=5.0)
+    version = register(registry)
+    alike = Difference(0.08, 0.08, (0.0, 0.0), 1.0, 1000, 7000)
+    sizes = dict.fromkeys(("champion", "candidate"), Sizes(1, 1))
+    judged = lambda candidate, beside, *_: judge(Facts(candidate, beside, sizes, {"a": alike}), Gate())  # noqa: E731
+    monkeypatch.setattr("velocity.commands.registry.gate", judged)
+    status, out, _ = run(capsys, "promote", "--only-better")
+    assert (status, registry.champions()) == (1, replace(before, challenger=version))
+    assert out.splitlines()[-2] == "on no test set better than by chance: not promoted"
+    assert registry.tags(version)["verdict"] == "pass"
+    assert run(capsys, "promote")[0] == 0
+    assert registry.champions().champion == version
 
 
 def test_loading_runs_no_code_of_the_model(registry, tmp_path):

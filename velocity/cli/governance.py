@@ -129,10 +129,16 @@ def promote(
     test_set: TestSets = None,
     tolerance: Tolerance = None,
     rtf_tolerance: RtfTolerance = None,
+    only_better: Annotated[
+        bool,
+        typer.Option("--only-better", help="A pass is not enough: fewer errors on some test set, and not by chance."),
+    ] = False,
     markdown: Markdown = None,
     as_json: Json = False,
 ) -> int:
-    """Make the challenger the champion, if the gate lets it pass. Exit status as for gate.
+    """Make the challenger the champion, if the gate lets it pass.
+
+    Exit status as for gate; 1 as well for what passes and is not better, with --only-better.
 
     \b
     Example:
@@ -140,14 +146,16 @@ def promote(
     """
     from velocity.commands.gate import limits
     from velocity.commands.registry import promote, standing
+    from velocity.gate import Verdict
 
     with _told_in_json(as_json):
         number = str(version) if version else None
-        judgement, champions = promote(number, test_set, limits(tolerance, rtf_tolerance))
+        judgement, champions = promote(number, test_set, limits(tolerance, rtf_tolerance), only_better)
     _show(judgement, as_json, markdown)
+    kept_out = only_better and judgement.verdict is Verdict.PASS and not judgement.better
     if not as_json:
-        print(standing(champions))
-    return judgement.verdict.status
+        print("on no test set better than by chance: not promoted\n" * kept_out + standing(champions))
+    return 1 if kept_out else judgement.verdict.status
 
 
 @app.command()

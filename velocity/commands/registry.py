@@ -41,8 +41,11 @@ def register(dry_run: bool = False) -> Registered:
         return Registered(version, verdict, registry.champions())
 
 
-def promote(version: str | None, names: Sequence[str] | None, limits: Gate) -> tuple[Judgement, Champions]:
-    """Gate a version (default: the challenger) beside the champion; make it the champion if it passes.
+def promote(
+    version: str | None, names: Sequence[str] | None, limits: Gate, only_better: bool = False
+) -> tuple[Judgement, Champions]:
+    """Gate a version (default: the challenger) beside the champion; make it the champion if it passes, or if it is
+    better.
 
     The first version has no champion beside it: its size, memory and parity are judged. The verdict is noted with the
     version, the last of all: whoever finds none may ask again.
@@ -57,7 +60,7 @@ def promote(version: str | None, names: Sequence[str] | None, limits: Gate) -> t
         registry.tags(candidate)
         beside = f"models:/{NAME}/{now.champion}" if now.champion else None
         judgement = gate(f"models:/{NAME}/{candidate}", beside, names, limits)
-        if judgement.verdict is Verdict.PASS:
+        if judgement.better if only_better else judgement.verdict is Verdict.PASS:
             registry.promote(candidate, judged_beside=now.champion)
         registry.note_verdict(candidate, judgement.verdict)
         return judgement, registry.champions()

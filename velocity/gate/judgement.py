@@ -50,8 +50,14 @@ class Judgement:
         """Why it is not a pass; empty when it is."""
         return [f"{row.metric}: {row.reason}" for row in self.rows if row.verdict is not Verdict.PASS]
 
+    @property
+    def better(self) -> bool:
+        """A pass with fewer errors on some test set than chance gives, or with no champion to be better than."""
+        fewer = any(row.unit == "%" and row.interval[1] < 0 for row in self.rows)
+        return self.verdict is Verdict.PASS and (self.champion is None or fewer)
+
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"reasons": self.reasons}
+        return asdict(self) | {"reasons": self.reasons, "better": self.better}
 
 
 def judge(facts: Facts, limits: Gate) -> Judgement:
