@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jiwer
 import numpy as np
+import onnx
 import pytest
 import soundfile
 
@@ -42,6 +43,10 @@ def test_it_is_small_and_says_what_it_is():
     config = json.loads((folder / "config.json").read_text())
     assert config["name"].startswith(NAME)
     assert (config["target"], config["synthetic"]) == ("onnx-int8", False)
+    for name in (NAME, SHIPPED_STREAMING):
+        told = {entry.key: entry.value for entry in onnx.load(SHIPPED / name / "model.onnx").metadata_props}
+        assert (told["name"], told["licence"], told["normalizer"]) == (name, "Apache-2.0", "velocity-english")
+        assert len(json.loads(told["classes"])) == config["vocabulary"]
     assert "speechocean762" in (folder / "MODEL_CARD.md").read_text()
     assert (ROOT / "models" / NAME / "model.onnx").samefile(folder / "model.onnx")
 
