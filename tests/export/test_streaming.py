@@ -1,6 +1,7 @@
 """The streaming artefacts against the whole-utterance model, and what they tell of themselves."""
 
 import json
+import shutil
 
 import numpy as np
 import onnx
@@ -14,6 +15,8 @@ from tests.model.test_asr import small
 from velocity.audio import compute_mel_spectrogram
 from velocity.decoding import greedy
 from velocity.errors import VelocityError
+from velocity.evaluation.artefacts import ARTEFACTS
+from velocity.evaluation.parity import compare, torch_reference, verdict
 from velocity.export.streaming import describe_streaming
 from velocity.export.targets import export_target
 from velocity.export.trained import Trained
@@ -94,6 +97,24 @@ def test_int8_artefact_in_chunks_computes_what_training_saw(artefacts):
         assert error.mean() <= 0.25 * (exact - expected).abs().mean() + 1e-6
     products = [node for node in onnx.load(folder / INT8 / "model.onnx").graph.node if node.op_type == "QuantizeLinear"]
     assert len(products) == len(quantized_layers(model))
+
+
+def test_parity_is_measured_chunk_by_chunk_at_any_length_and_sees_a_fault(artefacts, tmp_path):
+    model, folder = artefacts
+    set_mode(model, "observe")
+    noise = np.random.default_rng(1)
+    speech = [noise.normal(0, 0.1, samples).astype(np.float32) for samples in (3_200, 15_999, 16_000, 16_160, 60_000)]
+    artefact = ARTEFACTS[FLOAT]
+    figures = compare(torch_reference(model), artefact.load(folder / FLOAT), speech)
+    assert verdict(figures, artefact.bars) == {"passed": True, "failed": []}
+    assert figures["max_abs_error"] <= 1e-4
+    shutil.copytree(folder / FLOAT, tmp_path / FLOAT)
+    proto = onnx.load(tmp_path / FLOAT / "model.onnx")
+    head = next(each for each in proto.graph.initializer if each.name.endswith("head.bias"))
+    head.raw_data = (onnx.numpy_helper.to_array(head) + np.float32([0.01, *[0] * 29])).tobytes()
+    onnx.save(proto, tmp_path / FLOAT / "model.onnx")
+    figures = compare(torch_reference(model), artefact.load(tmp_path / FLOAT), speech)
+    assert verdict(figures, artefact.bars)["failed"][0].startswith("log-posteriors off by 0.0")
 
 
 def test_artefacts_describe_their_chunks_and_state(artefacts):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from velocity.runtime import VelocityASR
+from velocity.streaming import StreamingASR
 
 Posteriors = Callable[[np.ndarray], np.ndarray]  # log-mel (1, frames, 80) → log-posteriors (1, frames', V), float32
 
@@ -61,6 +62,23 @@ class Artefact:
         return find_spec(self.library) is not None
 
 
+def run_streaming(folder: Path) -> Posteriors:
+    """Chunk by chunk, each with the state that the one before it left, as live sound is heard."""
+    model = StreamingASR(folder)
+
+    def log_probs(mel: np.ndarray) -> np.ndarray:
+        frames = mel.shape[1]
+        filled = -(model.lead_frames + frames) % model.chunk_frames
+        padded = np.pad(mel[0], ((model.lead_frames, filled), (0, 0)))
+        state, heard = model.initial_state(), []
+        for start in range(0, len(padded), model.chunk_frames):
+            chunk, state = model.step(padded[start : start + model.chunk_frames], state)
+            heard.append(chunk)
+        return np.concatenate(heard)[None, : -(-frames // model.stride)]
+
+    return log_probs
+
+
 def run_tflite(folder: Path) -> Posteriors:
     from velocity.export.tflite import TFLiteModel
 
@@ -82,6 +100,8 @@ def run_coreml(folder: Path) -> Posteriors:
 ARTEFACTS = {
     "onnx": Artefact(VelocityASR, "onnxruntime", "float", FLOAT, "float"),
     "onnx-int8": Artefact(VelocityASR, "onnxruntime", "int8", INT8, "int8"),
+    "onnx-streaming": Artefact(run_streaming, "onnxruntime", "float", FLOAT, "float"),
+    "onnx-streaming-int8": Artefact(run_streaming, "onnxruntime", "int8", INT8, "int8"),
     "onnx-int4": Artefact(VelocityASR, "onnxruntime", "int4", HALF, "int4", near_float=False),
     "onnx-int2": Artefact(VelocityASR, "onnxruntime", "int2", HALF, "int2", near_float=False),
     "tflite": Artefact(run_tflite, "ai_edge_litert", "float", FLOAT, "float"),
