@@ -14,6 +14,8 @@ import pytest
 from velocity.tracking import recorders_at_hand
 from velocity.tracking.connection import AT_HAND
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a Mac's libraries do not survive a fork")
+
 ROOT = Path(__file__).parents[2]
 STAGE = """
 import sys, time

@@ -97,9 +97,10 @@ def _start(module: str, *arguments: str, stdin: int, pass_fds: Sequence[int] = (
 def recorders_at_hand() -> Iterator[None]:
     """Have recorders that need not import MLflow first, for the stages that this process starts in the block.
 
-    That takes seconds of a processor for each of them otherwise, which a short stage waits for.
+    That takes seconds of a processor for each of them otherwise, which a short stage waits for. On Linux alone:
+    a Mac's libraries do not survive a fork.
     """
-    if os.environ.get("VELOCITY_TRACKING") == "off" or os.environ.get(AT_HAND):
+    if sys.platform != "linux" or os.environ.get("VELOCITY_TRACKING") == "off" or os.environ.get(AT_HAND):
         yield
         return
     with TemporaryDirectory(prefix="velocity-asr-") as folder:
