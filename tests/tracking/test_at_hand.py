@@ -76,6 +76,16 @@ def test_each_stage_is_recorded_in_its_folder_by_its_settings(tmp_path):
     assert not any(b"hunter2" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
+def test_a_dead_server_costs_two_lines_and_what_was_said_is_kept(tmp_path):
+    """MLflow's own patience, which the recorders shorten, is minutes."""
+    with recorders_at_hand():
+        _, said = stage(tmp_path / "a", MLFLOW_TRACKING_URI="http://127.0.0.1:9").communicate(timeout=120)
+    notice, warning = said.splitlines()
+    assert notice.startswith("note: MLflow does not take the record of this run, which is kept for later: ")
+    assert warning.startswith("warning: MLflow did not record this run: ")
+    assert list((tmp_path / "a/dvclive/unsent").glob("0*"))
+
+
 def test_a_stage_starts_its_own_when_they_are_gone(tmp_path):
     with recorders_at_hand():
         (server,) = servers()

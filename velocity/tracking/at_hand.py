@@ -14,6 +14,7 @@ import socket
 import sys
 from importlib import import_module
 
+from velocity.tracking.connection import ENVIRONMENT
 from velocity.tracking.recorder import record
 
 # What a recorder comes to import. None of it may start a thread: the fork would be without it.
@@ -54,7 +55,7 @@ def record_for(connection: socket.socket) -> None:
     own = json.loads(lines.readline())
     os.chdir(own["folder"])
     os.environ.clear()
-    os.environ.update(own["environment"])
+    os.environ.update(ENVIRONMENT | own["environment"])
     record(lines, connection)
 
 
