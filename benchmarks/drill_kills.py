@@ -98,7 +98,12 @@ def main() -> None:
         print(f"undisturbed: {undisturbed:.0f} s", flush=True)
         trials = []
         for number in range(2, arguments.kills + 2):
-            trials.append(trial(drill, number, draw.uniform(0, undisturbed), draw))
+            try:
+                trials.append(trial(drill, number, draw.uniform(0, undisturbed), draw))
+            except AssertionError:
+                print(drill.server.log.read_text(errors="replace")[-3000:], drill.log(), file=sys.stderr)
+                print(*(f"{run.name}: {run.state}" for run in drill.runs()[-9:]), sep="\n", file=sys.stderr)
+                raise
             print(json.dumps(trials[-1]), flush=True)
             write_json(arguments.out, {"undisturbed_seconds": round(undisturbed, 1), "trials": trials})
     failed = sum(bool(entry["faults"]) for entry in trials)
