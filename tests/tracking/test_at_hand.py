@@ -44,11 +44,14 @@ def stage(folder: Path, *more: str, **environment: str) -> subprocess.Popen[str]
     return subprocess.Popen(command, cwd=folder, env=os.environ | environment, **pipes)
 
 
-def wait_for_recorders() -> list[psutil.Process]:
+def at_work(folder: Path) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """A stage that goes on until it is stopped, and its recorder."""
+    process = stage(folder, "and wait")
+    assert process.stdout.readline() == "works\n"
     (server,) = servers()
     while not (forked := [child for child in server.children() if child.cmdline() == server.cmdline()]):
         time.sleep(0.05)
-    return forked
+    return process, forked[0]
 
 
 def recorded(database: Path) -> list[tuple]:
@@ -67,6 +70,7 @@ def test_each_stage_is_recorded_in_its_folder_by_its_settings(tmp_path):
         both = [stage(tmp_path / "a"), stage(tmp_path / "b", **elsewhere)]
         assert [process.communicate() for process in both] == [("", ""), ("", "")]
         (server,) = servers()
+        psutil.wait_procs(server.children(), timeout=30)
         assert server.children() == []
     assert AT_HAND not in os.environ
     assert not server.is_running()
@@ -97,22 +101,18 @@ def test_a_stage_starts_its_own_when_they_are_gone(tmp_path):
 
 def test_a_recorder_goes_on_without_them_and_closes_the_run_of_a_killed_stage(tmp_path):
     with recorders_at_hand():
-        process = stage(tmp_path / "a", "and wait")
-        assert process.stdout.readline() == "works\n"
-        recorders = wait_for_recorders()
-    assert [recorder.is_running() for recorder in recorders] == [True]
+        process, recorder = at_work(tmp_path / "a")
+    assert recorder.is_running()
     process.kill()
     process.communicate()
-    psutil.wait_procs(recorders)
+    psutil.wait_procs([recorder])
     assert recorded(tmp_path / "a/mlflow.db") == [("finetune", "KILLED", "a")]
 
 
 def test_a_recorder_that_is_killed_is_told(tmp_path):
     with recorders_at_hand():
-        process = stage(tmp_path / "a", "and wait")
-        assert process.stdout.readline() == "works\n"
-        recorders = wait_for_recorders()
-        recorders[0].kill()
+        process, recorder = at_work(tmp_path / "a")
+        recorder.kill()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert "warning: MLflow did not record all of this run: its recorder did not come to an end" in said.splitlines()

@@ -44,6 +44,8 @@ def main(listener: socket.socket) -> None:
             listener.close()
             try:
                 record_for(connection)
+            except Exception:
+                sys.excepthook(*sys.exc_info())
             finally:
                 os._exit(0)  # whatever happened: not into the loop
         connection.close()
