@@ -28,6 +28,10 @@ LOUDEST = 1e9  # full scale is 1: integers written as floats stay below it, and 
 RATES = f"{LOWEST_RATE} to {HIGHEST_RATE} Hz"
 BLOCK = 1 << 17  # samples of all channels that are read at a time
 UNKNOWN_LENGTH = 1 << 62  # frames: libsndfile's word for a stream that does not say
+MOST_FRAMES = 1024  # whose powers are held at a time
+# Frames that are transformed at a time. What a few need fits the cache, and memory that the allocator keeps; larger
+# pieces it gives back to the system, which clears every page anew: most of the time that the features took.
+TRANSFORMED = 64
 FLOOR = 1e-6  # power floor before the logarithm: about -60 dB below a full-scale bin
 
 
@@ -166,11 +170,16 @@ def compute_mel_spectrogram(samples: np.ndarray) -> MelSpectrogram:
     padded[WINDOW // 2 : WINDOW // 2 + len(samples)] = samples[: len(padded) - WINDOW // 2]
     framed = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]  # (frames, 400)
     features = np.empty((frames, MEL_BINS), dtype=np.float32)
-    for start in range(0, frames, 1024):  # blocks keep the spectra in cache and the memory bounded
-        block = framed[start : start + 1024] * window()
-        spectrum = _rfft(block)  # (block, 257) complex64
-        power = spectrum.real**2 + spectrum.imag**2
-        features[start : start + 1024] = np.log(power @ mel_filters() + FLOOR)
+    power = np.empty((min(frames, MOST_FRAMES), FFT // 2 + 1), dtype=np.float32)
+    for start in range(0, frames, MOST_FRAMES):
+        block = framed[start : start + MOST_FRAMES]
+        for first in range(0, len(block), TRANSFORMED):
+            few = slice(first, first + TRANSFORMED)
+            spectrum = _rfft(block[few] * window())  # (≤ 64, 257) complex64
+            power[: len(block)][few] = spectrum.real**2 + spectrum.imag**2
+        np.matmul(power[: len(block)], mel_filters(), out=features[start : start + MOST_FRAMES])
+    features += FLOOR
+    np.log(features, out=features)
     return features.view(MelSpectrogram)
 
 

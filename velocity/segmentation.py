@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from velocity.audio import SAMPLE_RATE
+from velocity.audio import SAMPLE_RATE, TRANSFORMED
 from velocity.decoding import best_path
 
 WHOLE = 20  # seconds of audio that are not cut at all
@@ -96,7 +96,8 @@ def voice_activity(samples: np.ndarray, whole: bool = False) -> np.ndarray:
 def _periodicity(samples: np.ndarray) -> np.ndarray:
     """(samples,) at 16 kHz → (a value every 20 ms,) float32: 0 for noise, near 1 for a vowel."""
     step = round(VOICE_STEP * VOICE_RATE)
-    low = samples[: len(samples) // 4 * 4].reshape(-1, 4).mean(axis=1)  # a filter of nulls at 4 and 8 kHz is enough
+    four = samples[: len(samples) // 4 * 4].reshape(-1, 4).T
+    low = (four[0] + four[1] + four[2] + four[3]) / 4  # a filter of nulls at 4 and 8 kHz is enough
     frames = -(-len(samples) // (4 * step))
     padded = np.zeros((frames - 1) * step + VOICE_WINDOW, dtype=np.float32)
     low = low[: len(padded) - VOICE_WINDOW // 2]
@@ -104,7 +105,10 @@ def _periodicity(samples: np.ndarray) -> np.ndarray:
     framed = np.lib.stride_tricks.sliding_window_view(padded, VOICE_WINDOW)[::step]  # (frames, window)
     window = np.hanning(VOICE_WINDOW + 2)[1:-1].astype(np.float32)
     own = _autocorrelation(window)
-    found = _autocorrelation((framed - framed.mean(axis=1, keepdims=True)) * window)  # (frames, periods + 1)
+    found = np.empty((frames, LONGEST_PERIOD + 1), dtype=np.float32)
+    for first in range(0, frames, TRANSFORMED):
+        few = framed[first : first + TRANSFORMED]
+        found[first : first + TRANSFORMED] = _autocorrelation((few - few.mean(axis=1, keepdims=True)) * window)
     ratio = found[:, SHORTEST_PERIOD:] / (own[SHORTEST_PERIOD:] / own[0])
     return ratio.max(axis=1) / (found[:, 0] + 1e-7)  # of digital silence: 0
 
