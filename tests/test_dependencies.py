@@ -30,6 +30,7 @@ HEAVY = {
     "prefect",
     "dvc",
     "onnx",
+    "onnx_ir",
     "onnxscript",
     "matplotlib",
     "pandas",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from typing import Any
 
 import onnx
 import torch
 
-from velocity.export.onnx import OPSET, strip
+from velocity.export.onnx import trace
 from velocity.model.asr import VelocityModel
 from velocity.model.streaming import StreamingModel
 
@@ -27,23 +25,13 @@ def export_onnx_streaming(model: VelocityModel) -> onnx.ModelProto:
     state = streaming.initial_state()
     example = torch.zeros(1, EXAMPLE_CHUNKS * streaming.chunk_frames, model.config.mel_bins)
     frames = streaming.chunk_frames * torch.export.Dim("chunks", min=1)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            streaming,
-            (example, *state.values()),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["mel_spectrogram", *state],
-            output_names=["log_probs", *(AFTER + name for name in state)],
-            dynamic_shapes=({1: frames}, tuple({} for _ in state)),
-            external_data=False,
-            verbose=False,
-        )
-    proto = program.model_proto
-    strip(proto)
-    return proto
+    return trace(
+        streaming,
+        (example, *state.values()),
+        input_names=["mel_spectrogram", *state],
+        output_names=["log_probs", *(AFTER + name for name in state)],
+        dynamic_shapes=({1: frames}, tuple({} for _ in state)),
+    )
 
 
 def describe_streaming(model: VelocityModel) -> dict[str, Any]:

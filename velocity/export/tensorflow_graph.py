@@ -53,7 +53,7 @@ def tensorflow_program(proto: onnx.ModelProto) -> tf.types.experimental.Polymorp
 
 
 def with_gelu(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """x · ½(1 + erf(x / √2)), which the exporter writes in five nodes, as one ``Gelu``: TFLite has that, but no Erf."""
+    """x · (1 + erf(x / √2)) · ½, five nodes of the exported graph, as one ``Gelu``: TFLite has that, but no Erf."""
     makers = {name: node for node in nodes for name in node.output}
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in nodes:
@@ -66,7 +66,7 @@ def with_gelu(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         while len(chain) < 5 and len(users.get(chain[-1].output[0], [])) == 1:
             chain += users[chain[-1].output[0]]
         x, last = chain[0].input[0], chain[-1]
-        if [node.op_type for node in chain] != ["Div", "Erf", "Add", "Mul", "Mul"] or x not in last.input:
+        if [node.op_type for node in chain] != ["Div", "Erf", "Add", "Mul", "Mul"] or x not in chain[3].input:
             raise VelocityError("Erf: an ONNX operator that the export to TFLite knows as a part of GELU only")
         gelus[last.output[0]] = helper.make_node("Gelu", [x], last.output)
         inside |= {node.output[0] for node in chain[:-1]}
@@ -95,13 +95,14 @@ def clip(x: Value, low: Value = None, high: Value = None) -> tf.Tensor:
 def conv(
     x: Value, weight: np.ndarray, bias: np.ndarray, *, group: int, pads: Sequence[int], strides: Sequence[int], **_: Any
 ) -> tf.Tensor:
-    """Along one axis: x (b, in, t), weight (out, in / group, k) → (b, out, t'); group: 1, or a channel each."""
-    x = tf.transpose(tf.pad(x, [[0, 0], [0, 0], list(pads)]), [0, 2, 1])[:, tf.newaxis]  # (b, 1, t, in)
+    """Of images a pixel high: x (b, in, 1, t), weight (out, in / group, 1, k) → (b, out, 1, t'); group: 1, or a channel
+    each."""
+    x = tf.transpose(tf.pad(x, [[0, 0], [0, 0], [0, 0], [pads[1], pads[3]]]), [0, 2, 3, 1])  # (b, 1, t, in)
     if group == 1:
-        y = tf.nn.conv2d(x, weight.transpose(2, 1, 0)[np.newaxis], [1, strides[0]], "VALID")
+        y = tf.nn.conv2d(x, weight.transpose(2, 3, 1, 0), strides, "VALID")
     else:
-        y = tf.nn.depthwise_conv2d(x, weight.transpose(2, 0, 1)[np.newaxis], [1, strides[0], strides[0], 1], "VALID")
-    return tf.transpose((y + bias)[:, 0], [0, 2, 1])
+        y = tf.nn.depthwise_conv2d(x, weight.transpose(2, 3, 0, 1), [1, strides[1], strides[1], 1], "VALID")
+    return tf.transpose(y + bias, [0, 3, 1, 2])
 
 
 def div(x: Value, y: Value) -> tf.Tensor:

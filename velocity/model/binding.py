@@ -29,7 +29,7 @@ class TemporalBinding(nn.Module):
         """mel (b, frames, mel_bins), mask (b, frames, 1) → (b, l, dim) and its mask (b, l, 1)."""
         x = mel
         for conv in self.convs:
-            x = F.gelu(conv(F.pad((x * mask).transpose(1, 2), self.padding))).transpose(1, 2)
+            x = F.gelu(conv(F.pad((x * mask).transpose(1, 2), self.padding)).transpose(1, 2))
             mask = mask[:, ::2]  # frame i of the output is centred on frame 2i of the input
         return self.position(self.norm(x)), mask
 

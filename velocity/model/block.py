@@ -44,7 +44,7 @@ class SelectiveSSM(nn.Module):
         with torch.autocast(u.device.type, enabled=False):
             mixed, step, mask = (self._turn(part) for part in (mixed.float() * mask, step.float(), mask))
             mixed = F.pad(mixed.transpose(1, 2), (self.conv.kernel_size[0] - 1, 0))
-            mixed = F.silu(self.conv(mixed)).transpose(1, 2)  # (b, l, inner + 2gn), zeros before the first frame
+            mixed = F.silu(self.conv(mixed).transpose(1, 2))  # (b, l, inner + 2gn), zeros before the first frame
             x, B, C = self._split(mixed)
             # Padding has a step of zero: it neither changes the state nor lets it decay.
             step = F.softplus(step + self.step_bias) * mask  # (b, l, h)

@@ -85,10 +85,11 @@ def scan_chunked(
 def decay_matrix(cumulative: Tensor) -> Tensor:
     """Cumulative log decays (…, q) → (…, q, q): exp(cumulative_i - cumulative_j) where j ≤ i, else 0."""
     q = cumulative.size(-1)
-    difference = cumulative.unsqueeze(-1) - cumulative.unsqueeze(-2)
     index = torch.arange(q, device=cumulative.device)
-    # Masked before the exponential: above the diagonal the difference is positive and might overflow.
-    return difference.masked_fill(index[:, None] < index[None, :], float("-inf")).exp()
+    # Taken away before the exponential: above the diagonal the difference is positive and might overflow. To subtract
+    # a small constant costs a fraction of what choosing does where nothing fuses the two.
+    later = torch.where(index[:, None] < index[None, :], float("inf"), 0.0)
+    return (cumulative.unsqueeze(-1) - cumulative.unsqueeze(-2) - later).exp()
 
 
 def carry(update: Tensor, log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

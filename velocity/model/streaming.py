@@ -97,7 +97,7 @@ def bind(binding: TemporalBinding, x: Tensor, past: State, now: State) -> Tensor
         heard = (torch.arange(x.size(1), device=x.device) >= lead) | (past["position"] > 0)  # (frames,)
         x = torch.cat([past[name], x * heard.unsqueeze(-1)], 1)  # (b, 1 + frames, channels)
         now[name] = x[:, -1:]
-        x = F.gelu(conv(x.transpose(1, 2))).transpose(1, 2)  # (b, frames / 2, dim)
+        x = F.gelu(conv(x.transpose(1, 2)).transpose(1, 2))  # (b, frames / 2, dim)
         lead //= 2
     return place(binding.position, binding.norm(x), past["position"])
 
@@ -120,7 +120,7 @@ def ssm_layer(layer: SSMLayer, x: Tensor, name: str, past: State, now: State) ->
     gate, mixed, step = ssm.input(layer.norm(x)).split([ssm.inner, ssm.mixed, ssm.heads], -1)
     mixed = torch.cat([past[f"{name}.conv"], mixed], 1)  # (b, k-1+l, inner + 2n)
     now[f"{name}.conv"] = mixed[:, 1 - ssm.conv.kernel_size[0] :]
-    mixed = F.silu(ssm.conv(mixed.transpose(1, 2))).transpose(1, 2)  # (b, l, inner + 2n)
+    mixed = F.silu(ssm.conv(mixed.transpose(1, 2)).transpose(1, 2))  # (b, l, inner + 2n)
     inputs, B, C = mixed.split([ssm.inner, ssm.state, ssm.state], -1)
     inputs = inputs.reshape(b, l, ssm.heads, ssm.head_dim)
     step = F.softplus(step + ssm.step_bias)  # (b, l, h)
