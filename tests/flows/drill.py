@@ -170,23 +170,33 @@ class Drill:
             time.sleep(0.5)
         raise AssertionError(f"no run ended in {names}: {[run.state for run in self.runs()]}\n{self.log()}")
 
+    def flow_runs(self) -> list[psutil.Process]:
+        """The processes in which runs go on. Those of a scheduler that was killed work on without it."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):  # it may end while it is looked at, or be another user's
+                if "spawn_main" in " ".join(process.cmdline()) and Path(process.cwd()) == self.folder.resolve():
+                    found.append(process)
+        return found
+
     def processes(self) -> list[psutil.Process]:
         """Of the run that is going on: the flow's, DVC's, the stage's; none between two runs."""
         found = []
-        for process in psutil.Process(self.scheduler.process.pid).children():
-            with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
-                if "spawn_main" in " ".join(process.cmdline()):
-                    found += [process, *process.children(recursive=True)]
+        for run in self.flow_runs():
+            with suppress(psutil.NoSuchProcess):
+                found += [run, *run.children(recursive=True)]
         return found
 
     def victims(self) -> dict[str, psutil.Process]:
         """Who may be killed now: the two servers, the flow's run, and what works for it, by what it is."""
-        found = {"server": self.server.process.pid, "scheduler": self.scheduler.process.pid}
-        victims = {name: psutil.Process(pid) for name, pid in found.items()}
+        victims = {
+            "server": psutil.Process(self.server.process.pid),
+            "scheduler": psutil.Process(self.scheduler.process.pid),
+        }
         for process in self.processes():
             with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
                 command = " ".join(process.cmdline())
-                if process.ppid() == found["scheduler"]:
+                if "spawn_main" in command:
                     victims["flow run"] = process
                 elif what := re.search(r"-m dvc .*(?<= )(\S+)$|-m velocity\.(stages\.\S+|cli \S+)", command):
                     victims["dvc" if what[1] else what[2].replace("stages.", "stage ")] = process
@@ -247,4 +257,4 @@ def wait_until(true: Callable[[], object], what: str) -> None:
     until = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < until, f"never: {what}"
-        time.sleep(0.02)
+        time.sleep(0.1)
