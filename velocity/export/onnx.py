@@ -64,6 +64,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     onnxruntime does not see the one operator that it has for all five."""
     from onnxscript import opset18 as op
 
+    assert approximate == "none", "another function"
     return op.Mul(op.Mul(x, op.Add(op.Erf(op.Div(x, math.sqrt(2.0))), 1.0)), 0.5)
 
 
@@ -85,7 +86,8 @@ def convolve_images(proto: onnx.ModelProto) -> None:
         if not all(_turns(node) for node in around) or len(users[conv.input[0]]) > 1 or len(around) > 2:
             continue
         weight = tensors[conv.input[1]]
-        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:, :, None], weight.name))
+        if len(weight.dims) == 3:  # else it is an equal one's as well, and has been made an image's
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:, :, None], weight.name))
         images[conv.output[0]] = _image(conv, around[0].input[0], around[1].output[0])
         turns |= {node.output[0] for node in around}
     nodes = [images.get(node.output[0], [node]) for node in graph.node if node.output[0] not in turns]
@@ -101,8 +103,9 @@ def _turns(node: onnx.NodeProto | None) -> bool:
 def _image(conv: onnx.NodeProto, before: str, after: str) -> list[onnx.NodeProto]:
     """``conv`` from ``before`` (b, t, c) to ``after`` (b, t', c')."""
     given = {item.name: helper.get_attribute_value(item) for item in conv.attribute}
-    (first, last), (stride,) = given["pads"], given["strides"]
-    sides = {"pads": [0, first, 0, last], "strides": [1, stride], "group": given["group"]}
+    first, last = given["pads"]
+    sides = {"pads": [0, first, 0, last], "group": given["group"]}
+    sides |= {name: [1, *given[name]] for name in ("strides", "dilations", "kernel_shape")}
     x, x_first, y_first, y = (f"{conv.output[0]}.{part}" for part in ("x", "x_first", "y_first", "y"))
     return [
         helper.make_node("Unsqueeze", [before, HEIGHT], [x], f"{x}.unsqueeze"),  # (b, 1, t, c)
