@@ -24,12 +24,12 @@ import numpy as np
 import psutil
 
 from velocity import VelocityASR
+from velocity.artefacts.browser import Browser
+from velocity.artefacts.site import write_site
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.commands.models import find_artefact
 from velocity.evaluation.testset import load_test_set
 from velocity.evaluation.wer import score
-from velocity.export.browser import Browser
-from velocity.export.site import write_site
 
 LONGEST = 30.0  # seconds of what parity compares
 

@@ -28,13 +28,13 @@ from velocity.commands.decoder import HOT
 from velocity.commands.models import find_artefact
 from velocity.corpora.espeak import EspeakVoice, espeak_voices
 from velocity.corpora.synthetic import VOICES, load_grammar
-from velocity.decoding import Decoder, NGram
-from velocity.decoding.alignment import align
-from velocity.decoding.kneser_ney import estimate, write_arpa
-from velocity.decoding.words import timed_words
 from velocity.evaluation.testset import load_test_set
 from velocity.evaluation.wer import score, summarize
-from velocity.runtime import VelocityASR
+from velocity.recognition.decoding import Decoder, NGram
+from velocity.recognition.decoding.alignment import align
+from velocity.recognition.decoding.kneser_ney import estimate, write_arpa
+from velocity.recognition.decoding.words import timed_words
+from velocity.recognition.offline import VelocityASR
 from velocity.text import normalize
 
 NAMES = [

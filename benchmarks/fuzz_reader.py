@@ -30,7 +30,7 @@ import soundfile
 
 from velocity.audio import compute_mel_spectrogram, load_audio
 from velocity.errors import VelocityError
-from velocity.segmentation import voice_activity
+from velocity.recognition.segmentation import voice_activity
 
 CONTAINERS = [  # format, subtype, rate
     ("WAV", "PCM_16", 16_000),

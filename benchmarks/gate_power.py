@@ -28,12 +28,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from velocity.config.gate import Gate
-from velocity.evaluation.recognition import recognise
+from velocity.evaluation.hypotheses import recognise
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.gate import Facts, Judgement, judge
-from velocity.gate.measurement import Heard, Model, measure_sizes, measure_speed
+from velocity.gate.facts import Heard, Model, measure_sizes, measure_speed
 from velocity.gate.statistics import Ratio, paired_difference
-from velocity.runtime import VelocityASR
+from velocity.recognition.offline import VelocityASR
 
 UTTERANCES, POINTS, SLOWER = 500, 2.0, 1.3
 

@@ -23,7 +23,7 @@ def main() -> None:
     import numpy as np
 
     from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
-    from velocity.runtime import VelocityASR
+    from velocity.recognition.offline import VelocityASR
 
     asr = VelocityASR.from_pretrained(options.model, threads=1)
     noise = np.random.default_rng(0).standard_normal(600 * SAMPLE_RATE).astype(np.float32) * 0.1

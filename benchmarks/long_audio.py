@@ -32,8 +32,8 @@ import soundfile
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
 from velocity.commands.models import find_artefact
 from velocity.evaluation.testset import Utterance, load_test_set
-from velocity.runtime import VelocityASR
-from velocity.segmentation import silenced, voice_activity
+from velocity.recognition.offline import VelocityASR
+from velocity.recognition.segmentation import silenced, voice_activity
 
 PARTS = ("memory", "speed", "joints", "noise")
 PEAK = """

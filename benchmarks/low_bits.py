@@ -33,8 +33,8 @@ def main() -> None:
     options = parser.parse_args()
 
     keep_memory()
-    from velocity.export.targets import export_target
-    from velocity.export.trained import project_model
+    from velocity.artefacts.targets import export_target
+    from velocity.artefacts.trained import project_model
     from velocity.files import write_json
 
     project = project_model()
@@ -126,10 +126,10 @@ def train(options: argparse.Namespace, weights: Path) -> dict[str, Any]:
 
 def rates(folder: Path) -> dict[str, Any]:
     """Test set → error rates of the artefact in ``folder``."""
-    from velocity.evaluation.recognition import recognise
+    from velocity.evaluation.hypotheses import recognise
     from velocity.evaluation.testset import load_test_set
     from velocity.evaluation.wer import measure_test_set
-    from velocity.runtime import VelocityASR
+    from velocity.recognition.offline import VelocityASR
 
     model, found = VelocityASR(folder), {}
     for path in sorted(Path("data/prepared").glob("test-*.jsonl")):

@@ -23,7 +23,7 @@ Sound = "numpy.ndarray"
 
 class Velocity:
     def __init__(self, threads: int, model: str | None) -> None:
-        from velocity.runtime import VelocityASR
+        from velocity.recognition.offline import VelocityASR
 
         self.model = VelocityASR.from_pretrained(model or "velocity-asr-v2", threads=threads)
         self.files = [self.model.folder]

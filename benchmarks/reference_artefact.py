@@ -25,9 +25,9 @@ def main() -> None:
     keep_memory()
     import torch
 
+    from velocity.artefacts.targets import export_target
+    from velocity.artefacts.trained import folder_model
     from velocity.config.model import ModelConfig
-    from velocity.export.targets import export_target
-    from velocity.export.trained import folder_model
     from velocity.files import write_json
     from velocity.model.asr import VelocityModel, save_model
     from velocity.quantization.linear import quantize_linears, quantized_layers

@@ -19,7 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, resample
-from velocity.streaming import Event, StreamingASR
+from velocity.recognition.streaming import Event, StreamingASR
 
 GRAMMAR = "velocity/corpora/commands.yaml"
 SILENCE_DB = -35.0  # below the loudest 10 ms of a word is silence
@@ -56,7 +56,7 @@ def word_errors(model: StreamingASR, folder: str, quantized: bool, test_set: str
     """The test set, an utterance a stream, and all of it as one live stream, beside the same weights offline."""
     from velocity.evaluation.testset import load_test_set
     from velocity.evaluation.wer import score, summarize
-    from velocity.runtime import VelocityASR
+    from velocity.recognition.offline import VelocityASR
 
     name, utterances = load_test_set(test_set)
     offline_model = VelocityASR.from_pretrained(folder, quantized)

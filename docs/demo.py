@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import soundfile
 
+from velocity.artefacts.browser import Browser
+from velocity.artefacts.site import write_site
 from velocity.corpora.hibari import hibari_voices
-from velocity.export.browser import Browser
-from velocity.export.site import write_site
-from velocity.runtime import SHIPPED
+from velocity.recognition.offline import SHIPPED
 
 SENTENCES = (
     "there was nothing left for them to do but to wait for the morning",

@@ -20,8 +20,8 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from velocity.config import load_params
+from velocity.data.inspection import AUDIO_WORK, PART, measure_recordings
 from velocity.data.manifests import RECORDINGS, open_lines
-from velocity.data.measurement import AUDIO_WORK, PART, measure_recordings
 from velocity.data.parts import Part, parts
 from velocity.errors import VelocityError
 

@@ -14,11 +14,12 @@ from typing import Any
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _MODULES = {
-    "VelocityASR": "velocity.runtime",
+    "VelocityASR": "velocity.recognition.offline",
+    "StreamingASR": "velocity.recognition.streaming",
     "load_audio": "velocity.audio",
     "compute_mel_spectrogram": "velocity.audio",
 }
-__all__ = ["VelocityASR", "__version__", "compute_mel_spectrogram", "load_audio"]
+__all__ = ["StreamingASR", "VelocityASR", "__version__", "compute_mel_spectrogram", "load_audio"]
 
 
 def __getattr__(name: str) -> Any:

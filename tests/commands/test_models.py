@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.tone_model import write_model
+from velocity.artefacts import targets
 from velocity.cli import main
 from velocity.commands.models import find_artefact
-from velocity.export import targets
 
 
 @pytest.fixture

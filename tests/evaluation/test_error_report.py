@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tests.tone_model import write_model, write_speech
 from velocity.cli import main
 from velocity.evaluation.breakdown import aligned, by_confidence, by_length, by_speaker, was_said
-from velocity.evaluation.errors import error_report, write_error_report
+from velocity.evaluation.error_report import error_report, write_error_report
+from velocity.evaluation.hypotheses import Recognition
 from velocity.evaluation.page import page
-from velocity.evaluation.recognition import Recognition
 from velocity.evaluation.testset import Utterance
 from velocity.evaluation.wer import score
 

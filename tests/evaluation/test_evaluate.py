@@ -18,8 +18,8 @@ from velocity.errors import VelocityError
 from velocity.evaluation.parity import SECONDS, compare, parity_speech, torch_reference
 from velocity.evaluation.speed import _hum, measure
 from velocity.evaluation.testset import Utterance, load_test_set
-from velocity.runtime import VelocityASR
-from velocity.segmentation import voice_activity
+from velocity.recognition.offline import VelocityASR
+from velocity.recognition.segmentation import voice_activity
 from velocity.stages import benchmark, evaluate
 
 PROJECT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from prefect_dask import DaskTaskRunner
 
 from flows import fanout
 from velocity.data import tables
+from velocity.data.inspection import measure_recordings
 from velocity.data.manifests import save_manifests
-from velocity.data.measurement import measure_recordings
 from velocity.errors import VelocityError
 
 THREADS = DaskTaskRunner(cluster_kwargs={"processes": False, "n_workers": 1, "dashboard_address": None})

@@ -122,7 +122,7 @@ def test_bad_input_is_told_from_no_verdict(project, capsys):
 
 def test_parity_is_read_where_the_project_keeps_it(project, tmp_path):
     from velocity.errors import VelocityError
-    from velocity.gate.measurement import read_parity
+    from velocity.gate.facts import read_parity
 
     folder = tmp_path / "models/export/onnx-int8"
     shutil.copytree(project / "same", folder)

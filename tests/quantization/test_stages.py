@@ -10,10 +10,10 @@ from ruamel.yaml import YAML
 from safetensors.torch import load
 
 from tests.training.tones import statistics, tone_cuts
+from velocity.artefacts.targets import export_target
+from velocity.artefacts.trained import project_model
 from velocity.data.manifests import to_line, write_lines
 from velocity.errors import VelocityError
-from velocity.export.targets import export_target
-from velocity.export.trained import project_model
 from velocity.quantization import linear
 from velocity.stages import calibrate, evaluate, finetune
 from velocity.text import train_tokenizer

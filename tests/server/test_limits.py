@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 
 from tests.server.clients import BORDER, form
 from velocity.server import http
-from velocity.server.errors import RequestError
+from velocity.server.failures import RequestError
 from velocity.server.uploads import Limits, Lingering, received_form
 from velocity.server.work import Queue
 

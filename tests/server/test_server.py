@@ -136,7 +136,7 @@ def test_the_prompt_holds_hot_words_and_never_a_path(server, audio, tmp_path) ->
     ],
 )
 def test_what_a_prompt_makes_hot(prompt, phrases) -> None:
-    from velocity.server.wishes import read_hotwords
+    from velocity.server.request import read_hotwords
 
     found = read_hotwords(prompt)
     assert len(found) == phrases if isinstance(phrases, int) else list(found) == phrases

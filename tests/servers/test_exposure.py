@@ -14,10 +14,10 @@ from flows import ui
 from flows.services import HOST, Services
 from tests.exported import export
 from tests.servers.conftest import free_port
+from velocity.artefacts.site import Site
 from velocity.errors import VelocityError, without_credentials
-from velocity.export.site import Site
+from velocity.recognition.offline import VelocityASR
 from velocity.registry import Registry, register
-from velocity.runtime import VelocityASR
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "hunter2"  # part of every secret that is planted

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from velocity.cli import recognition, streaming, serving, language, measurement, project, governance  # noqa: F401  # isort: skip  (help's order)
+from velocity.cli import transcribe, stream, serve, lm, evaluate, project, release  # noqa: F401  # isort: skip  (order of --help)
 from velocity.cli.app import app
 from velocity.errors import VelocityError
 

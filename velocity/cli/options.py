@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from velocity.runtime import VelocityASR
+    from velocity.recognition.offline import VelocityASR
 
 Model = Annotated[
     str | None,
@@ -59,6 +59,6 @@ NBest = Annotated[int, typer.Option("--n-best", help="Hypotheses to give, the be
 
 def load(model: str | None, quantized: bool, threads: int) -> VelocityASR:
     from velocity.commands.models import find_artefact
-    from velocity.runtime import VelocityASR
+    from velocity.recognition.offline import VelocityASR
 
     return VelocityASR(find_artefact(model, quantized), threads)

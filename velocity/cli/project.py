@@ -21,7 +21,7 @@ class WithTargets(TyperCommand):
     """Help that ends with the table of targets, which only it has to load."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        from velocity.export.targets import TARGETS
+        from velocity.artefacts.targets import TARGETS
 
         with formatter.section("Targets"):
             formatter.write_dl([(name, target.about) for name, target in TARGETS.items()])
@@ -53,8 +53,8 @@ def export(
     """
     from dataclasses import replace
 
-    from velocity.export.targets import export_target
-    from velocity.export.trained import folder_model, project_model
+    from velocity.artefacts.targets import export_target
+    from velocity.artefacts.trained import folder_model, project_model
 
     trained = folder_model(model) if model else project_model()
     export_target(target, replace(trained, input=input.value), out)

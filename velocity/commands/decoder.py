@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from velocity.decoding import Decoder, NGram
-from velocity.decoding.decoder import LM_WEIGHT, WORD_BONUS
 from velocity.errors import VelocityError
+from velocity.recognition.decoding import Decoder, NGram
+from velocity.recognition.decoding.decoder import LM_WEIGHT, WORD_BONUS
 
 if TYPE_CHECKING:
-    from velocity.runtime import VelocityASR
+    from velocity.recognition.offline import VelocityASR
 
 HOT = 1.5  # nats a letter of a phrase that is given no weight of its own
 

@@ -7,7 +7,7 @@ import webbrowser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from velocity.export.site import Site, write_site
+from velocity.artefacts.site import Site, write_site
 
 
 def demo(artefact: Path, port: int, browser: bool) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from velocity.evaluation.errors import error_report, write_error_report
-from velocity.evaluation.recognition import recognise
+from velocity.evaluation.error_report import error_report, write_error_report
+from velocity.evaluation.hypotheses import recognise
 from velocity.evaluation.testset import load_test_set
 from velocity.evaluation.wer import NORMALIZER
-from velocity.runtime import VelocityASR
+from velocity.recognition.offline import VelocityASR
 
 ON_PAGE = 100  # worst utterances in the HTML report
 IN_TEXT = 5  # worst speakers and utterances in the terminal

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from velocity.decoding import segments
+from velocity.recognition.decoding import segments
 
 if TYPE_CHECKING:
-    from velocity.decoding import Segment, Word
-    from velocity.runtime import Passage
+    from velocity.recognition.decoding import Segment, Word
+    from velocity.recognition.offline import Passage
 
 
 class Format(StrEnum):

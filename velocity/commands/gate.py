@@ -17,7 +17,7 @@ from velocity.files import write_json, write_text
 from velocity.gate import Facts, Judgement, judge, measure
 from velocity.gate.comparison import comparison
 from velocity.gate.comparison import markdown as comparison_report
-from velocity.gate.measurement import Heard, Model, hear
+from velocity.gate.facts import Heard, Model, hear
 from velocity.gate.table import markdown as verdict_table
 from velocity.tracking.model import NAME
 

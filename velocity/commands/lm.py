@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from velocity.decoding.kneser_ney import estimate, write_arpa
 from velocity.errors import VelocityError
+from velocity.recognition.decoding.kneser_ney import estimate, write_arpa
 from velocity.text import normalize
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from velocity.files import user_cache
-from velocity.runtime import find_model
+from velocity.recognition.offline import find_model
 
 EXPORTED = Path("models/export")  # of the project in the current folder
 SHIPPED_MODEL = "velocity-asr-v2"  # where there is no such folder
@@ -30,8 +30,8 @@ def find_artefact(model: str | None, quantized: bool) -> Path:
 
 def _export(folder: Path, target: str) -> Path:
     import velocity
-    from velocity.export.targets import export_target
-    from velocity.export.trained import folder_model
+    from velocity.artefacts.targets import export_target
+    from velocity.artefacts.trained import folder_model
 
     trained = folder_model(folder)
     digest = hashlib.sha256(velocity.__version__.encode())

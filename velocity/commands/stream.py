@@ -14,7 +14,7 @@ import numpy as np
 from velocity.audio import SAMPLE_RATE, read_blocks
 from velocity.commands.models import EXPORTED, SHIPPED_STREAMING
 from velocity.errors import VelocityError
-from velocity.streaming import Event, Stream, StreamingASR
+from velocity.recognition.streaming import Event, Stream, StreamingASR
 
 Writer = Callable[[Event, float], None]  # an event, and the seconds between its last letter and its being known
 

@@ -21,7 +21,7 @@ from velocity.commands.formats import SUFFIXES, Format, Transcript, written
 from velocity.errors import VelocityError
 from velocity.files import atomic_path
 from velocity.progress import Progress
-from velocity.runtime import Passage, VelocityASR
+from velocity.recognition.offline import Passage, VelocityASR
 
 STDIN = Path("-")
 LONG = 60.0  # seconds of audio that deserve a progress bar

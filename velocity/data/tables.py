@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, frame_count
+from velocity.data.inspection import AUDIO_WORK, PART, TEXT_WORK, measure_recordings, measure_transcripts
 from velocity.data.manifests import FAULTS, RECORDINGS, SUPERVISIONS, count_lines, open_lines, read_lines
-from velocity.data.measurement import AUDIO_WORK, PART, TEXT_WORK, measure_recordings, measure_transcripts
 from velocity.data.parts import map_parts
 from velocity.progress import track
 

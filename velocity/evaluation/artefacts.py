@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from velocity.runtime import VelocityASR
-from velocity.streaming import StreamingASR
+from velocity.recognition.offline import VelocityASR
+from velocity.recognition.streaming import StreamingASR
 
 Posteriors = Callable[[np.ndarray], np.ndarray]  # log-mel (1, frames, 80) → log-posteriors (1, frames', V), float32
 
@@ -80,16 +80,16 @@ def run_streaming(folder: Path) -> Posteriors:
 
 
 def run_tflite(folder: Path) -> Posteriors:
-    from velocity.export.tflite import TFLiteModel
+    from velocity.artefacts.tflite import TFLiteModel
 
     return TFLiteModel(folder / "model.tflite")
 
 
 def run_coreml(folder: Path) -> Posteriors:
     """Core ML itself where it is, on a Mac; anywhere else the interpreter of its program."""
+    from velocity.artefacts.coreml import PACKAGE
+    from velocity.artefacts.mlpackage import import_coremltools
     from velocity.evaluation.mil import MilProgram
-    from velocity.export.coreml import PACKAGE
-    from velocity.export.mlpackage import import_coremltools
 
     if sys.platform != "darwin":
         return MilProgram(folder / PACKAGE)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from velocity.evaluation.listener import Listener
+from velocity.evaluation.isolated import IsolatedRecogniser
 from velocity.evaluation.speed import CLIP
 
 ROUNDS = 21
@@ -24,22 +24,22 @@ def side_by_side(artefacts: Mapping[str, Path], baseline: str, rounds: int = ROU
     Both are medians over the rounds; a ratio is taken within a round, so that a machine that is slower for a while is
     so for both. The audio is noise: what a recogniser costs depends on the length of its input alone.
     """
-    listeners = [Listener(folder) for folder in artefacts.values()]
-    seconds = dict(zip(artefacts, take_turns(listeners, rounds), strict=True))
+    recognisers = [IsolatedRecogniser(folder) for folder in artefacts.values()]
+    seconds = dict(zip(artefacts, take_turns(recognisers, rounds), strict=True))
     return {name: figures(took, seconds[baseline]) for name, took in seconds.items()}
 
 
-def take_turns(listeners: Sequence[Listener], rounds: int = ROUNDS) -> list[list[float]]:
+def take_turns(recognisers: Sequence[IsolatedRecogniser], rounds: int = ROUNDS) -> list[list[float]]:
     """The seconds of processor time that each artefact takes for ``CLIP`` seconds of audio in each of the rounds.
 
     After one round to warm up; every round starts with another. Raises VelocityError when one cannot be loaded.
     """
-    seconds: list[list[float]] = [[] for _ in listeners]
+    seconds: list[list[float]] = [[] for _ in recognisers]
     with ExitStack() as stack:
-        at_work = [stack.enter_context(listener) for listener in listeners]
+        at_work = [stack.enter_context(recogniser) for recogniser in recognisers]
         for turn in range(rounds + 1):
             for index in [(turn + offset) % len(at_work) for offset in range(len(at_work))]:
-                seconds[index].append(at_work[index].work(CLIP))
+                seconds[index].append(at_work[index].processor_time(CLIP))
     return [took[1:] for took in seconds]
 
 

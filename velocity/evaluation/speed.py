@@ -170,10 +170,10 @@ def _measure_here(folder: Path, threads: int, repeats: int, lengths: Sequence[fl
 
 def _load(folder: Path, threads: int) -> Any:
     if (folder / TFLITE).is_file():
-        from velocity.export.tflite import TFLiteModel
+        from velocity.artefacts.tflite import TFLiteModel
 
         return TFLiteModel(folder / TFLITE, threads)
-    from velocity.runtime import VelocityASR
+    from velocity.recognition.offline import VelocityASR
 
     return VelocityASR.from_pretrained(folder, threads=threads)
 

@@ -4,7 +4,7 @@ What is measured (``measurement``, ``statistics``) is kept apart from what is ma
 and limits give the same verdict, for the command, the flows and CI alike.
 """
 
+from velocity.gate.facts import Facts, Model, Sizes, hear, measure
 from velocity.gate.judgement import Judgement, Row, Verdict, judge
-from velocity.gate.measurement import Facts, Model, Sizes, hear, measure
 
 __all__ = ["Facts", "Judgement", "Model", "Row", "Sizes", "Verdict", "hear", "judge", "measure"]

@@ -8,7 +8,7 @@ from typing import Any
 from velocity.evaluation.report import rate, table
 from velocity.evaluation.speed import machine
 from velocity.evaluation.wer import NORMALIZER
-from velocity.gate.measurement import Facts, Heard
+from velocity.gate.facts import Facts, Heard
 from velocity.gate.statistics import Difference
 
 LISTED = 20  # utterances in the report that became worse, and as many that became better; all are in the JSON

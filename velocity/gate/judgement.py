@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from velocity.config.gate import Gate
-from velocity.gate.measurement import Facts
+from velocity.gate.facts import Facts
 from velocity.gate.statistics import Difference, Ratio
 
 

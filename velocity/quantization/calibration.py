@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from velocity.decoding import greedy
 from velocity.errors import VelocityError
 from velocity.model.asr import BLANK, VelocityModel, read_weights
 from velocity.quantization.histogram import Histogram, Range
 from velocity.quantization.linear import QuantizedLinear, floating_point, quantize_linears, quantized_layers, set_mode
+from velocity.recognition.decoding import greedy
 
 Ranges = dict[str, Range]  # layer → lowest and highest input
 

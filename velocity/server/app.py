@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from velocity.server.errors import RequestError, answer_fault, answer_http_error, answer_request_error
+from velocity.server.endpoint import Transcriptions
+from velocity.server.failures import RequestError, answer_fault, answer_http_error, answer_request_error
 from velocity.server.service import Service
-from velocity.server.transcriptions import Transcriptions
 from velocity.server.uploads import Lingering
 
 

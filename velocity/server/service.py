@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from velocity.runtime import VelocityASR
+from velocity.recognition.offline import VelocityASR
 from velocity.server.uploads import Limits
 from velocity.server.work import Queue
 

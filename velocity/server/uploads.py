@@ -14,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from velocity.server.errors import RequestError
+from velocity.server.failures import RequestError
 
 MEGABYTE = 2**20
 FIELDS_BYTES = MEGABYTE // 4  # of a form beside its file: fields, headers, borders

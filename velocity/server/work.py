@@ -13,7 +13,7 @@ from typing import TypeVar
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from velocity.server.errors import RequestError
+from velocity.server.failures import RequestError
 
 Result = TypeVar("Result")
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from velocity.config import Params, load_params
 from velocity.evaluation.artefacts import ARTEFACTS, Recogniser
-from velocity.evaluation.errors import error_report, write_error_report
+from velocity.evaluation.error_report import error_report, write_error_report
+from velocity.evaluation.hypotheses import recognise
 from velocity.evaluation.parity import (
     compare,
     decoded,
@@ -21,11 +22,10 @@ from velocity.evaluation.parity import (
     torch_reference,
     verdict,
 )
-from velocity.evaluation.recognition import recognise
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.evaluation.wer import NORMALIZER, measure_test_set, score
 from velocity.files import write_json
-from velocity.runtime import VelocityASR
+from velocity.recognition.offline import VelocityASR
 from velocity.stages import run
 from velocity.tracking import track_run
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from velocity.export.targets import TARGETS, export_target
-from velocity.export.trained import project_model
+from velocity.artefacts.targets import TARGETS, export_target
+from velocity.artefacts.trained import project_model
 from velocity.stages import run
 
 FOLDER = Path("models/export")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 NAME = "velocity-asr"
-CODE = Path(__file__).parent.parent / "serving.py"  # run by the server; whoever loads the model without it runs nothing
+CODE = Path(__file__).with_name("pyfunc.py")  # run by the server; whoever loads the model without it runs nothing
 
 
 def log_model(client: Any, run_id: str, folders: list[Path]) -> str:

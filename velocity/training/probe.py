@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from velocity.config.training import Probe
 from velocity.data.batches import Batch
-from velocity.decoding import greedy
 from velocity.model.asr import BLANK, VelocityModel
+from velocity.recognition.decoding import greedy
 
 RESAMPLES = 1000  # of the bootstrap
 

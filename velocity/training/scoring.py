@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from velocity.data.batches import Batch
-from velocity.decoding import greedy
+from velocity.recognition.decoding import greedy
 from velocity.text import TextTokenizer
 from velocity.training.objectives import CTC
 

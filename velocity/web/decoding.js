@@ -1,4 +1,4 @@
-// Greedy CTC decoding (Graves et al. 2006), as velocity/decoding/greedy.py.
+// Greedy CTC decoding (Graves et al. 2006), as velocity/recognition/decoding/greedy.py.
 
 // (frames · V) log-posteriors → the most probable class of each frame: (frames,) Int32Array.
 export function bestClasses(logProbs, vocabulary) {

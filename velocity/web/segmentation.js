@@ -1,4 +1,4 @@
-// Long audio in chunks that are cut in pauses, and silence where nobody speaks: velocity/segmentation.py says why.
+// Long audio in chunks that are cut in pauses, and silence where nobody speaks: velocity/recognition/segmentation.py says why.
 
 import { SAMPLE_RATE } from './features.js';
 import { collapse } from './decoding.js';

@@ -1,0 +1,352 @@
+"""The page in a real browser: what it computes is what the Python runtime computes, and people can use it.
+
+Needs Chromium and ONNX Runtime Web, which is fetched into the user's cache once; skipped where there are none.
+"""
+
+import functools
+import mimetypes
+import re
+import shutil
+import threading
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+
+from tests.tone_model import speak, write_model
+from velocity import VelocityASR
+from velocity.artefacts.browser import DECODE, SOFTWARE_GPU, Browser, encode
+from velocity.artefacts.site import Site, write_site
+from velocity.audio import BLOCK, SAMPLE_RATE, compute_mel_spectrogram, load_audio
+from velocity.corpora.hibari import hibari_voices
+from velocity.errors import VelocityError
+from velocity.recognition.offline import SHIPPED
+from velocity.recognition.segmentation import chunks, voice_activity
+
+SENTENCES = "the night was dark and the road was long", "we have never seen a better book than this one"
+MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("browser")
+
+
+@pytest.fixture(scope="module")
+def recording(folder):
+    """Two sentences as a synthesiser reads them, with a pause after each."""
+    (voice,) = hibari_voices(1, seed=7)
+    pieces = []
+    for sentence in SENTENCES:
+        speech, rate = voice.speak(sentence, speed=0.9, pitch=1.2, seed=0)
+        pieces += [0.2 * speech / np.abs(speech).max(), np.zeros(round(1.6 * rate))]
+    soundfile.write(folder / "any-rate.wav", np.concatenate(pieces), rate)
+    path = folder / "recording.wav"
+    soundfile.write(path, load_audio(folder / "any-rate.wav"), SAMPLE_RATE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def tones(folder):
+    return write_model(folder / "tones")
+
+
+@pytest.fixture(scope="module")
+def browser(folder, recording):
+    """The page with the shipped model on WebAssembly; its microphone hears the recording once."""
+    try:
+        write_site(SHIPPED / "velocity-asr-v2", folder / "shipped")
+        sound = f"--use-file-for-fake-audio-capture={recording}%noloop"
+        running = Browser(folder / "shipped", arguments=(*SOFTWARE_GPU, *MICROPHONE, sound))
+        running.__enter__()
+    except VelocityError as error:
+        pytest.skip(str(error))
+    yield running
+    running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="module")
+def tone_site(browser, folder, tones):
+    write_site(tones, folder / "tone-site")
+    with Site(folder / "tone-site") as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        yield site
+        site.shutdown()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Open a page at a URL, ready or not; none may ask another server for anything, or fail silently."""
+    contexts, asked, errors = [], [], []
+
+    def open(url, ready=True, **options):
+        context = browser.chromium.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(url)
+        if ready:
+            page.locator("#status", has_text="Ready").wait_for()
+        return page
+
+    yield open
+    for context in contexts:
+        context.close()
+    assert all(url.startswith("http://127.0.0.1:") for url in asked)
+    assert errors == []
+
+
+def in_segmentation(browser: Browser, expression: str, samples: np.ndarray):
+    """The value of ``expression`` in velocity/web/segmentation.js, ``samples`` given."""
+    program = f"""async ({{ given }}) => {{
+      const {{ chunks, voiceActivity }} = await import('./segmentation.js');
+      const samples = ({DECODE})(given);
+      return {expression};
+    }}"""
+    return browser.page.evaluate(program, {"given": encode(samples)})
+
+
+@contextmanager
+def any_server(folder: Path):
+    """A web server that knows the right types, and no headers."""
+
+    class Plain(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    mimetypes.add_type("text/javascript", ".mjs")
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Plain, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def transcript(page, path: Path) -> str:
+    page.set_input_files("#file", path)
+    page.locator("#status", has_text="of sound in").wait_for()
+    return shown(page)
+
+
+def shown(page) -> str:
+    return " ".join(page.locator("#transcript span").all_inner_texts())
+
+
+# ------------------------------------------------------------------------------------------- equal to the runtime
+
+
+def sounds(recording: Path) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    time = np.arange(3 * SAMPLE_RATE) / SAMPLE_RATE
+    speech = load_audio(recording)
+    return {
+        "speech": speech,
+        "quiet speech": 1e-3 * speech,
+        **{
+            f"speech in noise of {level}": (speech + random.normal(0, level, len(speech))).astype(np.float32)
+            for level in (0.02, 0.03, 0.05)  # some is a voice, some may be one
+        },
+        "noise": random.normal(0, 0.1, SAMPLE_RATE).astype(np.float32),
+        "a loud tone": np.sin(2 * np.pi * 1000 * time).astype(np.float32),
+        "silence": np.zeros(777, dtype=np.float32),
+        "a sample": np.ones(1, dtype=np.float32),
+        "speech between silences": np.concatenate([np.zeros(50_000), speech, np.zeros(70_001)]).astype(np.float32),
+    }
+
+
+def test_features_are_those_of_training(browser, recording):
+    for name, samples in sounds(recording).items():
+        expected = compute_mel_spectrogram(samples)
+        found = browser.features(samples)
+        assert found.shape == expected.shape, name
+        assert np.abs(found - expected).max() <= 1e-4, name
+
+
+def test_voices_are_found_where_the_runtime_finds_them(browser, recording):
+    for name, samples in sounds(recording).items():
+        for whole in (True, False):
+            found = in_segmentation(browser, f"[...voiceActivity(samples, {str(whole).lower()})]", samples)
+            assert found == voice_activity(samples, whole).tolist(), name
+
+
+def test_long_audio_is_cut_where_the_runtime_cuts_it(browser, recording):
+    speech = load_audio(recording)
+    for length in (20.0, 20.01, 41.3, 65.0):
+        audio = np.resize(speech, round(length * SAMPLE_RATE))
+        cut = chunks(np.split(audio, range(BLOCK, len(audio), BLOCK)), 320)
+        shape = "[c.samples.length, c.start, c.end, c.whole]"
+        found = in_segmentation(browser, f"[...chunks(samples, 320)].map((c) => {shape})", audio)
+        assert found == [[len(chunk.samples), chunk.start, chunk.end, chunk.whole] for chunk in cut]
+
+
+def test_it_writes_what_the_runtime_writes(browser, recording):
+    """Of the same recording the page hears what the runtime hears, but for the INT8 model's rounding."""
+    model = VelocityASR.from_pretrained("velocity-asr-v2")
+    mel = np.asarray(compute_mel_spectrogram(load_audio(recording)))[None]
+    expected, found = model(mel), browser(mel)
+    assert found.shape == expected.shape
+    assert (found.argmax(-1) == expected.argmax(-1)).mean() >= 0.98
+    result = browser.transcribe(load_audio(recording))
+    assert jiwer.cer(model.transcribe(recording), result["text"]) <= 0.03
+    assert result["seconds"] == pytest.approx(len(load_audio(recording)) / SAMPLE_RATE)
+    assert result["took"] > 0
+
+
+@pytest.mark.parametrize("provider", ["wasm", "webgpu"])
+def test_the_same_text_from_a_model_without_rounding(open_page, tone_site, tones, folder, provider):
+    """Twenty seconds and more of tones in several chunks, and a few words on a GPU that software plays."""
+    words = "it is a long way to the end of this " * 4 if provider == "wasm" else "hello world"
+    samples = speak(words.strip(), tones, pause=0.1)
+    assert provider == "webgpu" or len(samples) > 20 * SAMPLE_RATE
+    soundfile.write(folder / "tones.wav", samples, SAMPLE_RATE)
+    page = open_page(tone_site.url)
+    if provider == "webgpu":
+        page.select_option("#choose-provider", "webgpu")
+        page.locator("#status", has_text="Ready").wait_for()
+    text = transcript(page, folder / "tones.wav")
+    assert page.inner_text("#provider") == {"wasm": "WebAssembly", "webgpu": "WebGPU"}[provider]
+    assert text == VelocityASR(tones).transcribe(folder / "tones.wav") == words.strip()
+
+
+# ------------------------------------------------------------------------------------------------- as people use it
+
+
+def test_a_file_is_transcribed_while_the_page_stays_awake(browser, open_page, recording, folder):
+    """The control is the same work in the page's own thread: it beats once a chunk."""
+    samples = np.resize(load_audio(recording), 25 * SAMPLE_RATE)
+    path = folder / "shipped/long.wav"  # which the control fetches
+    soundfile.write(path, samples, SAMPLE_RATE)
+    page = open_page(browser.url, viewport={"width": 375, "height": 700})
+    page.evaluate("() => { window.beats = 0; setInterval(() => window.beats++, 10); }")
+    page.locator("#choose-threads").select_option("1")
+    page.locator("#status", has_text="Ready").wait_for()
+    before = page.evaluate("() => window.beats")
+    text = transcript(page, path)
+    awake = page.evaluate("() => window.beats") - before
+    asleep = page.evaluate(
+        """async () => {
+          const { Recogniser } = await import('./recogniser.js');
+          const { readAudio } = await import('./speech.js');
+          const recogniser = await Recogniser.load({ provider: 'wasm', threads: 1 });
+          const samples = await readAudio(await (await fetch('long.wav')).blob());
+          const before = window.beats;
+          for await (const _ of recogniser.transcribe(samples));
+          return window.beats - before;
+        }"""
+    )
+    assert awake > 3 * asleep
+    assert jiwer.cer(VelocityASR.from_pretrained("velocity-asr-v2").transcribe(samples), text) <= 0.03
+    assert 0 < float(page.inner_text("#rtf")) < 10
+    assert page.inner_text("#threads") == "1"
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#transcript li").count() >= 2
+
+
+def test_the_microphone_is_heard_as_one_speaks(browser, open_page, recording):
+    page = open_page(browser.url, permissions=["microphone"])
+    page.locator("#microphone").click()
+    page.locator("#transcript li").nth(1).wait_for()
+    page.locator("#microphone", has_text="Stop").click()
+    page.locator("#microphone", has_text="Microphone").wait_for()
+    whole = VelocityASR.from_pretrained("velocity-asr-v2").transcribe(recording)
+    assert jiwer.cer(whole, shown(page)) <= 0.2
+
+
+def test_a_newer_file_takes_the_place_of_one_that_is_being_heard(open_page, tone_site, folder, tones):
+    soundfile.write(folder / "older.wav", np.tile(speak("old and slow", tones), 120), SAMPLE_RATE)
+    soundfile.write(folder / "newer.wav", speak("new", tones), SAMPLE_RATE)
+    page = open_page(tone_site.url)
+    page.set_input_files("#file", folder / "older.wav")
+    page.locator("#transcript li").first.wait_for()
+    assert transcript(page, folder / "newer.wav") == "new"
+    page.locator("#hint", has_text="newer.wav").wait_for()
+
+
+def test_what_cannot_be_read_is_told(open_page, tone_site, folder, tones):
+    (folder / "broken.mp3").write_text("no sound")
+    soundfile.write(folder / "next.wav", speak("next", tones), SAMPLE_RATE)
+    page = open_page(tone_site.url)
+    page.set_input_files("#file", folder / "broken.mp3")
+    page.locator("#error", has_text="broken.mp3 cannot be read as audio").wait_for()
+    assert transcript(page, folder / "next.wav") == "next"
+    assert page.locator("#error").is_hidden()
+
+
+def test_a_page_that_is_not_isolated_has_one_thread(open_page, folder, tone_site, tones):
+    soundfile.write(folder / "two.wav", speak("good day", tones), SAMPLE_RATE)
+    with any_server(folder / "tone-site") as url:
+        page = open_page(url)
+        assert transcript(page, folder / "two.wav") == "good day"
+        assert page.inner_text("#threads") == "1"
+
+
+def test_the_example_in_the_documents_works(open_page, folder, tone_site, tones):
+    document = (Path(__file__).parents[2] / "docs/browser.md").read_text(encoding="utf-8")
+    (folder / "own").mkdir()
+    (folder / "own/index.html").write_text(re.search(r"```html\n(.*?)```", document, re.DOTALL)[1])
+    shutil.copytree(folder / "tone-site", folder / "own/asr")
+    soundfile.write(folder / "three.wav", speak("hello there", tones), SAMPLE_RATE)
+    with any_server(folder / "own") as url:
+        page = open_page(url, ready=False)
+        page.set_input_files("#file", folder / "three.wav")
+        page.locator("#text", has_text=re.compile(".")).wait_for()
+        assert page.inner_text("#text") == "hello there"
+
+
+def test_a_model_of_other_bytes_is_refused(browser, open_page, folder, tone_site):
+    shutil.copytree(folder / "tone-site", folder / "mixed")
+    shutil.copyfile(SHIPPED / "velocity-asr-v2/model.onnx", folder / "mixed/model.onnx")
+    with Site(folder / "mixed") as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        page = open_page(site.url, ready=False)
+        page.locator("#error", has_text=re.compile(".")).wait_for()
+        assert "model.onnx cannot be loaded, or is not the file" in page.inner_text("#error")
+        site.shutdown()
+
+
+def test_without_the_runtime_the_page_says_what_is_missing(browser, open_page, folder, tone_site):
+    shutil.copytree(folder / "tone-site", folder / "bare", ignore=shutil.ignore_patterns("ort"))
+    with Site(folder / "bare") as site:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        page = open_page(site.url, ready=False)
+        page.locator("#error", has_text=re.compile(".")).wait_for()
+        assert "ort/" in page.inner_text("#error")
+        site.shutdown()
+
+
+def test_the_page_may_ask_no_other_server(open_page, tone_site):
+    page = open_page(tone_site.url)
+    refused = page.evaluate(
+        """() => new Promise((resolve) => {
+          document.addEventListener('securitypolicyviolation', (event) => resolve(event.violatedDirective));
+          fetch('http://127.0.0.1:9/').catch(() => setTimeout(() => resolve('nothing'), 500));
+        })"""
+    )
+    assert refused == "connect-src"
+
+
+def test_everything_can_be_reached_by_keyboard_and_has_a_name(open_page, tone_site):
+    page = open_page(tone_site.url)
+    reached = []
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("() => document.activeElement.id"))
+    assert reached == ["file", "microphone", "choose-provider", "choose-threads"]
+    for role, name in (("button", "Microphone"), ("combobox", "Run on"), ("combobox", "with")):
+        assert page.get_by_role(role, name=re.compile(name)).count() == 1
+    assert page.get_by_label("Choose a file").count() == 1
+    assert page.locator("#transcript").get_attribute("aria-live") == "polite"
+
+
+def test_a_microphone_that_may_not_be_used_is_told(open_page, tone_site):
+    page = open_page(tone_site.url)
+    refusal = "async () => { throw new DOMException('', 'NotAllowedError'); }"
+    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refusal}; }}")
+    page.locator("#microphone").click()
+    page.locator("#error", has_text="The microphone may not be used").wait_for()
+    assert page.locator("#microphone").inner_text() == "Microphone"

@@ -1,0 +1,225 @@
+"""The artefacts against PyTorch, at lengths the exporter has not seen."""
+
+import copy
+import json
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from tests.model.test_asr import SMALL, small
+from velocity.artefacts.onnx import export_onnx, trace
+from velocity.artefacts.quantize import quantize_graph
+from velocity.artefacts.targets import export_target
+from velocity.artefacts.trained import Trained, folder_model
+from velocity.errors import VelocityError
+from velocity.model.asr import VelocityModel
+from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
+from velocity.text import train_tokenizer
+
+SHAPES = [(1, 1), (1, 2), (1, 19), (2, 33), (3, 300), (1, 1111), (2, 2600)]  # batch, frames
+
+
+def run(path, mel: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(["log_probs", "lengths"], {"mel_spectrogram": mel.numpy()})
+
+
+KINDS = {
+    "bidirectional": {},
+    "causal": {"direction": "causal"},
+    "fixed context, large head": {"context": "fixed", "head_classes": 40, "head_rank": 4},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
+def exported(request, tmp_path_factory):
+    model = small(blocks=1, **request.param)
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    onnx.save(export_onnx(model), path)
+    return model, path
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_floating_point_artefact_is_the_model(exported, shape):
+    model, path = exported
+    mel = torch.randn(*shape, 80)
+    with torch.no_grad():
+        expected, lengths = model(mel)
+    log_probs, output_lengths = run(path, mel)
+    assert np.abs(log_probs - expected.numpy()).max() <= 1e-4
+    assert output_lengths.tolist() == lengths.tolist()
+
+
+def test_the_artefact_tells_nothing_of_where_it_was_made(exported):
+    content = exported[1].read_bytes()
+    assert b".py" not in content
+    assert b"site-packages" not in content
+    assert onnx.load_from_string(content).opset_import[0].version >= 18
+
+
+def test_onnxruntime_finds_what_it_has_fast_code_for(exported, tmp_path):
+    """One operator for GELU, and convolutions of images, whose layout is turned by no node that stays."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    onnxruntime.InferenceSession(str(exported[1]), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(tmp_path / "optimised.onnx").graph
+    used = Counter(node.op_type for node in graph.node)
+    assert used["Erf"] == 0
+    assert used["Gelu"] + used["BiasGelu"] == 2
+    makers = {name: node for node in onnx.load(exported[1]).graph.node for name in node.output}
+    convolutions = [node for node in makers.values() if node.op_type == "Conv"]
+    assert len(convolutions) >= 2
+    for node in convolutions:
+        turn = makers[node.input[0]]
+        assert (turn.op_type, list(turn.attribute[0].ints)) == ("Transpose", [0, 3, 1, 2])
+        assert makers[turn.input[0]].op_type == "Unsqueeze"
+
+
+class Convolutions(torch.nn.Module):
+    """Some between transpositions, one that is not, and one whose transposed input is used again."""
+
+    def __init__(self):
+        super().__init__()
+        self.strided = torch.nn.Conv1d(6, 8, 3, stride=2, padding=2)
+        self.depthwise = torch.nn.Conv1d(8, 8, 4, groups=8)
+        self.dilated = torch.nn.Conv1d(8, 8, 3, dilation=2, padding=2)
+        self.again = torch.nn.Conv1d(8, 8, 3, dilation=2, padding=2)
+        self.again.load_state_dict(self.dilated.state_dict())  # kept once, as every constant
+        self.plain = torch.nn.Conv1d(8, 5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(b, l, 6) → (b, 5, l')."""
+        x = self.strided(x.transpose(1, 2)).transpose(1, 2).sigmoid()
+        x = self.depthwise(torch.nn.functional.pad(x.transpose(1, 2), (3, 0))).transpose(1, 2).tanh()
+        for conv in (self.dilated, self.again):
+            x = conv(x.transpose(1, 2)).transpose(1, 2).tanh()
+        x = x.transpose(1, 2)
+        return self.plain(x) + x[:, :5, 1:]
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 100])
+def test_convolutions_of_images_are_those_in_time(length, convolutions):
+    model, session = convolutions
+    x = torch.randn(2, length, 6)
+    with torch.no_grad():
+        expected = model(x)
+    assert np.abs(session.run(None, {"x": x.numpy()})[0] - expected.numpy()).max() <= 1e-6
+
+
+@pytest.fixture(scope="module")
+def convolutions():
+    torch.manual_seed(0)
+    model = Convolutions()
+    shapes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("l", min=1)}
+    proto = trace(model, (torch.zeros(2, 20, 6),), dynamic_shapes=(shapes,), input_names=["x"], output_names=["y"])
+    weights = {tensor.name: len(tensor.dims) for tensor in proto.graph.initializer}
+    of_images = [weights[node.input[1]] == 4 for node in proto.graph.node if node.op_type == "Conv"]
+    assert of_images == [True, True, True, True, False]
+    return model, onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def test_equal_constants_are_kept_once(exported):
+    """The mask of a chunk's scan is the same in each block, and a thirtieth of a small artefact."""
+    constants = [tensor for tensor in onnx.load(exported[1]).graph.initializer if len(tensor.raw_data) > 8]
+    assert max(Counter((*tensor.dims, tensor.data_type, tensor.raw_data) for tensor in constants).values()) == 1
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory):
+    torch.manual_seed(0)
+    model = quantize_linears(small(blocks=1)).train()
+    for _ in range(3):
+        model(torch.randn(2, 200, 80))
+    set_mode(model.eval(), "fake")
+    path = tmp_path_factory.mktemp("int8") / "model.onnx"
+    float_model = small(blocks=1)
+    float_model.load_state_dict(model.state_dict(), strict=False)
+    traced = export_onnx(float_model)
+    onnx.save(quantize_graph(copy.deepcopy(traced), model), path)
+    with pytest.raises(VelocityError, match="no product with the weight of"):
+        quantize_graph(traced, quantize_linears(VelocityModel(replace(SMALL, blocks=1))))
+    return model, path
+
+
+def test_int8_artefact_holds_integers_with_the_trained_scales(quantized):
+    model, path = quantized
+    graph = onnx.load(path).graph
+    tensors = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
+    layers = quantized_layers(model).values()
+    producers = [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in tensors]
+    assert len(producers) == len(layers)
+    expected = {round(layer.activation_grid()[0].item(), 9) for layer in layers}
+    found = {round(float(tensors[n.input[1]]), 9) for n in graph.node if n.op_type == "QuantizeLinear"}
+    assert found == expected
+    for node in producers:
+        assert tensors[node.input[0]].dtype == np.int8
+    floats = [item for item in graph.initializer if item.data_type == onnx.TensorProto.FLOAT]
+    big = [item for item in floats if np.prod(item.dims) >= 32 * 32]
+    assert all("conv" in item.name for item in big), "a weight matrix is left in floating point"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_int8_artefact_computes_what_training_saw(quantized, shape):
+    model, path = quantized
+    mel = torch.randn(*shape, 80)
+    with torch.no_grad():
+        expected, _ = model(mel)
+        set_mode(model, "observe")
+        exact, _ = model(mel)
+        set_mode(model, "fake")
+    error = np.abs(run(path, mel)[0] - expected.numpy())
+    # Sums in another order move a value across a rounding border here and there: far below quantisation's own error.
+    assert error.mean() <= 0.25 * (exact - expected).abs().mean() + 1e-6
+
+
+def trained(folder) -> Trained:
+    return Trained(folder / "model.safetensors", folder / "c.json", folder / "tokenizer.model", "x", synthetic=True)
+
+
+def test_unknown_target_is_refused(tmp_path):
+    with pytest.raises(VelocityError, match="onnx-int9: unknown export target; known are onnx, onnx-int8"):
+        export_target("onnx-int9", trained(tmp_path), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_export_leaves_nothing(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(VelocityError, match=r"model\.safetensors: not a VELOCITY-ASR model"):
+        export_target("onnx", trained(tmp_path), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_exported_folder_describes_itself(tmp_path):
+    from velocity.model.asr import save_model
+
+    source = tmp_path / "toy"
+    source.mkdir()
+    with pytest.raises(VelocityError, match=r"toy: holds no model\.safetensors"):
+        folder_model(source)
+    save_model(small(blocks=1), source / "model.safetensors")
+    train_tokenizer([], "characters", 30, source / "tokenizer.model")
+    (source / "config.json").write_text('{"name": "a-toy", "synthetic": true, "licence": "CC0-1.0"}')
+    export_target("onnx", folder_model(source), tmp_path / "onnx")
+    config = json.loads((tmp_path / "onnx/config.json").read_text())
+    assert config["target"] == "onnx"
+    assert config["name"] == "a-toy"
+    assert config["synthetic"] is True
+    assert config["frame_seconds"] == 0.02
+    assert config["model"]["blocks"] == 1
+    assert config["licence"] == "CC0-1.0"
+    assert config["opset"] == 18
+    session = onnxruntime.InferenceSession(str(tmp_path / "onnx/model.onnx"), providers=["CPUExecutionProvider"])
+    labels = session.get_modelmeta().custom_metadata_map
+    assert len(json.loads(labels["classes"])) == 30
+    for key in ("name", "licence", "normalizer"):
+        assert labels[key] == config[key]
+    for key in ("provenance", "model", "sample_rate"):
+        assert json.loads(labels[key]) == config[key]
+    files = sorted(path.name for path in (tmp_path / "onnx").iterdir())
+    assert files == ["config.json", "model.onnx", "tokenizer.model"]

@@ -1,0 +1,240 @@
+"""The TFLite artefacts, run by LiteRT, against PyTorch."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from tests.artefacts.test_onnx import SHAPES
+from tests.model.test_asr import SMALL, small
+from tests.tone_model import VOCABULARY, speak, write_model
+from velocity.artefacts.notes import write_notes
+from velocity.artefacts.onnx import export_onnx
+from velocity.artefacts.waveform import MelFeatures, WaveformModel
+from velocity.audio import compute_mel_spectrogram
+from velocity.errors import VelocityError
+from velocity.model.asr import VelocityModel
+from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
+from velocity.recognition.offline import VelocityASR
+from velocity.text import train_tokenizer
+
+interpreter = pytest.importorskip("ai_edge_litert.interpreter")
+pytest.importorskip("tensorflow")
+
+from velocity.artefacts.tflite import TFLiteModel, quantize_tflite, set_labels, tflite_from_onnx  # noqa: E402
+from velocity.artefacts.tflite_file import TFLiteFile  # noqa: E402
+
+SOUNDS = [(1, 1), (1, 160), (1, 161), (2, 3200), (3, 16_001), (1, 170_000)]  # batch, samples
+
+
+def written(path, content: bytes) -> TFLiteModel:
+    path.write_bytes(content)
+    return TFLiteModel(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("tflite")
+
+
+@pytest.fixture(scope="module")
+def quantized():
+    """A bidirectional model with trained ranges, computing with its integers."""
+    torch.manual_seed(0)
+    model = quantize_linears(small(blocks=1)).train()
+    for _ in range(3):
+        model(torch.randn(2, 200, 80))
+    set_mode(model.eval(), "fake")
+    return model
+
+
+@pytest.fixture(scope="module")
+def floating(quantized):
+    """The same in floating point."""
+    model = small(blocks=1)
+    model.load_state_dict(quantized.state_dict(), strict=False)
+    return model
+
+
+@pytest.fixture(scope="module")
+def graph(floating):
+    return export_onnx(floating)
+
+
+@pytest.fixture(scope="module")
+def content(graph):
+    return tflite_from_onnx(graph)
+
+
+@pytest.fixture(scope="module")
+def artefact(content, folder):
+    return written(folder / "float.tflite", content)
+
+
+@pytest.fixture(scope="module")
+def integers(content, quantized, folder):
+    return written(folder / "int8.tflite", quantize_tflite(content, quantized))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_floating_point_artefact_is_the_model(floating, artefact, shape):
+    mel = torch.randn(*shape, 80)
+    with torch.no_grad():
+        expected, lengths = floating(mel)
+    log_probs, output_lengths = artefact.run(mel.numpy())
+    assert np.abs(log_probs - expected.numpy()).max() <= 1e-4
+    assert output_lengths.tolist() == lengths.tolist()
+
+
+def test_the_conversion_gives_the_same_bytes_and_built_in_operators(graph, content):
+    assert tflite_from_onnx(graph) == content
+    file = TFLiteFile(content)
+    kinds = {file.kind(operator) for operator in file.graph.operators}
+    assert {"FULLY_CONNECTED", "GELU", "CUMSUM"} <= kinds
+    assert "CUSTOM" not in kinds  # what TensorFlow's own operators would be
+    assert b".py" not in content
+    assert b"site-packages" not in content
+
+
+def test_int8_artefact_holds_the_trained_integers_and_scales(quantized, integers, folder):
+    held = interpreter.Interpreter(str(folder / "int8.tflite"))
+    held.allocate_tensors()
+    tensors = [told for told in held.get_tensor_details() if told["dtype"] == np.int8]
+    weights = {}  # integers → scales
+    for told in (told for told in tensors if len(told["shape"]) == 2):
+        grid = told["quantization_parameters"]
+        assert grid["quantized_dimension"] == 0
+        assert not grid["zero_points"].any()
+        weights[held.get_tensor(told["index"]).tobytes()] = grid["scales"].tolist()
+    layers = quantized_layers(quantized).values()
+    assert weights == {w.numpy().tobytes(): scale.tolist() for w, scale in (one.integer_weight() for one in layers)}
+    inputs = sorted(told["quantization"] for told in tensors if len(told["shape"]) > 2)
+    assert inputs == sorted((scale.item(), zero.item()) for scale, zero in (one.activation_grid() for one in layers))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_int8_artefact_computes_what_training_saw(quantized, floating, integers, shape):
+    mel = torch.randn(*shape, 80)
+    with torch.no_grad():
+        expected, exact = quantized(mel)[0], floating(mel)[0]
+    error = np.abs(integers(mel.numpy()) - expected.numpy())
+    assert error.mean() <= 0.25 * (exact - expected).abs().mean() + 1e-6
+
+
+def test_integers_of_other_weights_are_refused(content):
+    with pytest.raises(VelocityError, match="no product with the weight of"):
+        quantize_tflite(content, quantize_linears(VelocityModel(replace(SMALL, blocks=1))))
+    with pytest.raises(VelocityError, match="not a TFLite file"):
+        TFLiteFile(b"something else")
+
+
+def test_labels_are_in_the_file_and_change_nothing_it_computes(content, artefact, folder):
+    labelled = set_labels(set_labels(content, {"name": "a"}), {"name": "tönen", "blank": "0"})
+    told = TFLiteFile(labelled).metadata()
+    assert json.loads(told["velocity-asr"]) == {"name": "tönen", "blank": "0"}
+    mel = np.random.default_rng(0).standard_normal((1, 50, 80), np.float32)
+    assert np.array_equal(written(folder / "labelled.tflite", labelled)(mel), artefact(mel))
+
+
+def test_a_file_that_is_no_model_is_one_line(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(30))
+    with pytest.raises(VelocityError, match=r"model\.tflite: LiteRT cannot load it"):
+        TFLiteModel(tmp_path / "model.tflite")
+
+
+@pytest.mark.parametrize("kind", ["Hardmax", "Erf"])
+def test_an_operator_that_is_not_known_is_named(kind):
+    nodes = [helper.make_node("Exp", ["x"], ["a"]), helper.make_node(kind, ["a"], ["y"])]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy"]
+    with pytest.raises(VelocityError, match=f"{kind}: an ONNX operator that the export to TFLite"):
+        tflite_from_onnx(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:])))
+
+
+@pytest.fixture(scope="module")
+def listening():
+    return WaveformModel(small(blocks=1, direction="causal", vocabulary=VOCABULARY)).eval()
+
+
+@pytest.fixture(scope="module")
+def listeners(listening, folder):
+    """The causal model with its features inside, in both formats: (b, samples) → log_probs, lengths."""
+    graph = export_onnx(listening)
+    write_model(folder / "listener")  # a configuration and a tokenizer
+    onnx.save(graph, folder / "listener/model.onnx")
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    tflite = written(folder / "waveform.tflite", tflite_from_onnx(graph))
+    run = lambda sound: session.run(["log_probs", "lengths"], {"waveform": sound})  # noqa: E731
+    return {"onnx": run, "tflite": tflite.run}
+
+
+@pytest.mark.parametrize("shape", SOUNDS)
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_samples_in_are_features_in(listening, listeners, kind, shape):
+    sound = 0.1 * np.random.default_rng(0).standard_normal(shape, np.float32)
+    mel = np.stack([compute_mel_spectrogram(row) for row in sound])
+    with torch.no_grad():
+        expected, lengths = listening.model(torch.from_numpy(mel))
+    log_probs, output_lengths = listeners[kind](sound)
+    assert np.abs(log_probs - expected.numpy()).max() <= 1e-3
+    assert output_lengths.tolist() == lengths.tolist()
+
+
+def test_the_runtime_hears_with_it(listening, listeners, folder):
+    sound = speak("some words", folder / "listener")
+    with torch.no_grad():
+        expected = listening.model(torch.from_numpy(np.asarray(compute_mel_spectrogram(sound))[None]))[0][0].numpy()
+    model = VelocityASR(folder / "listener")
+    found = model.log_probs(sound)
+    heard = found[:, 0] < 0  # the others are certain silence, to the voice detector
+    assert heard.sum() > 20
+    assert np.abs(found - expected)[heard].max() <= 1e-3
+    with pytest.raises(VelocityError, match="listener: takes samples and not features"):
+        model(compute_mel_spectrogram(sound))
+
+
+@settings(max_examples=40)
+@given(
+    samples=st.integers(1, 4000),
+    level=st.sampled_from([0.0, 1e-5, 0.01, 1.0]),
+    hertz=st.floats(0, 8000),
+    seed=st.integers(0, 99),
+)
+def test_features_inside_are_those_of_training(samples, level, hertz, seed):
+    tone = 0.5 * np.sin(2 * np.pi * hertz * np.arange(samples) / 16_000)
+    sound = (tone + level * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
+    expected = np.asarray(compute_mel_spectrogram(sound))
+    found = MelFeatures()(torch.from_numpy(np.stack([sound, 0 * sound])))
+    assert found.shape == (2, *expected.shape)
+    assert np.abs(found[0].numpy() - expected).max() <= 2e-3  # where a tone leaves a bin 60 dB below it
+    assert torch.equal(found[1], torch.full_like(found[1], float(np.log(np.float32(1e-6)))))
+
+
+def test_the_constants_of_the_features_are_small():
+    assert sum(buffer.numel() * 4 for buffer in MelFeatures().buffers()) < 100_000
+
+
+def test_the_note_says_what_is_in_the_file(content, tmp_path):
+    """Names and order of the outputs, shapes and types, in the table and in the code."""
+    train_tokenizer([], "characters", 30, tmp_path / "tokenizer.model")
+    (tmp_path / "model.tflite").write_bytes(content)
+    config = {"name": "a-model", "target": "tflite", "vocabulary": 12, "blank": 0, "mel_bins": 80, "input": "mel"}
+    config |= {"sample_rate": 16000, "frame_seconds": 0.02, "model": {"stride": 2}}
+    write_notes(tmp_path, config)
+    note = (tmp_path / "README.md").read_text()
+    run = interpreter.Interpreter(str(tmp_path / "model.tflite"))
+    (given,) = run.get_input_details()
+    assert (list(given["shape_signature"][1:]), given["dtype"]) == ([-1, 80], np.float32)
+    assert "| (1, frames, 80) | float32 |" in note
+    assert "interpreter.resizeInput(0, intArrayOf(1, frames, 80))" in note
+    kinds = {3: ("log_probs", "(1, frames out, 12)", "logProbs"), 1: ("lengths", "(1)", "lengths")}
+    for index, output in enumerate(run.get_output_details()):
+        name, shape, variable = kinds[len(output["shape"])]
+        assert f"| output {index} | `{name}` | {shape} | {np.dtype(output['dtype']).name} |" in note
+        assert f"{index} to {variable}" in note

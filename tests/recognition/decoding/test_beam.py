@@ -1,0 +1,160 @@
+"""Prefix beam search against every path there is, alone and with a language model and hot words."""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby, product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from velocity.recognition.decoding.beam import prefix_beam_search
+from velocity.recognition.decoding.fusion import UNKNOWN_WORD, TextFusion
+from velocity.recognition.decoding.hotwords import HotWords
+
+PIECES = ["", " ", "a", "b"]  # class → what it writes
+EVERYTHING = {"beam": 10**6, "tokens": 99, "floor": -math.inf, "margin": math.inf}
+
+
+@st.composite
+def posteriors(draw: st.DrawFn, most: int = 5, classes: int = 4) -> np.ndarray:
+    """(frames, V), some classes impossible, some frames sure."""
+    frames = draw(st.integers(1, most))
+    weight = st.sampled_from([0.0, 0.01, 0.3, 1.0, 5.0])
+    weights = np.array(draw(st.lists(weight, min_size=frames * classes, max_size=frames * classes)))
+    weights = weights.reshape(frames, classes)
+    weights[:, draw(st.integers(0, classes - 1))] += 0.05
+    with np.errstate(divide="ignore"):
+        return np.log(weights / weights.sum(1, keepdims=True))
+
+
+def labellings(log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
+    """The probability of every labelling, summed over all its paths."""
+    found: dict[tuple[int, ...], float] = {}
+    for path in product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        labels = tuple(token for token, _ in groupby(path) if token)
+        found[labels] = found.get(labels, 0.0) + math.exp(sum(log_probs[range(len(path)), path]))
+    return {labels: probability for labels, probability in found.items() if probability > 0}
+
+
+def text_of(labels: tuple[int, ...]) -> str:
+    return " ".join("".join(PIECES[token] for token in labels).split())
+
+
+@settings(max_examples=60)
+@given(posteriors())
+def test_unpruned_probabilities_are_those_of_all_paths(log_probs: np.ndarray) -> None:
+    found = {tuple(f.tokens): f.log_prob for f in prefix_beam_search(log_probs, 0, **EVERYTHING)}
+    expected = labellings(log_probs)
+    assert found.keys() == expected.keys()
+    for labels, log_prob in found.items():
+        assert log_prob == pytest.approx(math.log(expected[labels]), abs=1e-9)
+
+
+@settings(max_examples=60)
+@given(posteriors(), st.integers(1, 6))
+def test_pruning_loses_probability_and_never_invents_any(log_probs: np.ndarray, beam: int) -> None:
+    found, expected = prefix_beam_search(log_probs, 0, beam), labellings(log_probs)
+    assert 1 <= len(found) <= beam
+    assert [f.score for f in found] == sorted((f.score for f in found), reverse=True)
+    for f in found:
+        assert f.log_prob <= math.log(expected[tuple(f.tokens)]) + 1e-9
+
+
+def test_another_blank_and_the_classic_difference_from_the_best_path() -> None:
+    log_probs = np.log([[0.4, 0.6], [0.4, 0.6]])  # the best path is two blanks, but three paths write the label
+    (best, *_) = prefix_beam_search(log_probs, blank=1, beam=4)
+    assert best.tokens == [0]
+    assert best.log_prob == pytest.approx(math.log(0.64))
+
+
+class Toy:
+    """A language model of ``a``, ``b`` and ``ab`` that likes no word twice in a row."""
+
+    unigrams = {"a": -0.4, "b": -1.5, "ab": -2.0}  # noqa: RUF012
+    unknown = -6.0
+
+    def start(self) -> str:
+        return "<s>"
+
+    def word(self, state: str, word: str) -> tuple[str, float]:
+        return word, self.unigrams.get(word, self.unknown) - 2.0 * (word == state)
+
+    def end(self, state: str) -> float:
+        return -0.3 if state == "b" else -1.1
+
+    def __contains__(self, word: str) -> bool:
+        return word in self.unigrams
+
+
+def judged(text: str, lm: Toy | None, hot: dict[str, float], weight: float, bonus: float) -> float:
+    """The bonus of a whole text, straight from the definition."""
+    total, state = 0.0, "<s>"
+    for word in text.split():
+        total += bonus
+        if lm:
+            state, log_prob = lm.word(state, word)
+            known = word in lm or any(word in phrase.split() for phrase in hot)
+            total += weight * log_prob + (0.0 if known else UNKNOWN_WORD)
+    total += weight * lm.end(state) if lm else 0.0
+    words = text.split()
+    for phrase, nats in hot.items():
+        wanted = phrase.split()
+        times = sum(words[i : i + len(wanted)] == wanted for i in range(len(words)))
+        total += times * nats * len(phrase.replace(" ", ""))
+    return total
+
+
+@settings(max_examples=60)
+@given(
+    posteriors(most=5),
+    st.booleans(),
+    st.dictionaries(st.sampled_from(["a", "b", "ab", "a b", "b a", "a a", "bb"]), st.sampled_from([0.5, 2.0])),
+    st.sampled_from([0.3, 1.0]),
+    st.sampled_from([0.0, 1.5]),
+)
+def test_fusion_scores_every_labelling_by_its_text(log_probs, with_lm, hot, weight, bonus) -> None:
+    lm = Toy() if with_lm else None
+    fusion = TextFusion(PIECES, lm, HotWords(hot) if hot else None, weight, bonus)
+    found = prefix_beam_search(log_probs, 0, fusion=fusion, **EVERYTHING)
+    expected = {
+        labels: math.log(probability) + judged(text_of(labels), lm, hot, weight, bonus)
+        for labels, probability in labellings(log_probs).items()
+    }
+    assert {tuple(f.tokens) for f in found} == expected.keys()
+    for f in found:
+        assert f.score == pytest.approx(expected[tuple(f.tokens)], abs=1e-9)
+
+
+def test_what_is_lent_while_a_word_is_spelled_is_taken_back_when_it_is_left() -> None:
+    hot = HotWords({"abba": 1.0})
+    fusion = TextFusion(PIECES, hotwords=hot)
+    context, bonuses = fusion.start(), []
+    for token in (2, 3, 3, 3):  # a, b, b, and one b too many
+        context = fusion.extend(context, token)
+        bonuses.append(context.bonus)
+    assert bonuses == [1.0, 2.0, 3.0, 0.0]
+    assert fusion.finish(context) == 0.0
+
+
+def test_the_language_model_looks_ahead_to_the_likeliest_word() -> None:
+    fusion = TextFusion(PIECES, Toy(), None, 1.0, 0.5)
+    context = fusion.extend(fusion.start(), 2)
+    assert context.bonus == pytest.approx(-0.4 + 0.5)  # "a" itself, likelier than "ab"
+    context = fusion.extend(context, 3)
+    assert context.bonus == pytest.approx(-2.0 + 0.5)  # only "ab" begins so
+    context = fusion.extend(context, 3)
+    assert context.bonus == pytest.approx(Toy.unknown + UNKNOWN_WORD + 0.5)  # no word does
+
+
+@given(st.text(alphabet=" ab", max_size=30), st.sets(st.sampled_from(["a", "ab", "b a", "ba ab", "aa"]), min_size=1))
+def test_hot_phrases_are_found_wherever_whole_words_match(text: str, phrases: set[str]) -> None:
+    hot = HotWords(dict.fromkeys(phrases, 1.0))
+    words = text.split()
+    place, earned = hot.start, 0.0
+    for character in " ".join(words) + " ":
+        place, reward = hot.step(place, character)
+        earned += reward
+    assert earned == judged(text, None, dict.fromkeys(phrases, 1.0), 0.0, 0.0)

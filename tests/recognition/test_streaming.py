@@ -1,0 +1,348 @@
+"""Live recognition of tones: what is known when, however the sound is cut, and what ends an utterance."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.streaming_tones import CHUNK, LEAD, write_streaming_model
+from tests.tone_model import speak, write_model
+from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
+from velocity.cli import main
+from velocity.errors import VelocityError
+from velocity.recognition.offline import VelocityASR
+from velocity.recognition.onset import FeatureStream, Onset
+from velocity.recognition.streaming import Endpoint, Event, StreamingASR
+
+SENTENCE = "the quick brown fox's tail jumps over"
+EVERYTHING = Endpoint(pause=1e9, silence=1e9, longest=1e9)
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    write_model(folder / "onnx")
+    write_streaming_model(folder / "onnx-streaming")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(exports: Path) -> StreamingASR:
+    return StreamingASR.from_pretrained(exports)
+
+
+def cut(audio: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
+    """``audio`` in pieces of these sizes, over and over."""
+    ends = np.cumsum(np.resize(sizes, len(audio) // max(1, min(sizes)) + 1))
+    return np.split(audio, ends[ends < len(audio)])
+
+
+def finals(events: list[Event]) -> list[str]:
+    return [event.text for event in events if event.type == "final"]
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 12_000), st.lists(st.integers(1, 5000), min_size=1, max_size=5), st.integers(0, 3))
+def test_features_of_a_stream_are_those_of_the_whole(samples: int, sizes: list[int], lead: int) -> None:
+    audio = np.random.default_rng(samples).standard_normal(samples).astype(np.float32)
+    stream, frames = FeatureStream(lead), []
+    for piece in cut(audio, sizes):
+        stream.accept(piece)
+        while (mel := stream.take(CHUNK)) is not None:
+            assert len(mel) == CHUNK
+            frames.append(mel)
+    found = np.concatenate([*frames, stream.rest()])[lead:]
+    expected = np.asarray(compute_mel_spectrogram(audio))[: -(-samples // 160)]  # of nothing it makes one frame
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max(initial=0) <= 1e-4
+
+
+def test_a_frame_is_there_as_soon_as_its_window_is() -> None:
+    stream = FeatureStream(LEAD)
+    needed = (CHUNK - LEAD - 1) * 160 + 200
+    stream.accept(np.zeros(needed - 1, dtype=np.float32))
+    assert stream.take(CHUNK) is None
+    stream.accept(np.zeros(1, dtype=np.float32))
+    assert stream.take(CHUNK) is not None
+    assert 2 * needed < 2 * 2560  # so that 320 ms of sound are two steps
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(40, 40_000), min_size=1, max_size=4), st.booleans())
+def test_events_do_not_depend_on_how_sound_is_cut(model: StreamingASR, sizes: list[int], integers: bool) -> None:
+    folder = model.folder
+    audio = np.concatenate([speak("one two", folder, pause=0.3), np.zeros(20_000), speak("three", folder)])
+    audio = (audio * 32767).astype(np.int16)
+    whole = list(model.transcribe_stream([audio]))
+    found = list(model.transcribe_stream(cut(audio if integers else audio.astype(np.float32) / 32768, sizes)))
+    assert [(e.type, e.stable, e.partial, e.words) for e in found] == [
+        (e.type, e.stable, e.partial, e.words) for e in whole
+    ]
+    assert finals(found) == ["one two", "three"]
+
+
+@settings(max_examples=25)
+@given(st.lists(st.text("abc'xyz", min_size=1, max_size=6), min_size=1, max_size=6), st.floats(0, 1.5))
+def test_stable_text_only_grows_and_ends_as_the_final_one(model: StreamingASR, words: list[str], pause: float) -> None:
+    said = " ".join(word.replace("'", "o") for word in words)
+    stable, ended = "", []
+    for event in model.transcribe_stream(cut(speak(said, model.folder, pause), [5120])):
+        assert event.stable.startswith(stable)
+        assert len(event.words) == len(event.stable.split())
+        assert event.type == "partial" or not event.partial
+        stable = event.stable if event.type == "partial" else ""
+        ended += [event.stable] if event.type == "final" else []
+    assert " ".join(ended) == said
+
+
+def test_a_late_letter_takes_nothing_back(model: StreamingASR) -> None:
+    quiet = np.zeros(SAMPLE_RATE // 2, dtype=np.float32)
+    audio = np.concatenate([speak("ab", model.folder), quiet, speak("c d", model.folder)])
+    stable = [event.stable for event in model.transcribe_stream(cut(audio, [1600]))]
+    assert "ab" in stable
+    assert "abc" in stable
+    assert stable == sorted(stable)  # each begins with the one before
+    assert stable[-1] == "abc d"
+
+
+@pytest.mark.parametrize("hundredths", range(72, 132, 6))
+def test_no_word_is_lost_at_an_endpoint(model: StreamingASR, hundredths: int) -> None:
+    pause = np.zeros(SAMPLE_RATE * hundredths // 100, dtype=np.float32)
+    audio = np.concatenate([speak("one", model.folder), pause, speak("two", model.folder)])
+    text = " ".join(finals(list(model.transcribe_stream([audio]))))
+    assert text.replace(" ", "") == "onetwo"
+
+
+def test_a_sound_begins_where_it_rises_above_the_floor() -> None:
+    onset, quiet, loud = Onset(), np.full((16, 80), -11.0), np.full((16, 80), -11.0)
+    loud[14:] = -8.0
+    for index in range(5):
+        assert onset.find(quiet) is None
+        assert onset.quiet == 16 * (index + 1)
+    assert onset.find(loud) is None  # two frames may be a click
+    assert onset.find(quiet + 3) == -2
+    assert onset.quiet == 0
+    assert onset.find(quiet) is None
+    assert onset.quiet == 16
+
+
+def test_the_text_is_that_of_the_whole_recognised_at_once(model: StreamingASR, exports: Path) -> None:
+    offline = VelocityASR.from_pretrained(exports)
+    audio = speak(SENTENCE, exports / "onnx") + 0.01 * np.random.default_rng(0).standard_normal(1)[0]
+    for samples in (len(audio), len(audio) - 700, 3000, 200, 1):
+        stream = model.stream(EVERYTHING)
+        events = stream.accept(audio[:samples]) + stream.finish()
+        text = offline.decode_ctc(offline(compute_mel_spectrogram(audio[:samples])))
+        assert " ".join(finals(events)) == text
+        if text:
+            frames = len(compute_mel_spectrogram(audio[:samples]))
+            assert stream._utterance.end == (frames + 1) // 2  # nothing beyond the end is listened to
+            expected = offline.decoder.decode(offline(compute_mel_spectrogram(audio[:samples]))[0])[0].words
+            for word, other in zip(events[-1].words, expected, strict=True):
+                assert word.text == other.text
+                assert np.allclose([word.start, word.end], [other.start, other.end])
+                assert word.confidence == pytest.approx(other.confidence, abs=1e-4)
+
+
+def test_a_word_is_stable_soon_after_it_was_said(model: StreamingASR) -> None:
+    first, rest = speak("hello", model.folder), np.zeros(SAMPLE_RATE, dtype=np.float32)
+    stream, heard = model.stream(), 0
+    for piece in cut(np.concatenate([first, rest]), [1600]):
+        heard += len(piece)
+        if any(event.stable for event in stream.accept(piece)):
+            break
+    # 0.24 s without a letter, at most a step of 160 ms more, 12.5 ms of the last window, and a piece of 100 ms
+    assert 0.24 <= (heard - len(first)) / SAMPLE_RATE + 0.06 <= 0.24 + 0.16 + 0.0125 + 0.1
+
+
+def test_a_pause_ends_an_utterance_and_times_go_on(model: StreamingASR) -> None:
+    folder = model.folder
+    pause = np.zeros(3 * SAMPLE_RATE, dtype=np.float32)
+    audio = np.concatenate([pause, speak("one", folder), pause, speak("two", folder), pause])
+    one, two = (event for event in model.transcribe_stream(cut(audio, [5120])) if event.type == "final")
+    assert (one.text, two.text) == ("one", "two")
+    assert one.start == pytest.approx(3.1, abs=0.1)
+    assert two.start == pytest.approx(6.1 + len(speak("one", folder)) / SAMPLE_RATE, abs=0.1)
+    assert one.end < one.heard < two.start  # known before the next one began
+
+
+def test_a_long_utterance_ends_between_two_words_or_anywhere(model: StreamingASR) -> None:
+    said = " ".join(["abcabcabc"] * 12)  # 1.8 s a word
+    paused = speak(said, model.folder, pause=0.4)
+    cuts = finals(list(model.transcribe_stream([paused], Endpoint(pause=5, longest=6))))
+    assert len(cuts) > 2
+    assert " ".join(cuts) == said
+    never = speak(said.replace(" ", ""), model.folder)
+    cuts = list(model.transcribe_stream([never], Endpoint(pause=5, longest=3)))
+    assert all(event.words[-1].end - event.words[0].start <= 6.2 for event in cuts if event.type == "final")
+    assert "".join(finals(cuts)).replace("aa", "a") == said.replace(" ", "")  # a letter may be heard twice at a cut
+
+
+@pytest.mark.parametrize("kind", ["silence", "speech", "one endless tone"])
+def test_memory_does_not_grow(model: StreamingASR, kind: str) -> None:
+    """Everything that a stream holds, after 20 s and after 5 minutes of the same."""
+    second = {
+        "silence": np.zeros(SAMPLE_RATE, dtype=np.float32),
+        "speech": np.concatenate([speak("on", model.folder), np.zeros(SAMPLE_RATE, dtype=np.float32)]),
+        "one endless tone": np.sin(np.arange(SAMPLE_RATE) * 2 * np.pi * 1000 / SAMPLE_RATE).astype(np.float32),
+    }[kind]
+    stream, sizes = model.stream(Endpoint(longest=4.0)), []
+    while stream.seconds < 300:
+        stream.accept(second)
+        utterance, held = stream._utterance, len(stream._features._held) + len(stream._recent)
+        if utterance:
+            frames = utterance.end - utterance.start
+            assert stream._state["position"].item() == frames <= 8 / 0.02 + 8
+            held += len(utterance._tokens)
+        sizes.append(held)
+    assert max(sizes[len(sizes) // 15 :]) <= max(sizes[: len(sizes) // 15])
+
+
+def test_silence_says_nothing(model: StreamingASR) -> None:
+    assert list(model.transcribe_stream([np.zeros(30 * SAMPLE_RATE, dtype=np.float32)])) == []
+    assert list(model.transcribe_stream([])) == []
+
+
+def test_sound_of_the_wrong_kind(model: StreamingASR) -> None:
+    stream = model.stream()
+    for wrong in (np.zeros((2, 100)), np.array([0.0, np.nan])):
+        with pytest.raises(VelocityError, match="expected"):
+            stream.accept(wrong)
+    assert stream.finish() == stream.finish() == []
+    with pytest.raises(VelocityError, match="finished"):
+        stream.accept(np.zeros(10))
+
+
+def _config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+
+
+BREAKS = {
+    "model.onnx is missing": (lambda folder: (folder / "model.onnx").unlink(), "no model.onnx"),
+    "model.onnx is cut": (lambda folder: (folder / "model.onnx").write_bytes(b"\x08\x09half"), "cannot load"),
+    "config.json is cut": (lambda folder: (folder / "config.json").write_text('{"format": 1'), "export it again"),
+    "another state": (
+        lambda folder: _config(folder, streaming={"chunk_frames": 16, "lead_frames": 1, "after": "", "state": {}}),
+        "its state is not that of",
+    ),
+    "no state": (lambda folder: _config(folder, streaming={"chunk_frames": 16}), "export it again"),
+}
+
+
+@pytest.mark.parametrize("fault", BREAKS)
+def test_broken_models_are_named_on_one_line(tmp_path: Path, fault: str) -> None:
+    spoil, named = BREAKS[fault]
+    folder = write_streaming_model(tmp_path / "broken")
+    spoil(folder)
+    with pytest.raises(VelocityError, match=named) as caught:
+        StreamingASR(folder)
+    assert "broken" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_hears_whole_utterances_is_refused(tmp_path: Path) -> None:
+    write_model(tmp_path / "onnx")
+    with pytest.raises(VelocityError, match=r"onnx: does not stream: train with model\.direction: causal"):
+        StreamingASR.from_pretrained(tmp_path)
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["stream", *arguments])
+    return ended.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (8000, 1)])
+def test_a_file_and_raw_samples(exports, tmp_path, capsys, monkeypatch, rate, channels) -> None:
+    from velocity.audio import resample
+
+    spoken = speak("abc", exports / "onnx")
+    audio = np.repeat(resample(spoken, 16_000, rate)[:, None], channels, axis=1)
+    soundfile.write(tmp_path / "a.wav", audio, rate)
+    raw = tmp_path / "a.raw"
+    raw.write_bytes((audio * 32767).astype("<i2").tobytes() + b"\0")  # half a sample too many
+    common = ["--model", str(exports / "onnx-streaming")]
+    assert run([str(tmp_path / "a.wav"), "--fast", *common], capsys) == (0, "abc\n", "")
+    with raw.open("rb") as file:
+        monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": file}))
+        arguments = ["-", "--rate", str(rate), "--channels", str(channels), "--format", "json", *common]
+        status, out, _ = run(arguments, capsys)
+    events = [json.loads(line) for line in out.splitlines()]
+    assert (status, events[-1]["type"], events[-1]["text"]) == (0, "final", "abc")
+    assert [word["word"] for word in events[-1]["words"]] == ["abc"]
+    assert all(event["latency"] >= 0 for event in events)
+    assert all({"type", "text", "stable", "start", "end", "latency"} <= event.keys() for event in events)
+
+
+def test_mistakes_on_the_command_line(exports, tmp_path, capsys, monkeypatch) -> None:
+    common = ["--model", str(exports / "onnx-streaming")]
+    for arguments in ([], ["-", "--microphone"]):
+        status, _, err = run([*arguments, *common], capsys)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "name a FILE, - for stdin, or --microphone" in err
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    status, _, err = run(["--microphone", *common], capsys)
+    assert status == 2
+    assert "pip install 'velocity-asr[microphone]'" in err
+    with open(tmp_path / "a.wav", "wb+") as file:
+        file.write(b"RIFF\0\0\0\0WAVE")
+        file.seek(0)
+        monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": file}))
+        status, _, err = run(["-", *common], capsys)
+    assert status == 2
+    assert "raw samples are expected" in err
+
+
+def test_the_microphone_is_switched_off_with_ctrl_c(exports, capsys, monkeypatch) -> None:
+    """A microphone that says a word and is then interrupted as Python interrupts a blocked read."""
+    spoken = (32767 * speak("abc", exports / "onnx")).astype(np.int16)
+    blocks = cut(spoken, [5120])
+
+    class Microphone:
+        def __init__(self, rate, size, channels, dtype):
+            assert (rate, size, channels, dtype) == (16_000, 5120, 1, "int16")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def read(self, size):
+            if not blocks:
+                raise KeyboardInterrupt
+            return blocks.pop(0)[:, None], False
+
+    fake = type("SoundDevice", (), {"InputStream": Microphone, "PortAudioError": RuntimeError})
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    status, out, _ = run(["--microphone", "--model", str(exports / "onnx-streaming")], capsys)
+    assert (status, out) == (0, "abc\n")
+
+
+def test_a_real_ctrl_c_ends_with_the_final_text(exports) -> None:
+    command = [sys.executable, "-m", "velocity.cli", "stream", "-", "--format", "json"]
+    process = subprocess.Popen(
+        [*command, "--model", str(exports / "onnx-streaming")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False, env=os.environ,
+    )  # fmt: skip
+    spoken = (32767 * speak("abc", exports / "onnx")).astype("<i2")
+    process.stdin.write(np.pad(spoken, (0, -len(spoken) % 5120)).tobytes())
+    process.stdin.flush()
+    while (event := json.loads(process.stdout.readline()))["text"] != "abc":  # all is heard, and it waits for more
+        assert event["type"] == "partial"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    last = json.loads(out.splitlines()[-1])
+    assert (last["type"], last["text"]) == ("final", "abc")

@@ -1,0 +1,65 @@
+"""The web bundle: page, worker and model in one folder, which any web server can hand out.
+
+It needs ONNX Runtime Web beside it, in ``ort/``: ``velocity.artefacts.site`` puts it there.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from velocity.artefacts.web_runtime import PACKAGE, VERSION
+from velocity.errors import VelocityError
+from velocity.files import write_json
+from velocity.recognition.decoding.pieces import pieces
+from velocity.text import TextTokenizer
+
+if TYPE_CHECKING:
+    from velocity.artefacts.trained import Trained
+
+PAGE = Path(__file__).parents[1] / "web"
+
+
+def write_web(trained: Trained, folder: Path, source: Path | None) -> dict[str, Any]:
+    """The INT8 model, copied from ``source`` or made anew, with the page around it."""
+    if source:
+        shutil.copyfile(source / "model.onnx", folder / "model.onnx")
+    else:
+        from velocity.artefacts.targets import write_onnx
+
+        write_onnx(trained, folder, None, streaming=False, int8=True)
+    return _write_page(folder, trained.tokenizer)
+
+
+def bundle(artefact: Path, folder: Path) -> None:
+    """Write the web bundle of an exported ONNX model into ``folder``, which exists and is empty.
+
+    Raises VelocityError when ``artefact`` is no model that takes log-mel features of whole utterances.
+    """
+    try:
+        config = json.loads((artefact / "config.json").read_text(encoding="utf-8"))
+        unfit = "streaming" in config or config.get("input") == "waveform"
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise VelocityError(f"{artefact / 'config.json'}: not of an exported model; export it again") from error
+    if unfit:
+        raise VelocityError(f"{artefact}: the page takes a model of whole utterances and log-mel features (onnx-int8)")
+    shutil.copyfile(artefact / "model.onnx", folder / "model.onnx")
+    write_json(folder / "config.json", config | {"target": "web"} | _write_page(folder, artefact / "tokenizer.model"))
+
+
+def _write_page(folder: Path, tokenizer: Path) -> dict[str, Any]:
+    """Everything but the model. Returns what ``config.json`` says of the bundle: the runtime it was made for, and each
+    file's length and digest, in the form in which browsers check it (W3C, Subresource Integrity)."""
+    shutil.copytree(PAGE, folder, dirs_exist_ok=True)
+    write_json(folder / "vocabulary.json", pieces(TextTokenizer(tokenizer)))
+    files = {path.name: _describe(path.read_bytes()) for path in sorted(folder.iterdir())}
+    return {"runtime": f"{PACKAGE}@{VERSION}", "files": files}
+
+
+def _describe(content: bytes) -> dict[str, Any]:
+    digest = base64.b64encode(hashlib.sha256(content).digest()).decode()
+    return {"bytes": len(content), "integrity": f"sha256-{digest}"}

@@ -1,0 +1,93 @@
+"""One entry point for all of decoding: log-posteriors in, hypotheses with timed words out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from velocity.recognition.decoding.alignment import align
+from velocity.recognition.decoding.beam import prefix_beam_search
+from velocity.recognition.decoding.fusion import TextFusion
+from velocity.recognition.decoding.greedy import best_alignment, best_path
+from velocity.recognition.decoding.hotwords import HotWords
+from velocity.recognition.decoding.ngram import NGram
+from velocity.recognition.decoding.pieces import Tokenizer, pieces
+from velocity.recognition.decoding.words import Word, timed_words
+
+BEAM = 16  # prefixes, where a language model or hot words need them
+LM_WEIGHT = 0.5
+WORD_BONUS = 2.0  # nats; a language model alone prefers few words
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What may have been said. ``score`` is a natural logarithm: of the path's probability when decoding is greedy,
+    of ln P_CTC with the language model and the rewards of hot words otherwise."""
+
+    text: str
+    score: float
+    words: list[Word] = field(default_factory=list)
+
+
+class Decoder:
+    """Greedy (the best path) without ``beam``, ``lm`` and ``hotwords``; otherwise a prefix beam search.
+
+    >>> Decoder(tokenizer, 0.04, hotwords={"zanzibar": 1.5}).decode(log_probs)[0].text
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        frame_seconds: float,
+        lm: NGram | None = None,
+        hotwords: Mapping[str, float] | None = None,
+        beam: int | None = None,
+        n_best: int = 1,
+        lm_weight: float = LM_WEIGHT,
+        word_bonus: float = WORD_BONUS,
+    ) -> None:
+        """``hotwords``: normalised phrases → nats a letter. ``beam``: prefixes kept a frame. ``lm_weight`` and
+        ``word_bonus`` have no effect without ``lm``."""
+        self.tokenizer, self.frame_seconds, self.n_best = tokenizer, frame_seconds, n_best
+        self.beam = beam or (max(BEAM, n_best) if lm or hotwords or n_best > 1 else None)
+        self.pieces = pieces(tokenizer)
+        self._fusion = None
+        if lm or hotwords:
+            hot = HotWords(hotwords) if hotwords else None
+            weight, bonus = (lm_weight, word_bonus) if lm else (0.0, 0.0)
+            self._fusion = TextFusion(self.pieces, lm, hot, weight, bonus)
+
+    def decode(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
+        """(frames, V) log-posteriors → up to ``n_best`` hypotheses that differ in text, the best first.
+
+        ``words=False`` saves the alignment; their list is then empty.
+        """
+        log_probs, blank = np.asarray(log_probs), self.tokenizer.blank
+        if self.beam is None:
+            tokens, _ = best_path(log_probs, blank)
+            labellings = [(self._text(tokens), tokens.tolist(), float(log_probs.max(axis=1).sum()))]
+        else:
+            labellings = self._search(log_probs)
+        found = []
+        for text, tokens, score in labellings:
+            timed = []
+            if words:
+                path = best_alignment(log_probs, blank) if self.beam is None else align(log_probs, tokens, blank)
+                timed = timed_words(log_probs, tokens, path, self.pieces, self.frame_seconds)
+            found.append(Hypothesis(text, score, timed))
+        return found
+
+    def _search(self, log_probs: np.ndarray) -> list[tuple[str, list[int], float]]:
+        best: dict[str, tuple[list[int], float]] = {}  # labellings that write the same text count as one
+        for labelling in prefix_beam_search(log_probs, self.tokenizer.blank, self.beam, self._fusion):
+            text = self._text(labelling.tokens)
+            tokens, score = best.get(text, (labelling.tokens, -math.inf))
+            best[text] = tokens, float(np.logaddexp(score, labelling.score))
+        ranked = sorted(best.items(), key=lambda item: -item[1][1])[: self.n_best]
+        return [(text, tokens, score) for text, (tokens, score) in ranked]
+
+    def _text(self, tokens: list[int]) -> str:
+        return " ".join(self.tokenizer.decode(tokens).split())

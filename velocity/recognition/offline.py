@@ -1,0 +1,233 @@
+"""The recogniser as an application uses it: one exported folder, onnxruntime and NumPy, no PyTorch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from velocity.audio import BLOCK, SAMPLE_RATE, compute_mel_spectrogram, read_blocks
+from velocity.errors import VelocityError
+from velocity.recognition.decoding import Decoder, Hypothesis, Segment, Word, segments
+from velocity.recognition.decoding.pieces import pieces
+from velocity.recognition.segmentation import chunks, passages, silenced, voice_activity
+from velocity.text import TextTokenizer
+
+SHIPPED = Path(__file__).parents[1] / "pretrained"  # models that come with the package, one folder a name
+FILES = ("model.onnx", "config.json", "tokenizer.model")
+Audio = str | Path | np.ndarray | Iterable[np.ndarray]  # a file, (samples,) float32 at 16 kHz, or blocks of such
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What may have been said from ``start`` to ``end``, in seconds of the audio: the best hypothesis comes first."""
+
+    start: float
+    end: float
+    hypotheses: list[Hypothesis]
+
+    @property
+    def text(self) -> str:
+        return self.hypotheses[0].text
+
+    @property
+    def words(self) -> list[Word]:
+        return self.hypotheses[0].words
+
+
+class VelocityASR:
+    """An exported recogniser.
+
+    >>> model = VelocityASR.from_pretrained("models/export", quantized=True)
+    >>> model.transcribe("speech.wav")
+    """
+
+    def __init__(self, folder: str | Path, threads: int = 1) -> None:
+        """Load the artefact in ``folder`` (``model.onnx``, ``config.json``, ``tokenizer.model``).
+
+        Raises VelocityError when a file is missing, broken or does not fit the others.
+        """
+        self.folder = Path(folder)
+        for name in FILES:
+            if not (self.folder / name).is_file():
+                raise VelocityError(f"{self.folder}: no {name}: not an exported model")
+        self.config = _read_config(self.folder / "config.json")
+        self.tokenizer = TextTokenizer(self.folder / "tokenizer.model")
+        if self.tokenizer.vocabulary != self.config["vocabulary"]:
+            raise VelocityError(
+                f"{self.folder}: tokenizer.model has {self.tokenizer.vocabulary} pieces, "
+                f"config.json says {self.config['vocabulary']}: files of different models"
+            )
+        self.decoder = Decoder(self.tokenizer, self.config["frame_seconds"])  # greedy; another may take its place
+        self._begins = np.array([piece.startswith(" ") for piece in pieces(self.tokenizer)])  # (V,): of a word
+        self._session = _open_session(self.folder / "model.onnx", threads)
+        self._hears = self._session.get_inputs()[0].name == "waveform"  # has the features inside
+
+    @classmethod
+    def from_pretrained(cls, model: str | Path, quantized: bool = False, threads: int = 1) -> VelocityASR:
+        """Load ``model``: an exported folder, a folder of such (``onnx/``, ``onnx-int8/``), the name of a model shipped
+        with the package, or ``models:/name@alias`` from the MLflow registry.
+
+        ``quantized`` chooses ``onnx-int8/`` where there are both. ``threads`` is for one recognition.
+        Raises VelocityError when there is no such model or it cannot be loaded.
+        """
+        return cls(find_model(model, quantized), threads)
+
+    def __call__(self, mel: Any) -> np.ndarray:
+        """(frames, 80) or (batch, frames, 80) log-mel of ``compute_mel_spectrogram``, NumPy or torch
+        → (batch, frames', V) float32 log-posteriors. Rows of a batch are wholly valid: no padding."""
+        if self._hears:
+            raise VelocityError(f"{self.folder}: takes samples and not features: give them to transcribe or log_probs")
+        if hasattr(mel, "detach"):
+            mel = mel.detach().cpu()
+        mel = np.asarray(mel, dtype=np.float32)
+        mel = mel[None] if mel.ndim == 2 else mel
+        bins = self.config["mel_bins"]
+        if mel.ndim != 3 or mel.shape[2] != bins or 0 in mel.shape:
+            raise VelocityError(f"features of shape {mel.shape}: expected (frames, {bins}) or (batch, frames, {bins})")
+        (log_probs,) = self._session.run(["log_probs"], {"mel_spectrogram": mel})
+        return log_probs
+
+    def _hear(self, samples: np.ndarray) -> np.ndarray:
+        """(samples,) float32 at 16 kHz → (frames', V) log-posteriors."""
+        if self._hears:
+            return self._session.run(["log_probs"], {"waveform": samples[None]})[0][0]
+        return self(compute_mel_spectrogram(samples))[0]
+
+    def decode_ctc(self, log_probs: Any) -> str:
+        """The text of the first row of (batch, frames', V), or of (frames', V), log-posteriors, by ``decoder``."""
+        log_probs = np.asarray(log_probs)
+        row = log_probs[0] if log_probs.ndim == 3 else log_probs
+        return self.decoder.decode(row, words=False)[0].text
+
+    def transcribe(self, audio: Audio) -> str:
+        """The text of an audio file, or of (samples,) float32 at 16 kHz, or of such blocks. Audio of any length.
+
+        Raises VelocityError when the file cannot be read.
+        """
+        return " ".join(passage.text for passage in self.passages(audio, words=False) if passage.text)
+
+    def passages(self, audio: Audio, words: bool = True) -> Iterator[Passage]:
+        """Yield what is said as it is recognised, in memory that does not grow with the audio's length.
+
+        Up to twenty seconds of audio are one passage, longer audio is cut in pauses between words. ``words=False``
+        saves the alignment. Raises VelocityError when the audio cannot be read, be it in its middle.
+        """
+        frame = self.config["frame_seconds"]
+        for first, log_probs in passages(self.posteriors(audio), self._begins, self.config["blank"]):
+            start = first * frame
+            hypotheses = [_later(found, start) for found in self.decoder.decode(log_probs, words)]
+            yield Passage(start, start + len(log_probs) * frame, hypotheses)
+
+    def segments(self, log_probs: np.ndarray) -> list[Segment]:
+        """Subtitle cues of (frames', V) log-posteriors, from the times of the words."""
+        seconds = len(log_probs) * self.config["frame_seconds"]
+        return segments(self.decoder.decode(log_probs)[0].words, seconds)
+
+    def log_probs(self, audio: Audio) -> np.ndarray:
+        """(frames', V) log-posteriors of the whole audio, joined from chunks when it is long."""
+        return np.concatenate(list(self.posteriors(audio)))
+
+    def posteriors(self, audio: Audio) -> Iterator[np.ndarray]:
+        """Yield ``log_probs`` in pieces of some twenty seconds at most, (frames', V) each. Where there is no voice they
+        are those of certain silence."""
+        seconds, blank = self.config["frame_seconds"], self.config["blank"]
+        frame = round(seconds * SAMPLE_RATE)
+        for samples, start, end, whole in chunks(_blocks(audio), frame):
+            active = voice_activity(samples, whole)
+            piece = np.zeros((-(-len(samples) // frame), self.config["vocabulary"]), dtype=np.float32)
+            if active.any():
+                piece = self._hear(samples)
+            piece = silenced(piece, active, seconds, blank)
+            yield piece[start // frame : -(-end // frame)]
+
+
+def _blocks(audio: Audio) -> Iterable[np.ndarray]:
+    if isinstance(audio, (str, Path)):
+        return read_blocks(audio)
+    if isinstance(audio, Iterable) and not hasattr(audio, "__array__") and not isinstance(audio, Sequence):
+        return audio
+    samples = np.asarray(audio, dtype=np.float32)
+    if samples.ndim != 1 or not len(samples):
+        raise VelocityError(f"audio of shape {samples.shape}: expected (samples,), at least one")
+    return np.split(samples, range(BLOCK, len(samples), BLOCK))
+
+
+def _later(hypothesis: Hypothesis, seconds: float) -> Hypothesis:
+    words = [replace(word, start=word.start + seconds, end=word.end + seconds) for word in hypothesis.words]
+    return replace(hypothesis, words=words)
+
+
+def find_model(model: str | Path, quantized: bool) -> Path:
+    """The folder of the exported model that ``model`` stands for, as in ``VelocityASR.from_pretrained``."""
+    if str(model).startswith("models:/"):
+        folder = _download(str(model))
+    elif Path(model).is_dir():
+        folder = Path(model)
+    elif (SHIPPED / str(model)).is_dir():
+        folder = SHIPPED / str(model)
+    else:
+        shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*/"))) or "none"
+        raise VelocityError(f"{model}: no such model folder, nor a model shipped with the package ({shipped})")
+    if (folder / "model.onnx").exists():
+        return folder
+    wanted = folder / ("onnx-int8" if quantized else "onnx")
+    if not wanted.is_dir():
+        found = ", ".join(sorted(path.parent.name for path in folder.glob("*/model.onnx"))) or "none"
+        raise VelocityError(f"{folder}: neither model.onnx nor {wanted.name}/ in it (exported models there: {found})")
+    return wanted
+
+
+def _download(uri: str) -> Path:
+    try:
+        import mlflow
+
+        from velocity.tracking import tracking_uri
+    except ImportError as error:
+        raise VelocityError(f"{uri}: the model registry needs MLflow: pip install 'velocity-asr[pipeline]'") from error
+    mlflow.set_tracking_uri(tracking_uri())
+    try:
+        folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise VelocityError(f"{uri}: not in the model registry ({str(error).splitlines()[0]})") from error
+    return folder / "artifacts"  # of the MLflow model: its data; the code beside it is for the server
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        version = config["format"]
+        missing = {"vocabulary", "blank", "mel_bins", "frame_seconds", "sample_rate"} - config.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise VelocityError(f"{path}: not the configuration of an exported model; export it again") from error
+    if version != 1:
+        raise VelocityError(f"{path}: format {version} is not known to this version; update velocity-asr")
+    if missing:
+        raise VelocityError(f"{path}: lacks {', '.join(sorted(missing))}; export the model again")
+    if config["sample_rate"] != SAMPLE_RATE:
+        raise VelocityError(f"{path}: sample_rate is {config['sample_rate']}, features are made at {SAMPLE_RATE}")
+    return config
+
+
+def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    options.enable_mem_pattern = False  # one would be kept for every length that was ever heard
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        raise VelocityError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
+    inputs = {tensor.name for tensor in session.get_inputs()}
+    outputs = {tensor.name for tensor in session.get_outputs()}
+    if {"mel_spectrogram", "position"} <= inputs:
+        raise VelocityError(f"{path.parent}: a model for live sound: `velocity-asr stream` takes it")
+    if not inputs & {"mel_spectrogram", "waveform"} or not {"log_probs", "lengths"} <= outputs:
+        raise VelocityError(f"{path}: takes {sorted(inputs)} and gives {sorted(outputs)}: not a VELOCITY-ASR model")
+    return session
