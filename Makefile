@@ -23,6 +23,9 @@ install_cuda = $(if $(index),UV_DEFAULT_INDEX="$(index)") $(UV) pip install --py
 # KenLM is the one package without a wheel: it wants a C++ compiler and minutes. `make run` does without, the tests try.
 KENLM := .venv/.kenlm-$(TORCH)
 
+# Compiled modules are kept: where this variable is set, every command would compile torch, MLflow and the rest anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help install run ui test ci lm web lint lock clean
 

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the bottom up. A unit may import from its own layer, without cycles, and from those below.
 LAYERS = [
-    {"audio", "text", "config", "files", "progress", "errors"},
+    {"audio", "text", "config", "files", "progress", "errors", "project", "journal", "discovery"},
     {"model", "data", "corpora", "recognition", "quantization"},
     {"runtime", "training", "artefacts", "evaluation", "tracking", "gate", "registry"},
     {"stages", "commands", "server", "cli"},
