@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from tests.model.test_asr import small
@@ -25,8 +27,8 @@ def integer_product(quantized: QuantizedLinear, x: np.ndarray) -> np.ndarray:
     """QuantizeLinear, an integer product, and one multiplication by the scales, as ONNX defines them."""
     scale, zero = (tensor.item() for tensor in quantized.activation_grid())
     weight = quantized.weight.detach().numpy()
-    weight_scale = np.abs(weight).max(1) / 127
-    weight_int8 = np.clip(np.rint(weight / weight_scale[:, None]), -127, 127).astype(np.int64)
+    weight_scale = np.abs(weight).max(1) / 63
+    weight_int8 = np.clip(np.rint(weight / weight_scale[:, None]), -63, 63).astype(np.int64)
     x_int8 = np.clip(np.rint(x / np.float32(scale)) + zero, -128, 127).astype(np.int64)
     product = (x_int8 - zero) @ weight_int8.T
     return product * (scale * weight_scale) + (quantized.bias.detach().numpy() if quantized.bias is not None else 0)
@@ -176,3 +178,28 @@ def test_set_mode_reaches_every_layer():
     model = quantize_linears(small())
     set_mode(model, "fake")
     assert {layer.mode for layer in quantized_layers(model).values()} == {"fake"}
+
+
+def saturating_product(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """x (n, k) uint8 times weight (k, m) int8 as ``vpmaddubsw`` computes it: sums of two products saturate at 16 bits.
+
+    Intel 64 and IA-32 Architectures Software Developer's Manual, PMADDUBSW: saturated to int16, then added in int32.
+    """
+    products = x[:, :, None].astype(np.int32) * weight[None].astype(np.int32)  # (n, k, m)
+    pairs = np.clip(products[:, 0::2] + products[:, 1::2], -32768, 32767)
+    return pairs.sum(1)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["drawn", "largest"]))
+def test_no_processor_saturates_the_integer_product(seed, inputs):
+    random = np.random.default_rng(seed)
+    quantized = QuantizedLinear(nn.Linear(32, 6))
+    quantized.weight.data = torch.from_numpy(random.standard_t(2, (6, 32)).astype(np.float32))
+    weight = quantized.integer_weight()[0].numpy().T  # (32, 6)
+    x = random.integers(0, 256, (5, 32), dtype=np.uint8) if inputs == "drawn" else np.full((5, 32), 255, np.uint8)
+    assert (saturating_product(x, weight) == x.astype(np.int64) @ weight.astype(np.int64)).all()
+
+
+def test_full_bytes_would_saturate():
+    x, weight = np.full((1, 2), 255, np.uint8), np.full((2, 1), 127, np.int8)
+    assert saturating_product(x, weight)[0, 0] == 32767 < 2 * 255 * 127

@@ -1,7 +1,9 @@
 """INT8 linear layers: the integers they will compute with, in training already, and the integers that are exported.
 
-Weights are symmetric per output channel in [-127, 127], activations affine per tensor in [-128, 127] (ONNX
-QuantizeLinear, opset 18). Every ``nn.Linear`` of a model is quantised; convolutions, norms and the scan with its state
+Weights are symmetric per output channel in [-63, 63], activations affine per tensor in [-128, 127] (ONNX
+QuantizeLinear, opset 18). Processors without VNNI multiply by ``vpmaddubsw``, which adds two products of an unsigned
+and a signed byte in 16 bits and saturates. With weights within ±63 no pair can: 2 · 255 · 63 = 32,130 < 32,767. So an
+artefact computes the same integers on every processor, for one bit of the weights. Every ``nn.Linear`` of a model is quantised; convolutions, norms and the scan with its state
 stay in 32 bits: they hold 4 % of the weights and most of the sensitivity.
 """
 
@@ -15,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 
-ACTIVATION_LOW, ACTIVATION_HIGH, WEIGHT_HIGH = -128, 127, 127
+ACTIVATION_LOW, ACTIVATION_HIGH, WEIGHT_HIGH = -128, 127, 63
 STEPS = ACTIVATION_HIGH - ACTIVATION_LOW
 SMALLEST = 1e-8  # of a scale
 RANGE_DECAY = 0.99  # of the moving average of activation ranges
