@@ -173,7 +173,7 @@ def test_a_pause_ends_an_utterance_and_times_go_on(model: StreamingASR) -> None:
     assert (one.text, two.text) == ("one", "two")
     assert one.start == pytest.approx(3.1, abs=0.1)
     assert two.start == pytest.approx(6.1 + len(speak("one", folder)) / SAMPLE_RATE, abs=0.1)
-    assert one.end < one.heard < two.start  # known before the next one began
+    assert one.end < one.received < two.start  # known before the next one began
 
 
 def test_a_long_utterance_ends_between_two_words_or_anywhere(model: StreamingASR) -> None:

@@ -36,11 +36,11 @@ def listen(stream: Stream, pieces: Iterable[np.ndarray], write: Writer) -> None:
             events = stream.accept(piece)
             took = time.perf_counter() - started
             for event in events:
-                write(event, event.heard - event.end + took)
+                write(event, event.received - event.end + took)
     except KeyboardInterrupt:
         pass  # how a microphone is switched off
     for event in stream.finish():
-        write(event, event.heard - event.end)
+        write(event, event.received - event.end)
 
 
 def raw_pieces(file: BinaryIO, rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
