@@ -215,7 +215,7 @@ def test_the_command_tells_where_the_errors_are(speech: Path, tmp_path: Path, ca
 
     _, out, _ = run(capsys, *options)
     assert re.search(r"^7 +25\.00 % .* 2$", out, re.MULTILINE)
-    assert "  said  good light\n  heard good night" in out
+    assert "  ref good light\n  hyp good night" in out
 
 
 def test_the_command_decodes_as_it_is_told(speech: Path, capsys) -> None:

@@ -199,7 +199,7 @@ def test_memory_does_not_grow(model: StreamingASR, kind: str) -> None:
     stream, sizes = model.stream(Endpoint(longest=4.0)), []
     while stream.seconds < 300:
         stream.accept(second)
-        utterance, held = stream._utterance, len(stream._features._held) + len(stream._recent)
+        utterance, held = stream._utterance, len(stream._features._buffer) + len(stream._recent)
         if utterance:
             frames = utterance.end - utterance.start
             assert stream._state["position"].item() == frames <= 8 / 0.02 + 8

@@ -64,7 +64,7 @@ def stream(
     from velocity.recognition.streaming import Endpoint
 
     if microphone == (file is not None):
-        raise VelocityError("give exactly one input: a FILE, - for stdin, or --microphone")
+        raise VelocityError("exactly one input is needed: name a FILE, - for stdin, or --microphone")
     recogniser = load(model, quantized, threads)
     seconds = chunk_ms / 1000
     if microphone:
