@@ -23,7 +23,7 @@ from velocity.tracking.model import NAME
 
 
 def limits(wer_tolerance: float | None = None, rtf_tolerance: float | None = None) -> Gate:
-    """The section ``gate`` of params.yaml, or the defaults without one, with the changes of the command line."""
+    """The section ``gate`` of params.yaml, or its defaults where there is none, and what the command line changes."""
     chosen = load_params().gate if PARAMS_FILE.is_file() else Gate()
     changes = {"wer_tolerance": wer_tolerance, "rtf_tolerance": rtf_tolerance}
     try:
