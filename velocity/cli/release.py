@@ -13,6 +13,7 @@ import typer
 from velocity.cli.app import app
 from velocity.cli.options import Json
 from velocity.errors import VelocityError
+from velocity.project import REPORTS
 
 TestSets = Annotated[
     list[str] | None,
@@ -84,9 +85,9 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A")],
     second: Annotated[str, typer.Argument(metavar="B")],
     test_set: TestSets = None,
-    out: Annotated[Path, typer.Option(help="The folder for comparison.md and comparison.json.", metavar="DIR")] = Path(
-        "reports"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The folder for comparison.md and comparison.json.", metavar="DIR")
+    ] = REPORTS,
     as_json: Json = False,
 ) -> None:
     """Show how model B differs from model A: error rates, changed utterances, speed, size.

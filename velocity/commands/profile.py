@@ -7,14 +7,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from velocity.config import PARAMS_FILE, parse_params
+from velocity.config import parse_params
 from velocity.errors import VelocityError
 from velocity.files import write_text
+from velocity.project import PARAMS, PROFILES
 
-PROFILES = Path("profiles")
 
-
-def apply_profile(name: str, params: Path = PARAMS_FILE) -> list[str]:
+def apply_profile(name: str, params: Path = PARAMS) -> list[str]:
     """Merge ``profiles/<name>.yaml``, or the file ``name``, into ``params``; return a line for each changed key.
 
     Sections are merged key by key; ``corpora`` is replaced whole. ``params`` changes only when the result is valid.
