@@ -9,8 +9,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-# onnxruntime keeps records of its use for its maker, in files of the user's, as soon as it is imported. Who wants that
-# sets the variable to 0.
+# On import, onnxruntime starts to collect telemetry in the user's files. Set the variable to 0 to allow it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _MODULES = {
@@ -31,8 +30,18 @@ def __getattr__(name: str) -> Any:
         try:
             return version("velocity-asr")
         except PackageNotFoundError:  # a checkout that was never installed
-            return "0.1.0"
+            return _checkout_version()
     raise AttributeError(f"module 'velocity' has no attribute {name!r}")
+
+
+def _checkout_version() -> str:
+    import tomllib
+    from pathlib import Path
+
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    if not project.is_file():
+        return "0+unknown"
+    return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
 
 
 def __dir__() -> list[str]:
