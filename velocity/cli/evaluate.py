@@ -50,7 +50,9 @@ def evaluate(
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
-    """Measure word and character error rates on a test set, and show the errors.
+    """Measure error rates on a test set, and show the errors.
+
+    Word and character error rates, with 95 % intervals, by length and by speaker.
 
     \b
     Examples:

@@ -80,7 +80,7 @@ def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
 
 @app.command()
 def accept() -> None:
-    """Accept the data that passed validation last as the reference for later deliveries.
+    """Accept the validated data as the reference for later deliveries.
 
     Writes data/accepted.json; commit it to git. The limits for drift are in params.yaml under validate.drift.
 

@@ -43,7 +43,9 @@ def gate(
     markdown: Markdown = None,
     as_json: Json = False,
 ) -> int:
-    """Judge whether a model may replace the champion: accuracy, speed, size, memory, parity.
+    """Judge whether a model may replace the champion.
+
+    Compares error rates, speed, size, memory and parity with PyTorch.
 
     Exit status 0: pass. 1: regression. 2: could not judge, because the test set is too small, the machine is too busy,
     or the input is invalid; with --json, `verdict` says which.
@@ -90,9 +92,9 @@ def compare(
     ] = REPORTS,
     as_json: Json = False,
 ) -> None:
-    """Show how model B differs from model A: error rates, changed utterances, speed, size.
+    """Show how model B differs from model A.
 
-    If B is a version in the registry, the report is also attached to its run in MLflow.
+    Compares error rates, changed utterances, speed and size. If B is a version in the registry, the report is also attached to its run in MLflow.
 
     \b
     Example:
@@ -112,9 +114,9 @@ def register(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Register this project's exported and measured model as the challenger.
+    """Register this project's model as the challenger.
 
-    Creates a version of the model velocity-asr in MLflow's registry, with its figures, its model card and its origin.
+    Creates a version of the model velocity-asr in MLflow's registry, with its figures, model card and origin.
     The same artefacts with the same metrics are registered only once.
 
     \b
@@ -173,7 +175,9 @@ def rollback(
         ),
     ] = None,
 ) -> None:
-    """Make the previous champion the champion again. Repeat it to go further back.
+    """Make the previous champion the champion again.
+
+    Repeat it to go further back.
 
     \b
     Example:

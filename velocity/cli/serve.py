@@ -77,7 +77,7 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Open a page that transcribes recordings and the microphone in your browser.
+    """Transcribe recordings and the microphone in your browser.
 
     No audio leaves this machine. The first run downloads ONNX Runtime Web from the npm registry (33 MB). Stop with
     Ctrl-C.
