@@ -80,9 +80,9 @@ def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
 
 @app.command()
 def accept() -> None:
-    """Accept the validated data as the reference for later deliveries.
+    """Accept the validated data as the reference for drift.
 
-    Writes data/accepted.json; commit it to git. The limits for drift are in params.yaml under validate.drift.
+    Later deliveries are compared with it. Writes data/accepted.json; commit it to git. The limits are in params.yaml under validate.drift.
 
     \b
     Example:

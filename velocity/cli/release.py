@@ -94,7 +94,8 @@ def compare(
 ) -> None:
     """Show how model B differs from model A.
 
-    Compares error rates, changed utterances, speed and size. If B is a version in the registry, the report is also attached to its run in MLflow.
+    Compares error rates, changed utterances, speed and size. If B is a version in the registry, the report is also
+    attached to its run in MLflow.
 
     \b
     Example:

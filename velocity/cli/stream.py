@@ -40,7 +40,7 @@ def stream(
     ] = False,
     threads: Threads = 1,
 ) -> None:
-    """Transcribe live: a microphone, raw samples, or a file in real time.
+    """Transcribe live audio: a microphone, stdin or a file.
 
     Needs a causal model (model.direction: causal) exported with --target onnx-streaming or onnx-streaming-int8. Without
     --model it takes this project's streaming model if there is one, otherwise the shipped one. Words shown as stable
