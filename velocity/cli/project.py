@@ -82,7 +82,8 @@ def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
 def accept() -> None:
     """Accept the validated data as the reference for drift.
 
-    Later deliveries are compared with it. Writes data/accepted.json; commit it to git. The limits are in params.yaml under validate.drift.
+    Later deliveries are compared with it. Writes data/accepted.json; commit it to git. The limits are in params.yaml
+    under validate.drift.
 
     \b
     Example:
