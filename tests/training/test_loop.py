@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from tests.training.tones import made_up, settings, statistics, tone_cuts, tone_loader, tone_objective, write_tones
-from velocity.config.training import Augmentation, Finetuning
+from velocity.config.finetuning import Finetuning
+from velocity.config.reader import default_section
+from velocity.config.training import Augmentation
 from velocity.data.batches import START, Batch, Position
 from velocity.errors import VelocityError
 from velocity.model.asr import save_model
@@ -18,7 +20,7 @@ from velocity.quantization.linear import quantized_layers, set_mode
 from velocity.training.checkpoint import Checkpoints
 from velocity.training.devices import set_determinism, start
 from velocity.training.loop import backward, fit
-from velocity.training.objectives import CTC
+from velocity.training.objectives.ctc import CTC
 from velocity.training.optimiser import averaged, ema_decay, learning_rate, weight_average
 from velocity.training.scoring import validation_scores
 
@@ -232,9 +234,10 @@ def test_a_loss_that_is_no_number_stops_and_is_passed_over(manifest, workspace):
 
 
 def test_settings_of_going_on_leave_the_fingerprint_as_it_is():
-    plain = Finetuning(settings(30))
-    assert repr(plain) == repr(Finetuning(settings(30, skip_steps=[14], keep_checkpoints=5)))
-    assert repr(plain) != repr(Finetuning(settings(30, ema=0.9)))
+    def mark(**changes) -> str:
+        return repr(default_section("finetune", Finetuning, optimisation=settings(30, **changes)))
+
+    assert mark() == mark(skip_steps=[14], keep_checkpoints=5, loaders=2) != mark(ema=0.9)
 
 
 def test_a_loss_that_stays_too_high_stops_with_the_state_before_it_rose(manifest):

@@ -47,7 +47,7 @@ def serve(
         from velocity.server.work import Queue
     except ModuleNotFoundError as error:
         raise VelocityError(f"{error.name} is not installed: pip install 'velocity-asr[serve]'") from error
-    from velocity.recognition.decoding import NGram
+    from velocity.recognition.decoding.ngram import NGram
 
     limits = Limits(int(max_megabytes * MEGABYTE), max_seconds)
     queue = Queue(jobs or os.cpu_count() or 1, max_waiting)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import Decoder, NGram
-from velocity.recognition.decoding.decoder import LM_WEIGHT, WORD_BONUS
+from velocity.recognition.decoding.decoder import LM_WEIGHT, WORD_BONUS, Decoder
+from velocity.recognition.decoding.ngram import NGram
 
 if TYPE_CHECKING:
     from velocity.recognition.offline import VelocityASR

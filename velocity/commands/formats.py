@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from velocity.recognition.decoding import segments
+from velocity.recognition.decoding.segments import segments
 
 if TYPE_CHECKING:
-    from velocity.recognition.decoding import Segment, Word
+    from velocity.recognition.decoding.segments import Segment
+    from velocity.recognition.decoding.words import Word
     from velocity.recognition.offline import Passage
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from velocity.config.model import ModelConfig
+from velocity.config.reader import parse
 from velocity.errors import VelocityError
 from velocity.model.binding import TemporalBinding
 from velocity.model.block import Block, SelectiveSSM
@@ -122,7 +123,7 @@ def read_weights(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
     try:
         with safe_open(str(path), "pt") as file:
-            config = ModelConfig(**json.loads(file.metadata()["config"]))
+            config = parse(ModelConfig, json.loads(file.metadata()["config"]), str(path))
             return config, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise VelocityError(f"{path}: not a VELOCITY-ASR model ({error})") from error

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from velocity.errors import VelocityError
 from velocity.model.asr import BLANK, VelocityModel, read_weights
 from velocity.quantization.histogram import Histogram, Range
 from velocity.quantization.linear import QuantizedLinear, floating_point, quantize_linears, quantized_layers, set_mode
-from velocity.recognition.decoding import greedy
+from velocity.recognition.decoding.greedy import greedy
 
 Ranges = dict[str, Range]  # layer → lowest and highest input
 
@@ -42,7 +43,7 @@ def load_quantized(path: str | Path, calibration: str | Path) -> VelocityModel:
         raise VelocityError(f"{calibration}: not a calibration file; run the stage calibrate") from error
     if ranges.keys() != quantized_layers(model).keys():
         raise VelocityError(f"{calibration}: made for another model than {path}; run the stage calibrate again")
-    set_ranges(model, {name: (told["low"], told["high"]) for name, told in ranges.items()})
+    set_ranges(model, {name: (layer["low"], layer["high"]) for name, layer in ranges.items()})
     set_mode(model, "fake")
     return model
 
@@ -50,6 +51,23 @@ def load_quantized(path: str | Path, calibration: str | Path) -> VelocityModel:
 def set_ranges(model: VelocityModel, ranges: Ranges) -> None:
     for name, layer in quantized_layers(model).items():
         layer.set_activation_range(*ranges[name])
+
+
+def describe_layers(model: VelocityModel, seen: Mapping[str, Histogram]) -> dict[str, dict[str, Any]]:
+    """The part of a calibration file that ``load_quantized`` and the exporters read: layer → range and grid."""
+    layers = {}
+    for name, layer in quantized_layers(model).items():
+        low, high = layer.activation_range()
+        scale, zero = layer.activation_grid()
+        layers[name] = {
+            "low": low,
+            "high": high,
+            "scale": scale.item(),
+            "zero_point": zero.item(),
+            "seen": [seen[name].low, seen[name].high],
+            "outside_percent": round(100 * seen[name].outside(low, high), 4),
+        }
+    return layers
 
 
 def observe(

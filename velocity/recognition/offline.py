@@ -13,8 +13,10 @@ import onnxruntime
 
 from velocity.audio import BLOCK, SAMPLE_RATE, compute_mel_spectrogram, read_blocks
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import Decoder, Hypothesis, Segment, Word, segments
+from velocity.recognition.decoding.decoder import Decoder, Hypothesis
 from velocity.recognition.decoding.pieces import pieces
+from velocity.recognition.decoding.segments import Segment, segments
+from velocity.recognition.decoding.words import Word
 from velocity.recognition.segmentation import chunks, passages, silenced, voice_activity
 from velocity.text import TextTokenizer
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, TRANSFORMED
-from velocity.recognition.decoding import best_path
+from velocity.recognition.decoding.greedy import best_path
 
 WHOLE = 20  # seconds of audio that are not cut at all
 SHORTEST, LONGEST = 10, 20  # seconds of a chunk of longer audio

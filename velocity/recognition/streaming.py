@@ -21,9 +21,8 @@ import onnxruntime
 
 from velocity.audio import HOP, SAMPLE_RATE
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import Word
 from velocity.recognition.decoding.pieces import pieces
-from velocity.recognition.decoding.words import EARLY, LATE, spelled
+from velocity.recognition.decoding.words import EARLY, LATE, Word, spelled
 from velocity.recognition.offline import FILES, find_model
 from velocity.recognition.onset import FeatureStream, Onset
 from velocity.text import TextTokenizer

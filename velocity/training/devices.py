@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from velocity.config.training import Optimisation
+from velocity.config.optimisation import Optimisation
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

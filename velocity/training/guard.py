@@ -7,7 +7,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from velocity.config.training import Optimisation
+from velocity.config.optimisation import Optimisation
 
 WINDOW = 100  # steps whose median loss is the measure
 LEAST = 20  # losses before a new one can be judged

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from velocity.config.training import Optimisation
+from velocity.config.optimisation import Optimisation
 from velocity.data.batches import Batch, Position
 from velocity.errors import VelocityError
 from velocity.progress import Progress

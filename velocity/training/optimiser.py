@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from velocity.config.training import Optimisation
+from velocity.config.optimisation import Optimisation
 
 
 def adamw(model: nn.Module, settings: Optimisation) -> torch.optim.AdamW:

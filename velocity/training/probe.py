@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from velocity.config.training import Probe
+from velocity.config.pretraining import Probe
 from velocity.data.batches import Batch
 from velocity.model.asr import BLANK, VelocityModel
-from velocity.recognition.decoding import greedy
+from velocity.recognition.decoding.greedy import greedy
 
 RESAMPLES = 1000  # of the bootstrap
 

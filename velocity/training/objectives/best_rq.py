@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from velocity.config.training import Pretraining
+from velocity.config.pretraining import Pretraining
 from velocity.data.batches import Batch
 from velocity.model.asr import VelocityModel
 from velocity.training.objectives.masking import MaskedPrediction, draw_spans, heard

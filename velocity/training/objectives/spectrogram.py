@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from velocity.config.training import Pretraining
+from velocity.config.pretraining import Pretraining
 from velocity.data.batches import Batch
 from velocity.model.asr import VelocityModel
 from velocity.training.objectives.masking import MaskedPrediction, draw_bands, draw_spans, heard
