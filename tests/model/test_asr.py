@@ -14,8 +14,8 @@ from velocity.model.asr import VelocityModel, load_encoder, load_model, read_wei
 from velocity.model.context import pool_to
 
 SMALL = default_section(
-    "model", ModelConfig, dim=32, blocks=2, state=8, head_dim=16, ffn=48, context_state=8, context_layers=1, attention_heads=2,
-    attention_head_dim=8, vocabulary=12, chunk=16,
+    "model", ModelConfig, dim=32, blocks=2, state=8, head_dim=16, ffn=48, context_state=8, context_layers=1,
+    attention_heads=2, attention_head_dim=8, vocabulary=12, chunk=16,
 )  # fmt: skip
 REFERENCE = default_section("model", ModelConfig, **read_params("profiles/reference.yaml")["model"])
 

@@ -24,7 +24,7 @@ from velocity.tracking.model import NAME
 
 
 def limits(wer_tolerance: float | None = None, rtf_tolerance: float | None = None) -> Gate:
-    """The section ``gate`` of params.yaml, or that of the package where there is none, and what the command line changes."""
+    """The section ``gate`` of params.yaml, the package's own outside a project, with the command line's changes."""
     chosen = load_section("gate", Gate) if PARAMS.is_file() else default_section("gate", Gate)
     changes = {"wer_tolerance": wer_tolerance, "rtf_tolerance": rtf_tolerance}
     try:

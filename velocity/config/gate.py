@@ -21,4 +21,4 @@ class Gate:
 
     def __post_init__(self) -> None:
         if self.wer_detectable <= self.wer_tolerance:
-            raise ValueError("wer_detectable must exceed wer_tolerance: there is no need to rule out what is tolerated")
+            raise ValueError("wer_detectable must be more than wer_tolerance: what is tolerated need not be ruled out")
