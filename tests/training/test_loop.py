@@ -201,16 +201,16 @@ def test_training_ends_when_validation_no_longer_improves_and_keeps_the_best(man
 
 
 def test_rows_are_told_as_they_come(manifest):
-    told = []
+    logged = []
     history = train_on(
         tone_objective(manifest), stream(), settings(20, validate_every=10), validate=lambda: {"loss": 2.0},
-        log=told.append,
+        log=logged.append,
     )  # fmt: skip
-    assert [row["step"] for row in told] == [10, 10, 20, 20]
-    assert told[1] == {"step": 10, "validation_loss": 2.0}
-    assert told[0].pop("audio_seconds_per_second") > 0
-    assert told[0] == history["training"][0]
-    assert set(told[0]) == {"step", "loss", "learning_rate", "gradient_norm"}
+    assert [row["step"] for row in logged] == [10, 10, 20, 20]
+    assert logged[1] == {"step": 10, "validation_loss": 2.0}
+    assert logged[0].pop("audio_seconds_per_second") > 0
+    assert logged[0] == history["training"][0]
+    assert set(logged[0]) == {"step", "loss", "learning_rate", "gradient_norm"}
 
 
 def test_a_loss_that_is_no_number_stops_and_is_passed_over(manifest, workspace):
@@ -248,7 +248,7 @@ def test_a_loss_that_stays_too_high_stops_with_the_state_before_it_rose(manifest
     objective.forward = lambda batch: plain(batch) * (1000.0 if batch.position.batch in bad else 1.0)
     chosen = settings(100, divergence=10.0, checkpoint_every=7)
     with pytest.raises(
-        VelocityError, match=r"loss at step 39 is .* too high since 30; the batch of step 30 holds s30u0"
+        VelocityError, match=r"loss at step 39 is .* too high since step 30; the batch of step 30 holds s30u0"
     ):
         train_on(objective, stream(), chosen)
     saved = sorted(path.name[:8] for path in Path("models/checkpoints/t").iterdir())

@@ -118,7 +118,7 @@ def test_only_what_is_hidden_has_a_gradient(objective):
 
 
 def test_loss_is_the_mean_error_of_the_hidden_places():
-    """By loops over places, with a decoder that says what we tell it."""
+    """By loops over places, with a decoder whose output is set."""
     objective, batch = still("spectrogram"), batch_of(50, 31)
     torch.nn.init.zeros_(objective.decoder.weight)
     torch.nn.init.constant_(objective.decoder.bias, 0.25)
@@ -188,7 +188,7 @@ def test_labels_are_the_nearest_code_by_distance(stride):
 
 
 def test_the_loss_of_best_rq_is_the_cross_entropy_of_hidden_frames():
-    """Each by hand from the head's output where the encoder heard noise in place of hidden frames."""
+    """Each by hand from the head's output where the encoder got noise in place of hidden frames."""
     model, batch = still("best-rq"), batch_of(60, 33)
     spans = draw_spans(batch.lengths, 60, model.settings, model.generators(batch))
     randoms = model.generators(batch)

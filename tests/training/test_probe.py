@@ -1,4 +1,4 @@
-"""The probe: it sees what an encoder knows, says so when it knows nothing more, and leaves the encoder alone."""
+"""The probe: it measures what an encoder has learned, finds no difference where there is none, changes nothing."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_padding_changes_nothing():
 
 
 def test_errors_are_edits_between_tokens():
-    """A head that says what it is shown: 1 2 3 against 1 3 is one deletion, 4 against 4 5 one insertion."""
+    """A head that repeats its input: 1 2 3 against 1 3 is one deletion, 4 against 4 5 one insertion."""
     shown = torch.full((2, 4, 6), -9.0)
     for row, tokens in enumerate([(1, 0, 3, 0), (4, 0, 5, 0)]):
         shown[row, torch.arange(4), torch.tensor(tokens)] = 9.0

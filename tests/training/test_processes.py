@@ -53,7 +53,7 @@ def test_two_processes_have_the_gradient_of_one(rehearsed):
 
 @pytest.mark.timeout(1200)
 def test_two_processes_train_one_model_and_the_first_speaks(rehearsed):
-    first, second = (json.loads((rehearsed / f"two/told-{rank}.json").read_text()) for rank in range(2))
+    first, second = (json.loads((rehearsed / f"two/result-{rank}.json").read_text()) for rank in range(2))
     assert first["history"] == second["history"]
     assert first["history"]["training"][-1]["step"] == 12
     assert (first["validated"], second["validated"]) == (4, 0)

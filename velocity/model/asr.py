@@ -79,7 +79,7 @@ class VelocityModel(nn.Module):
         x, lengths = self.encode(self.normalize(mel), lengths)
         log_probs = self.head(x).float().log_softmax(-1)  # (b, l, classes)
         if self.config.classes > self.config.vocabulary:
-            log_probs = log_probs[..., : self.config.vocabulary]  # no text is of the classes beyond
+            log_probs = log_probs[..., : self.config.vocabulary]  # no text uses the classes beyond
         return log_probs, lengths
 
     def parameter_count(self) -> int:
@@ -139,15 +139,15 @@ def load_model(path: str | Path) -> VelocityModel:
 
 
 def load_encoder(model: VelocityModel, path: str | Path) -> None:
-    """Take all weights of ``path`` but the head's and the feature statistics: what pretraining hands to fine-tuning.
+    """Load all weights of ``path`` but the head's and the feature statistics: what fine-tuning takes from pretraining.
 
-    Raises VelocityError when they are of a model of other dimensions.
+    Raises VelocityError when the dimensions differ.
     """
     _, state = read_weights(path)
     state = {name: tensor for name, tensor in state.items() if not name.startswith(("head.", "feature_"))}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise VelocityError(f"{path}: of a model of other dimensions; run the stage pretrain again") from error
+        raise VelocityError(f"{path}: has other dimensions than params.yaml; run the stage pretrain again") from error
     if unexpected or any(not name.startswith(("head.", "feature_")) for name in missing):
-        raise VelocityError(f"{path}: of another model; run the stage pretrain again")
+        raise VelocityError(f"{path}: belongs to another model; run the stage pretrain again")

@@ -1,4 +1,4 @@
-"""Activation ranges of the INT8 model: as training left them, or chosen from what representative utterances show."""
+"""Activation ranges of the INT8 model: as trained, or chosen from representative utterances."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def describe_layers(model: VelocityModel, seen: Mapping[str, Histogram]) -> dict
 def observe(
     model: VelocityModel, features: Iterable[Tensor], progress: Callable[[], None] = lambda: None
 ) -> dict[str, Histogram]:
-    """Run ``model`` in floating point over utterances, each (1, frames, 80); layer → all that it was given."""
+    """Run ``model`` in floating point over utterances, each (1, frames, 80); layer → all of its inputs."""
     seen = {name: Histogram() for name in quantized_layers(model)}
 
     def keep(histogram: Histogram) -> Callable[[QuantizedLinear, tuple[Tensor, ...]], None]:
@@ -92,7 +92,7 @@ def observe(
 
 
 def choose_ranges(seen: Mapping[str, Histogram], percentile: float) -> dict[str, Ranges]:
-    """Method → ranges, from what each layer was ``seen`` to be given."""
+    """Method → ranges, from the inputs that each layer has ``seen``."""
     return {
         "minmax": {name: (histogram.low, histogram.high) for name, histogram in seen.items()},
         "percentile": {name: histogram.percentile(percentile) for name, histogram in seen.items()},
@@ -101,13 +101,13 @@ def choose_ranges(seen: Mapping[str, Histogram], percentile: float) -> dict[str,
 
 
 def trained_ranges(model: VelocityModel) -> Ranges:
-    """Those that the weights file holds."""
+    """The ranges of the weights file."""
     return {name: layer.activation_range() for name, layer in quantized_layers(model).items()}
 
 
 @dataclass
 class Agreement:
-    """How far a rounded model is from floating point, over the utterances added, and what it says of each."""
+    """How far a rounded model is from floating point over the utterances added, and its hypotheses."""
 
     signal: float = 0.0
     noise: float = 0.0
@@ -138,7 +138,8 @@ def compare(
 ) -> tuple[list[list[int]], dict[str, Agreement]]:
     """The INT8 model of each method against floating point, over utterances (1, frames, 80).
 
-    Returns the tokens that floating point finds in each utterance, and method → agreement. ``model`` keeps no range.
+    Returns the tokens of the floating-point model for each utterance, and method → agreement. Leaves ``model`` with the
+    ranges of the last method.
     """
     exactly, found = [], {method: Agreement() for method in methods}
     for mel in features:

@@ -1,4 +1,4 @@
-"""What the validation set says of a model in training."""
+"""Validation of a model in training."""
 
 from __future__ import annotations
 
