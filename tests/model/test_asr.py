@@ -1,10 +1,12 @@
 """The whole model: its size, its cost, what padding may not do, and which frames may see which."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from velocity.config.model import ModelConfig
@@ -156,6 +158,10 @@ def test_broken_or_foreign_weights_are_named(tmp_path):
     save_model(small(), path)
     with pytest.raises(VelocityError, match="other dimensions"):
         load_encoder(small(dim=64), path)
+    config = {name: value for name, value in SMALL.to_dict().items() if name != "head_rank"}
+    save_file({}, path, metadata={"config": json.dumps(config)})  # as of a version that did not know the key
+    with pytest.raises(VelocityError, match=r"weights\.safetensors: config\.head_rank: missing key"):
+        read_weights(path)
 
 
 def test_encoder_is_handed_over_without_head(tmp_path):

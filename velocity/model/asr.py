@@ -123,7 +123,7 @@ def read_weights(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
     try:
         with safe_open(str(path), "pt") as file:
-            config = parse(ModelConfig, json.loads(file.metadata()["config"]), str(path))
+            config = parse(ModelConfig, json.loads(file.metadata()["config"]), str(path), "config")
             return config, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise VelocityError(f"{path}: not a VELOCITY-ASR model ({error})") from error
