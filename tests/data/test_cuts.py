@@ -12,8 +12,8 @@ from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
 
 import velocity.data.sorting
 from velocity.config.corpora import FolderCorpus
-from velocity.data.cuts import load_cuts, place_cuts, read_cuts, window_recording, write_splits
-from velocity.data.manifests import save_manifests
+from velocity.data.cuts import place_cuts, window_recording, write_splits
+from velocity.data.manifests import load_cuts, read_cuts, save_manifests
 from velocity.data.splits import Splits
 from velocity.errors import VelocityError
 from velocity.text import normalize

@@ -20,8 +20,7 @@ from velocity.config.data import Sharding
 from velocity.config.training import Augmentation
 from velocity.data import shards as module
 from velocity.data.batches import Loader
-from velocity.data.cuts import load_cuts
-from velocity.data.manifests import to_line
+from velocity.data.manifests import load_cuts, to_line
 from velocity.data.sharding import Shard, encode, write_shards
 from velocity.data.shards import Shards, load_cut
 from velocity.errors import VelocityError

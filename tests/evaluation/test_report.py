@@ -23,7 +23,7 @@ FIGURES = {
         "checks": {"silence": {"severity": "drop", "failed": 2, "of": 24, "examples": ["synthetic/a-1"]}},
     },
     "reports/pretrain.json": {"steps": 150, "loss": 0.51234},
-    "reports/finetune.json": {"steps": 700, "loss": 0.1, "validation_wer": 0.0625, "use_pretrained": True},
+    "reports/finetune.json": {"steps": 700, "loss": 0.1, "validation_wer": 0.0625},
     "models/calibration.json": {
         "ranges": "trained",
         "utterances": 200,

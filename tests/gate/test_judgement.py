@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velocity.config.gate import Gate
+from velocity.config.reader import default_section
 from velocity.gate import Facts, Sizes, Verdict, judge
 from velocity.gate.statistics import Difference, Ratio
 from velocity.gate.table import markdown, plain
 
-LIMITS = Gate()
+LIMITS = default_section("gate", Gate)
 SIZES = {"champion": Sizes(1_000_000, 100_000_000), "candidate": Sizes(1_000_000, 100_000_000)}
 BADNESS = [Verdict.PASS, Verdict.UNCLEAR, Verdict.REGRESSION]
 
@@ -135,4 +136,4 @@ def test_what_is_written_is_what_was_judged():
 
 def test_limits_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match="wer_detectable must be more than wer_tolerance"):
-        Gate(wer_tolerance=2.0)
+        replace(LIMITS, wer_tolerance=2.0)

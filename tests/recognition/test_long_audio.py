@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.tone_model import speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
-from velocity.recognition.decoding import greedy
+from velocity.recognition.decoding.greedy import greedy
 from velocity.recognition.offline import VelocityASR
 from velocity.recognition.segmentation import LONGEST, WHOLE, chunks, split_posteriors, voice_activity
 

@@ -15,7 +15,7 @@ from tests.exported import export
 from tests.servers.conftest import KEYS, free_port
 from velocity import VelocityASR
 from velocity.config.data import Sharding
-from velocity.data.cuts import load_cuts
+from velocity.data.manifests import load_cuts
 from velocity.data.sharding import write_shards
 from velocity.data.shards import Shards, load_cut
 from velocity.errors import VelocityError

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from velocity.commands.models import find_artefact
-from velocity.config import PARAMS_FILE, load_params
 from velocity.config.gate import Gate
+from velocity.config.reader import default_section, load_section
 from velocity.errors import VelocityError
 from velocity.evaluation.testset import PREPARED, Utterance, load_test_set
 from velocity.files import write_json, write_text
@@ -19,12 +19,13 @@ from velocity.gate.comparison import comparison
 from velocity.gate.comparison import markdown as comparison_report
 from velocity.gate.facts import Heard, Model, hear
 from velocity.gate.table import markdown as verdict_table
+from velocity.project import PARAMS
 from velocity.tracking.model import NAME
 
 
 def limits(wer_tolerance: float | None = None, rtf_tolerance: float | None = None) -> Gate:
-    """The section ``gate`` of params.yaml, or its defaults where there is none, and what the command line changes."""
-    chosen = load_params().gate if PARAMS_FILE.is_file() else Gate()
+    """The section ``gate`` of params.yaml, the package's own outside a project, with the command line's changes."""
+    chosen = load_section("gate", Gate) if PARAMS.is_file() else default_section("gate", Gate)
     changes = {"wer_tolerance": wer_tolerance, "rtf_tolerance": rtf_tolerance}
     try:
         return replace(chosen, **{name: value for name, value in changes.items() if value is not None})

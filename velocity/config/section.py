@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 section = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+Share = Annotated[float, Field(ge=0, le=1)]

@@ -19,7 +19,7 @@ from velocity.errors import VelocityError
 from velocity.files import atomic_directory
 
 if TYPE_CHECKING:
-    from lhotse import Recording, SupervisionSegment
+    from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 RECORDINGS, SUPERVISIONS, FAULTS = "recordings.jsonl", "supervisions.jsonl", "faults.jsonl"
 
@@ -127,3 +127,17 @@ def open_lines(path: str | Path) -> Iterator[str]:
             yield from file
     except OSError as error:
         raise VelocityError(f"{path}: {error.strerror.lower()}; run the stages before") from error
+
+
+def read_cuts(path: str | Path) -> Iterator[MonoCut]:
+    """One at a time, in the file's order. Raises VelocityError when it is missing or is not a manifest."""
+    from lhotse.serialization import deserialize_item
+
+    return map(deserialize_item, read_lines(path))
+
+
+def load_cuts(path: str | Path) -> CutSet:
+    """All cuts of a file in memory, in its order. Raises VelocityError when it is missing or is not a manifest."""
+    from lhotse import CutSet
+
+    return CutSet.from_cuts(read_cuts(path))

@@ -11,7 +11,8 @@ import numpy as np
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from velocity.commands.formats import Format, Transcript, written
-from velocity.recognition.decoding import Segment, Word
+from velocity.recognition.decoding.segments import Segment
+from velocity.recognition.decoding.words import Word
 from velocity.server.request import ResponseFormat, Wishes
 
 PLAIN = {ResponseFormat.TEXT: Format.TEXT, ResponseFormat.SRT: Format.SRT, ResponseFormat.VTT: Format.VTT}

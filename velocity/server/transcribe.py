@@ -15,7 +15,7 @@ from velocity.audio import SAMPLE_RATE, claimed_seconds, read_blocks
 from velocity.commands.formats import Transcript
 from velocity.commands.transcribe import listen
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import Decoder
+from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.offline import Passage, VelocityASR
 from velocity.server.failures import RequestError
 

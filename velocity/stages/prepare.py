@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from velocity.config import load_params
-from velocity.data.cuts import LEFT_OUT, Alignable, Cut, place_cuts, read_cuts, write_splits
-from velocity.data.manifests import read_lines
+from velocity.data.cuts import LEFT_OUT, Alignable, Cut, place_cuts, write_splits
+from velocity.data.manifests import read_cuts, read_lines
 from velocity.data.sharding import write_shards
 from velocity.data.shards import INDEX
 from velocity.data.splits import SPLITS, Splits
