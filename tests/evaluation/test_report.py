@@ -118,7 +118,7 @@ def test_report_says_what_was_measured_and_that_it_is_synthetic(project: Path) -
         assert (project / "reports/plots" / picture).stat().st_size > 5000
 
 
-def test_an_artefact_that_does_not_run_here_has_its_size_told(project: Path) -> None:
+def test_an_artefact_that_does_not_run_here_has_only_its_size(project: Path) -> None:
     benchmark = json.loads((project / "reports/benchmark.json").read_text())
     benchmark["artefacts"]["coreml"] = {"bytes": 5_030_000, "folder_bytes": 5_040_000}
     (project / "reports/benchmark.json").write_text(json.dumps(benchmark))
@@ -135,7 +135,7 @@ def test_report_marks_the_chosen_ranges_and_shows_every_method(project: Path) ->
     assert "| entropy | 6.1 % | 97.20 % | 30.1 dB |" in lines
 
 
-def test_an_artefact_that_is_not_what_was_trained_is_told_first(project: Path) -> None:
+def test_failed_parity_is_reported_at_the_top(project: Path) -> None:
     main()
     assert "FAILED" not in (project / "reports/README.md").read_text()
     metrics = json.loads((project / "reports/metrics.json").read_text())
@@ -197,7 +197,7 @@ def test_a_broken_curve_is_named(project: Path) -> None:
         Results.load()
 
 
-def test_nested_figures_are_told_apart() -> None:
+def test_nested_figures_are_named() -> None:
     """Those of a pretraining's probe: which encoder a figure is of, and an interval as one."""
     probe = {
         "pretrained": {"loss": 1.25, "token_error_rate": 0.312},
