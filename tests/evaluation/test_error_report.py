@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 from tests.tone_model import write_model, write_speech
 from velocity.cli import main
+from velocity.errors import VelocityError
+from velocity.evaluation import templates
 from velocity.evaluation.breakdown import aligned, by_confidence, by_length, by_speaker, is_correct
 from velocity.evaluation.error_report import error_report, write_error_report
 from velocity.evaluation.hypotheses import Recognition
@@ -137,6 +140,13 @@ def test_the_page_needs_nothing_and_runs_its_own_script_only() -> None:
     assert all("src" not in named and "href" not in named for tag, named in shown.tags if tag != "audio")
     unsure = [named["title"] for _, named in shown.tags if "unsure" in (named.get("class") or "")]
     assert unsure == ["confidence 0.20"]
+
+
+def test_without_jinja2_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    templates._environment.cache_clear()
+    with pytest.raises(VelocityError, match="pip install jinja2"):
+        read(["a"], ["b"])
 
 
 def test_speakers_worst_first_each_on_their_own() -> None:

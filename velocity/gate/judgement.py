@@ -29,13 +29,13 @@ class Row:
 
     metric: str
     unit: str  # "%", "×", "MB" or "": the difference of a metric in × is the ratio to the champion's
-    champion: float | None
-    candidate: float | None
-    difference: float | None
-    interval: tuple[float, float] | None
-    limit: float | None
-    verdict: Verdict
-    reason: str
+    champion: float | None = None
+    candidate: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    limit: float | None = None
+    verdict: Verdict = Verdict.PASS
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,6 @@ def _size(metric: str, candidate: float, champion: float | None, limit: float) -
         champion=champion,
         candidate=candidate,
         difference=None if champion is None else candidate - champion,
-        interval=None,
         limit=limit,
         verdict=Verdict.PASS if fits else Verdict.REGRESSION,
         reason="within the limit" if fits else f"{candidate:.2f} MB exceeds {limit:g}",
@@ -149,14 +148,5 @@ def _size(metric: str, candidate: float, champion: float | None, limit: float) -
 
 
 def _parity(failed: Sequence[str]) -> Row:
-    return Row(
-        metric="parity with PyTorch",
-        unit="",
-        champion=None,
-        candidate=None,
-        difference=None,
-        interval=None,
-        limit=None,
-        verdict=Verdict.REGRESSION if failed else Verdict.PASS,
-        reason="; ".join(failed) or "within all limits",
-    )
+    verdict = Verdict.REGRESSION if failed else Verdict.PASS
+    return Row("parity with PyTorch", unit="", verdict=verdict, reason="; ".join(failed) or "within all limits")

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from velocity.server.endpoint import Transcriptions
-from velocity.server.failures import RequestError, answer_fault, answer_http_error, answer_request_error
+from velocity.server.failures import RequestError, answer_fault, answer_http_error
 from velocity.server.service import Service
 from velocity.server.uploads import LingeringClose
 
@@ -48,16 +48,12 @@ def application(service: Service) -> Starlette:
         ],
         middleware=[Middleware(LingeringClose)],
         exception_handlers={
-            RequestError: answer_request_error,
+            RequestError: lambda request, error: error.response(),
             HTTPException: answer_http_error,
-            ClientDisconnect: _client_gone,
+            ClientDisconnect: lambda request, error: Response(status_code=HTTPStatus.BAD_REQUEST),
             Exception: answer_fault,
         },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     return app
-
-
-def _client_gone(request: Request, error: ClientDisconnect) -> Response:
-    return Response(status_code=HTTPStatus.BAD_REQUEST)

@@ -28,10 +28,6 @@ class RequestError(Exception):
         return JSONResponse({"error": self.body}, self.status, busy)
 
 
-def answer_request_error(request: Request, error: RequestError) -> JSONResponse:
-    return error.response()
-
-
 def answer_http_error(request: Request, error: HTTPException) -> JSONResponse:
     """Starlette's own errors: an unknown path or method."""
     answer = RequestError(error.status_code, f"{HTTPStatus(error.status_code).phrase}: {request.method}").response()
