@@ -17,7 +17,7 @@ from velocity.files import write_json, write_text
 from velocity.gate import Facts, Judgement, judge, measure
 from velocity.gate.comparison import comparison
 from velocity.gate.comparison import markdown as comparison_report
-from velocity.gate.facts import Heard, Model, hear
+from velocity.gate.facts import Hypotheses, Model, recognise
 from velocity.gate.table import markdown as verdict_table
 from velocity.project import PARAMS
 from velocity.tracking.model import NAME
@@ -48,14 +48,14 @@ def model(name: str) -> Model:
 
 def examine(
     candidate: str, champion: str | None, names: Sequence[str] | None, allowed: Gate
-) -> tuple[Facts, dict[str, Heard]]:
+) -> tuple[Facts, dict[str, Hypotheses]]:
     """Measure ``candidate`` against ``champion``; without a champion, only size, memory and parity.
 
     Raises VelocityError for a model or a test set that does not exist or cannot be read.
     """
     ours, theirs = model(candidate), model(champion) if champion else None
-    heard = hear(ours, theirs, test_sets(names)) if theirs else {}
-    return measure(ours, theirs, heard, allowed), heard
+    hypotheses = recognise(ours, theirs, test_sets(names)) if theirs else {}
+    return measure(ours, theirs, hypotheses, allowed), hypotheses
 
 
 def gate(candidate: str, champion: str | None, names: Sequence[str] | None, allowed: Gate) -> Judgement:
