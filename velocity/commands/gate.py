@@ -12,14 +12,14 @@ from velocity.commands.models import find_artefact
 from velocity.config.gate import Gate
 from velocity.config.reader import default_section, load_section
 from velocity.errors import VelocityError
-from velocity.evaluation.testset import PREPARED, Utterance, load_test_set
+from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.files import write_json, write_text
 from velocity.gate import Facts, Judgement, judge, measure
 from velocity.gate.comparison import comparison
 from velocity.gate.comparison import markdown as comparison_report
 from velocity.gate.facts import Hypotheses, Model, recognise
 from velocity.gate.table import markdown as verdict_table
-from velocity.project import PARAMS
+from velocity.project import PARAMS, PREPARED, test_manifests
 from velocity.tracking.model import NAME
 
 
@@ -36,7 +36,7 @@ def limits(wer_tolerance: float | None = None, rtf_tolerance: float | None = Non
 
 def test_sets(names: Sequence[str] | None) -> dict[str, list[Utterance]]:
     """The named test sets, or all that this project has prepared. Raises VelocityError when there is none."""
-    chosen = list(names or map(str, sorted(PREPARED.glob("test-*.jsonl"))))
+    chosen = names or list(map(str, test_manifests()))
     if not chosen:
         raise VelocityError(f"{PREPARED}: no test set; name one with --test-set, or run `dvc repro prepare`")
     return dict(load_test_set(name) for name in chosen)
