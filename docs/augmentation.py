@@ -14,7 +14,7 @@ import numpy as np
 from velocity.audio import AUDIO_SUFFIXES, compute_mel_spectrogram, load_audio
 from velocity.config import load_params
 from velocity.corpora.synthetic import synthesise_corpus
-from velocity.data.augmentation import Distortion
+from velocity.data.distortion import Distortion
 
 # Everything that params.yaml switches on.
 OFF = {"speeds": (1.0,), "noise": 0.0, "gain_db": 0.0, "time_masks": 0, "frequency_masks": 0}

@@ -25,23 +25,21 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version("velocity-asr")
-        except PackageNotFoundError:  # a checkout that was never installed
-            return _checkout_version()
+        return _version()
     raise AttributeError(f"module 'velocity' has no attribute {name!r}")
 
 
-def _checkout_version() -> str:
+def _version() -> str:
+    """The version of the installed package, or that of the checkout when it is not installed."""
     import tomllib
+    from importlib.metadata import PackageNotFoundError, version
     from pathlib import Path
 
-    project = Path(__file__).parents[1] / "pyproject.toml"
-    if not project.is_file():
-        return "0+unknown"
-    return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
+    try:
+        return version("velocity-asr")
+    except PackageNotFoundError:
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        return tomllib.loads(project.read_text())["project"]["version"] if project.exists() else "unknown"
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -39,16 +38,6 @@ def test_the_documented_example(folder: Path, tmp_path: Path) -> None:
     assert np.allclose(np.exp(log_probs).sum(-1), 1, atol=1e-5)
     assert model.decode_ctc(log_probs) == model.transcribe(path) == SENTENCE
     assert velocity.__version__[0].isdigit()
-
-
-def test_a_checkout_that_is_not_installed_has_the_version_of_pyproject(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = velocity.__version__
-    monkeypatch.setattr("importlib.metadata.version", _not_installed)
-    assert velocity.__version__ == installed
-
-
-def _not_installed(name: str) -> str:
-    raise PackageNotFoundError(name)
 
 
 def test_features_of_any_kind(model: VelocityASR, folder: Path) -> None:
