@@ -115,3 +115,11 @@ def rewrite_table(table, served):
                 if published:
                     row["sha256"] = sha256(data).hexdigest()
     yaml.dump(corpora, table)
+
+
+def gather(items):
+    """What a reader yields, as lists: recordings, supervisions and faults."""
+    lists = {Recording: [], SupervisionSegment: [], Fault: []}
+    for item in items:
+        lists[type(item)].append(item)
+    return tuple(lists.values())

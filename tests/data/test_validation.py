@@ -13,8 +13,9 @@ import soundfile
 from lhotse import SupervisionSegment
 from ruamel.yaml import YAML
 
+from tests.corpora.layouts import gather
 from velocity.config.data import SEVERITIES
-from velocity.corpora.folder import read_folder
+from velocity.corpora.kinds.folder import read_folder
 from velocity.data.checks import OTHER, UNUSED, Check, copied, heard_elsewhere
 from velocity.data.expectations import judge
 from velocity.data.manifests import save_manifests
@@ -170,7 +171,7 @@ def planted(tmp_path_factory):
         for (_, plant, _), utterance in zip(PLANTED, VICTIMS, strict=True):
             plant(corpus, utterance)
         corpus.write()
-        save_manifests(*read_folder("mine", "speech"), "data/manifests/mine")
+        save_manifests(read_folder("mine", "speech"), "data/manifests/mine")
         fetch_parts()
         Path("data/accepted.json").write_text("{}")
     return project
@@ -185,12 +186,12 @@ def fetch_parts():
         soundfile.write(folder / utterance[0] / f"{utterance}.wav", random.normal(0, 0.05, 2 * RATE), RATE)
     texts = [f"{name} NUMBER {word} HERE\n" for name, word in zip(PARTS, WORDS, strict=False)]
     (folder / "all.trans.txt").write_text("".join(texts))
-    recordings, supervisions, _ = read_folder("parts", folder)
+    recordings, supervisions, _ = gather(read_folder("parts", folder))
     for segment in supervisions:
         segment.custom["part"] = "test" if segment.id == "parts/b-2" else "train"
         if segment.id == "parts/c-2":
             segment.duration += 0.5
-    save_manifests(recordings, supervisions, [], "data/manifests/parts")
+    save_manifests([*recordings, *supervisions], "data/manifests/parts")
     (folder / "c" / "c-1.wav").unlink()
 
 
@@ -315,9 +316,9 @@ def test_unlabelled_speech_is_judged_by_its_audio_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(validate, "DATA_DOCS", None)
     corpus = Folder(Path("speech"))
-    recordings, _, _ = read_folder("mine", "speech", labelled=False)
+    recordings, _, _ = gather(read_folder("mine", "speech", labelled=False))
     speakers = [SupervisionSegment(r.id, r.id, 0.0, 99.0, speaker="s", custom={}) for r in recordings]
-    save_manifests(recordings, speakers, [], "data/manifests/mine")
+    save_manifests([*recordings, *speakers], "data/manifests/mine")
     Path("data/accepted.json").write_text("{}")
     write_params()
     params = YAML(typ="safe").load(Path("params.yaml"))
