@@ -6,7 +6,10 @@ from hashlib import sha256
 
 import numpy as np
 import soundfile
+from lhotse import Recording, SupervisionSegment
 from ruamel.yaml import YAML
+
+from velocity.data.manifests import Fault
 
 BOOKS = ["SPEAKERS.TXT", "README.TXT"]
 

@@ -53,7 +53,7 @@ class Sharded:
 
     def __init__(self, cuts: list[MonoCut], url: str, folder: Path, audio: str = "flac") -> None:
         self.folder, self.url = folder, url
-        self.settings = Sharding(url, 10, audio)
+        self.settings = Sharding(url, 10, audio, 20.0)
         folder.mkdir(exist_ok=True)
         self.train, self.index = folder / "train.jsonl", folder / "shards.json"
         save_cuts(cuts, self.train)
