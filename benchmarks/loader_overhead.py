@@ -41,10 +41,10 @@ def main() -> None:
     from lightning_fabric import Fabric
 
     from velocity.config import load_params
+    from velocity.config.augmentation import Augmentation
     from velocity.config.model import ModelConfig
     from velocity.config.optimisation import Optimisation
     from velocity.config.reader import default_section, read_params
-    from velocity.config.training import Augmentation
     from velocity.data.batches import AHEAD, Loader
     from velocity.model.asr import VelocityModel
     from velocity.text import train_tokenizer

@@ -29,7 +29,7 @@ from ruamel.yaml import YAML
 from flows.processes import held
 from flows.retrain import LOCK
 from flows.services import HOST, Service, Services
-from velocity.config.corpora import SyntheticCorpus
+from velocity.corpora.kinds.synthetic import SyntheticCorpus
 from velocity.corpora.synthetic import VOICES, synthesise_corpus
 from velocity.registry import NAME, VERDICT, Registry
 

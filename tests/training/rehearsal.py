@@ -21,8 +21,8 @@ import lightning_fabric  # noqa: F401
 import torch
 from safetensors.torch import save_file
 
+from tests.augmentation import augmentation
 from tests.training.tones import made_up, settings, tone_loader, tone_objective
-from velocity.config.training import Augmentation
 from velocity.model.asr import save_model
 from velocity.quantization.linear import set_mode
 from velocity.training.checkpoint import Checkpoints
@@ -60,7 +60,7 @@ def train(folder: Path, manifest: Path, began: Callable[[int], None] = lambda st
     chosen = settings(
         STEPS, batch_seconds=2.0, accumulate=2, ema=0.9, patience=50, validate_every=7, checkpoint_every=2
     )
-    loader, objective = tone_loader(manifest, Augmentation(noise=0.5)), tone_objective(manifest)
+    loader, objective = tone_loader(manifest, augmentation(noise=0.5)), tone_objective(manifest)
     held_out = [next(loader.training(manifest, 2.0))]
 
     def before(step: int) -> None:

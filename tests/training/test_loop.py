@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.augmentation import augmentation
 from tests.training.tones import made_up, settings, statistics, tone_cuts, tone_loader, tone_objective, write_tones
 from velocity.config.finetuning import Finetuning
 from velocity.config.reader import default_section
-from velocity.config.training import Augmentation
 from velocity.data.batches import START, Batch, Position
 from velocity.errors import VelocityError
 from velocity.model.asr import save_model
@@ -74,7 +74,7 @@ def test_training_overfits_a_handful_of_tones(manifest):
 @pytest.mark.parametrize("killed_at", [4, 7])
 def test_an_interrupted_training_ends_in_the_same_bytes(manifest, workspace, killed_at):
     def train(name: str, stop: int | None) -> bytes:
-        loader, objective = tone_loader(manifest, Augmentation(noise=0.5)), tone_objective(manifest)
+        loader, objective = tone_loader(manifest, augmentation(noise=0.5)), tone_objective(manifest)
 
         def before(step: int) -> None:
             if step == stop:
@@ -117,9 +117,9 @@ def test_accumulated_batches_have_the_gradient_of_one_large_batch(manifest):
     fabric = start(settings(1))
     few, many = made_up(2, 1), made_up(7, 2)
     found = []
-    for heard in ([few, many], [joined(few, many)], [few]):
+    for output in ([few, many], [joined(few, many)], [few]):
         objective = tone_objective(manifest, quantised=False, dropout=0.0)
-        loss = backward(fabric, fabric.setup(objective), heard)
+        loss = backward(fabric, fabric.setup(objective), output)
         gradients = [weight.grad for weight in objective.parameters()]
         found.append((loss, torch.cat([gradient.flatten() for gradient in gradients])))
     (loss, gradient), (expected_loss, expected), (_, of_few) = found

@@ -9,9 +9,9 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 from tests.model.test_asr import small
 from velocity.audio import compute_mel_spectrogram
+from velocity.config.augmentation import Augmentation
 from velocity.config.optimisation import Optimisation
 from velocity.config.reader import default_section
-from velocity.config.training import Augmentation
 from velocity.data.batches import Batch, Loader
 from velocity.data.manifests import to_line, write_lines
 from velocity.quantization.linear import quantize_linears

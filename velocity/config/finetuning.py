@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
+from velocity.config.augmentation import Augmentation
 from velocity.config.optimisation import Optimisation
 from velocity.config.section import Share, section
-from velocity.config.training import Augmentation
 
 
 @section
