@@ -30,9 +30,10 @@ from velocity.corpora.espeak import EspeakVoice, espeak_voices
 from velocity.corpora.synthetic import VOICES, load_grammar
 from velocity.evaluation.testset import load_test_set
 from velocity.evaluation.wer import score, summarize
-from velocity.recognition.decoding import Decoder, NGram
 from velocity.recognition.decoding.alignment import align
+from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.decoding.kneser_ney import estimate, write_arpa
+from velocity.recognition.decoding.ngram import NGram
 from velocity.recognition.decoding.words import timed_words
 from velocity.recognition.offline import VelocityASR
 from velocity.text import normalize

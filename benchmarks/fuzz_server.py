@@ -230,8 +230,8 @@ def main() -> None:
         if wrong:
             print(f"input {index}: {wrong}", flush=True)
     seconds = time.monotonic() - started
-    told = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
-    print(f"{arguments.inputs} inputs of seed {arguments.seed} in {seconds:.0f} s; {told}")
+    counted = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
+    print(f"{arguments.inputs} inputs of seed {arguments.seed} in {seconds:.0f} s; {counted}")
     sys.exit(1 if statuses["FOUND"] else 0)
 
 

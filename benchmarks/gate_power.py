@@ -28,6 +28,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 from velocity.config.gate import Gate
+from velocity.config.reader import default_section
 from velocity.evaluation.hypotheses import recognise
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.gate import Facts, Judgement, judge
@@ -47,7 +48,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write every trial's figures there")
     options = parser.parse_args()
 
-    limits = Gate()
+    limits = default_section("gate", Gate)
     name, utterances = load_test_set(options.test_set)
     spoken = recognise(VelocityASR(options.model), utterances, name).hypotheses
     sizes = {role: measure_sizes(options.model) for role in ("champion", "candidate")}

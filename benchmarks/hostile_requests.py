@@ -1,4 +1,4 @@
-"""Requests that mean no good: forms, headers and audio files drawn and broken at random, the same for the same seed."""
+"""Hostile requests: forms, headers and audio files that are drawn and damaged at random from a seed."""
 
 from __future__ import annotations
 

@@ -41,13 +41,15 @@ def main() -> None:
     from lightning_fabric import Fabric
 
     from velocity.config import load_params
+    from velocity.config.augmentation import Augmentation
     from velocity.config.model import ModelConfig
-    from velocity.config.training import Augmentation, Optimisation
+    from velocity.config.optimisation import Optimisation
+    from velocity.config.reader import default_section, read_params
     from velocity.data.batches import AHEAD, Loader
     from velocity.model.asr import VelocityModel
     from velocity.text import train_tokenizer
     from velocity.training.devices import set_determinism
-    from velocity.training.objectives import CTC
+    from velocity.training.objectives.ctc import CTC
     from velocity.training.optimiser import adamw
 
     distortions = {
@@ -57,9 +59,12 @@ def main() -> None:
     }
     set_determinism(options.threads)
     torch.manual_seed(0)
-    model = VelocityModel(ModelConfig()).train()
+    reference = read_params("profiles/reference.yaml")["model"]
+    model = VelocityModel(default_section("model", ModelConfig, **reference, vocabulary=256)).train()
     fabric = Fabric(accelerator="cpu", devices=1, precision=options.precision)
-    objective, optimizer = fabric.setup(CTC(model), adamw(model, Optimisation(steps=1)))
+    objective, optimizer = fabric.setup(
+        CTC(model), adamw(model, default_section("finetune.optimisation", Optimisation))
+    )
 
     def train(batches: Iterator[Batch]) -> tuple[list[float], float]:
         """Wall-clock seconds of each step, waiting for its batch included; processor seconds of all."""

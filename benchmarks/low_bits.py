@@ -64,7 +64,7 @@ def train(options: argparse.Namespace, weights: Path) -> dict[str, Any]:
 
     from velocity.config import load_params
     from velocity.data.batches import Loader
-    from velocity.data.cuts import load_cuts
+    from velocity.data.manifests import load_cuts
     from velocity.model.asr import load_model, save_model
     from velocity.quantization.linear import set_mode
     from velocity.quantization.low_bits import keep_rounded, learn_low_bits
@@ -73,7 +73,7 @@ def train(options: argparse.Namespace, weights: Path) -> dict[str, Any]:
     from velocity.training.checkpoint import Checkpoints, fingerprint
     from velocity.training.devices import set_determinism, start
     from velocity.training.loop import fit
-    from velocity.training.objectives import CTC
+    from velocity.training.objectives.ctc import CTC
     from velocity.training.scoring import validation_scores
 
     params = load_params()

@@ -17,13 +17,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from velocity.config.corpora import FolderCorpus
+from velocity.corpora.kinds.folder import FolderCorpus
 from velocity.data.batches import START, Position, plan_batches
 from velocity.data.cuts import place_cuts, write_splits
 from velocity.data.manifests import read_utterances, save_manifests
@@ -40,14 +40,22 @@ BATCHES, BATCH_SECONDS = 2000, 600.0
 
 @dataclass(frozen=True)
 class Item:
-    """A recording or a supervision as Lhotse would write it, made in a tenth of the time."""
+    """A recording as Lhotse would write it, made in a tenth of the time."""
 
     id: str
-    recording_id: str
     fields: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
         return self.fields
+
+
+@dataclass(frozen=True)
+class Segment(Item):
+    """A supervision as Lhotse would write it."""
+
+    @property
+    def recording_id(self) -> str:
+        return self.id
 
 
 def recordings(count: int) -> Iterator[Item]:
@@ -55,7 +63,7 @@ def recordings(count: int) -> Iterator[Item]:
         audio = {"type": "file", "channels": [0], "source": f"data/raw/speech/{name}.flac"}
         fields = {"id": name, "sources": [audio], "sampling_rate": 16_000, "num_samples": round(seconds * 16_000),
                   "duration": seconds, "channel_ids": [0]}  # fmt: skip
-        yield Item(name, name, fields)
+        yield Item(name, fields)
 
 
 def supervisions(count: int) -> Iterator[Item]:
@@ -64,7 +72,7 @@ def supervisions(count: int) -> Iterator[Item]:
         custom = {"corpus": "speech", "synthetic": False}
         fields = {"id": name, "recording_id": name, "start": 0.0, "duration": seconds, "channel": 0, "text": text,
                   "language": "English", "speaker": speaker, "custom": custom}  # fmt: skip
-        yield Item(name, name, fields)
+        yield Segment(name, fields)
 
 
 def utterances(count: int) -> Iterator[tuple[str, str, float]]:
@@ -82,7 +90,7 @@ def imports(folder: Path, count: int) -> int:
 
 
 def write(folder: Path, count: int) -> int:
-    save_manifests(recordings(count), supervisions(count), [], folder / "manifests/speech")
+    save_manifests(chain(recordings(count), supervisions(count)), folder / "manifests/speech")
     return count
 
 

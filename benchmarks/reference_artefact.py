@@ -28,6 +28,7 @@ def main() -> None:
     from velocity.artefacts.targets import export_target
     from velocity.artefacts.trained import folder_model
     from velocity.config.model import ModelConfig
+    from velocity.config.reader import default_section, read_params
     from velocity.files import write_json
     from velocity.model.asr import VelocityModel, save_model
     from velocity.quantization.linear import quantize_linears, quantized_layers
@@ -37,7 +38,8 @@ def main() -> None:
     weights = options.folder / "weights"
     weights.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer([], "characters", 0, weights / "tokenizer.model")
-    config = ModelConfig(direction=options.direction, stride=options.stride, vocabulary=tokenizer.vocabulary)
+    changes = {"direction": options.direction, "stride": options.stride, "vocabulary": tokenizer.vocabulary}
+    config = default_section("model", ModelConfig, **read_params("profiles/reference.yaml")["model"], **changes)
     model = quantize_linears(VelocityModel(config)).train()
     with torch.no_grad():
         for _ in range(3):

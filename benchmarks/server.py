@@ -91,10 +91,10 @@ def main() -> None:
             url = server.stdout.readline().split()[-1]
             through_server(url, server.pid, files[:2], 1)
             for clients in arguments.clients:
-                told = through_server(url, server.pid, files, clients)
-                milliseconds = [f"{1000 * told[name]:.0f} ms" for name in ("latency", "latency_p95")]
+                result = through_server(url, server.pid, files, clients)
+                milliseconds = [f"{1000 * result[name]:.0f} ms" for name in ("latency", "latency_p95")]
                 title = f"server, {clients} client{'s' * (clients > 1)}"
-                rows.append([title, told["wall"] / audio, told["processor"] / audio, *milliseconds])
+                rows.append([title, result["wall"] / audio, result["processor"] / audio, *milliseconds])
         finally:
             server.terminate()
             server.wait(60)

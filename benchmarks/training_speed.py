@@ -36,17 +36,20 @@ def main() -> None:
     from lightning_fabric import Fabric
 
     from velocity.config.model import ModelConfig
-    from velocity.config.training import Optimisation
+    from velocity.config.optimisation import Optimisation
+    from velocity.config.reader import default_section, read_params
     from velocity.data.batches import Batch
     from velocity.model.asr import VelocityModel
     from velocity.quantization.linear import quantize_linears, set_mode
     from velocity.training.devices import set_determinism
-    from velocity.training.objectives import CTC
+    from velocity.training.objectives.ctc import CTC
     from velocity.training.optimiser import adamw
 
     set_determinism(options.threads)
     torch.manual_seed(0)
-    model = VelocityModel(ModelConfig(stride=options.stride)).train()
+    reference = read_params("profiles/reference.yaml")["model"]
+    config = default_section("model", ModelConfig, **reference, vocabulary=256, stride=options.stride)
+    model = VelocityModel(config).train()
     if options.qat:
         quantize_linears(model)
     frames, labels = int(options.seconds * 100), int(options.seconds * 6)
@@ -58,7 +61,9 @@ def main() -> None:
         target_lengths=torch.full((options.batch,), labels),
     )
     fabric = Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
-    objective, optimizer = fabric.setup(CTC(model), adamw(model, Optimisation(steps=1)))
+    objective, optimizer = fabric.setup(
+        CTC(model), adamw(model, default_section("finetune.optimisation", Optimisation))
+    )
 
     def take_step() -> None:
         loss = objective(batch.to(fabric.device))

@@ -1,24 +1,25 @@
-"""The figure of docs/data.md: one synthetic utterance under each distortion.
+"""The figure in docs/data.md: one synthetic utterance under each augmentation.
 
 python docs/augmentation.py
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-import velocity.corpora
 from velocity.audio import AUDIO_SUFFIXES, compute_mel_spectrogram, load_audio
-from velocity.config import Augmentation, SyntheticCorpus
+from velocity.config import load_params
 from velocity.corpora.synthetic import synthesise_corpus
-from velocity.data.augmentation import Distortion
+from velocity.data.distortion import Distortion
 
-OFF = {"speeds": (1.0,), "gain_db": 0.0, "time_masks": 0, "frequency_masks": 0}
+# Everything that params.yaml switches on.
+OFF = {"speeds": (1.0,), "noise": 0.0, "gain_db": 0.0, "time_masks": 0, "frequency_masks": 0}
 SHOWN = {
-    "as it is": {},
+    "unchanged": {},
     "speeds: [0.8]": {"speeds": (0.8,)},
     "rooms, RT60 0.6 s": {"rooms": 1.0, "simulated_rooms": 1, "room_rt60": (0.6, 0.6)},
     "noise at 10 dB": {"noise": 1.0, "noise_snr_db": (10.0, 10.0)},
@@ -35,10 +36,11 @@ def main() -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    samples = utterance()
+    samples, params = utterance(), load_params()
     figure, panels = plt.subplots(len(SHOWN) // 2, 2, figsize=(9, 7.5), sharey=True, layout="constrained")
     for panel, (title, settings) in zip(panels.T.flat, SHOWN.items(), strict=True):
-        distortion, random = Distortion(Augmentation(**{**OFF, **settings}), 1), np.random.default_rng(2)
+        augmentation = replace(params.finetune.augmentation, **{**OFF, **settings})
+        distortion, random = Distortion(augmentation, 1), np.random.default_rng(2)
         features = compute_mel_spectrogram(distortion.distort(samples, random))
         features = distortion.mask(features, features.mean(axis=0), random)
         seconds = len(features) / 100
@@ -58,9 +60,9 @@ def main() -> None:
 
 
 def utterance() -> np.ndarray:
-    commands = str(Path(velocity.corpora.__path__[0], "commands.yaml"))
+    corpus = replace(load_params().corpora["synthetic"], utterances=4, voices=4)
     with TemporaryDirectory() as folder:
-        synthesise_corpus(SyntheticCorpus("synthetic", commands, utterances=4, voices=4), 1, folder)
+        synthesise_corpus(corpus, 1, folder)
         files = sorted(path for path in Path(folder).rglob("*") if path.suffix in AUDIO_SUFFIXES)
         return max(map(load_audio, files), key=len)
 

@@ -1,4 +1,4 @@
-"""The figure of docs/browser.md: the page of `velocity-asr demo`, which has just transcribed a synthetic voice.
+"""The figure in docs/browser.md: the page of `velocity-asr demo` after transcribing a synthetic voice.
 
 python docs/demo.py
 """

@@ -1,5 +1,5 @@
-"""The pictures of docs/operating.md, by a browser from a running `make ui`: the last finished run of the pipeline,
-MLflow's curves of the trainings side by side, and the registry.
+"""The pictures in docs/operating.md, taken from a running `make ui`: the last finished run of the pipeline, MLflow's
+curves of two trainings, and the registry.
 
     python docs/screenshots.py --prefect http://127.0.0.1:4200 --mlflow http://127.0.0.1:5000
 """
@@ -28,11 +28,11 @@ def post(address: str, query: dict) -> list | dict:
 
 
 def take(page: Page, address: str, name: str, shown: str, height: int = 800) -> None:
-    """A picture of the page at ``address`` once the text ``shown`` is on it and all is drawn."""
+    """Save a picture of the page at ``address`` once it shows the text ``shown`` and is drawn."""
     page.set_viewport_size({"width": WIDTH, "height": height})
     page.goto(address)
     page.get_by_text(shown).first.wait_for(timeout=PATIENCE)
-    page.wait_for_timeout(10_000)  # the pages never stop asking their servers: there is no other sign that all is drawn
+    page.wait_for_timeout(10_000)  # the pages poll their servers forever, so nothing else shows that they are drawn
     assistant = page.get_by_role("button", name="Close", exact=True)
     if assistant.count():
         assistant.first.click()
@@ -56,8 +56,8 @@ def main(
     api = f"{mlflow}/api/2.0/mlflow"
     with urlopen(f"{api}/experiments/get-by-name?experiment_name=velocity-asr") as answer:
         experiment = json.load(answer)["experiment"]["experiment_id"]
-    wanted = quote("tags.stage = 'finetune'")
-    trainings = f"experiments/{experiment}/runs?compareRunsMode=CHART&searchFilter={wanted}"
+    search = quote("tags.stage = 'finetune'")
+    trainings = f"experiments/{experiment}/runs?compareRunsMode=CHART&searchFilter={search}"
     with sync_playwright() as playwright:
         program = playwright.chromium.launch(executable_path=browser or shutil.which("chromium"))
         page = program.new_page()

@@ -126,7 +126,9 @@ def run_row(row: Row) -> Measured:
         if not list(row.workspace.glob("reports/errors/*.json")):  # no output of DVC's: the run cache has none
             dvc(row, lock, "repro", "--single-item", "--force", TARGET)
         bring_home(row.workspace, row.experiment)
-        measured = Measured.load(row.workspace, load_params(row.workspace / PARAMS_FILE).finetune.use_pretrained)
+        measured = Measured.load(
+            row.workspace, load_params(row.workspace / PARAMS_FILE).finetune.start_from == "pretrained"
+        )
     console.print(f"[bold]{row.name}[/bold] [green]{'there' if there else 'done'}[/green]: experiment {row.experiment}")
     return measured
 

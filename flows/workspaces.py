@@ -86,7 +86,7 @@ def sources(params: Params) -> list[Path]:
     """What the parameters name as sources of sound inside this project."""
     augmentation = params.finetune.augmentation
     named = [corpus.source for corpus in params.corpora.values()]
-    named += [augmentation.room_source, augmentation.noise_source]
+    named += [augmentation.room_source, augmentation.noise_source] if augmentation else []
     return [Path(source) for source in named if source and not Path(source).is_absolute()]
 
 

@@ -1,26 +1,59 @@
-"""params.yaml: what is refused, and that the message names the key."""
+"""params.yaml: the only place with values; what is refused, and that the message names the key."""
 
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from ruamel.yaml import YAML
 
 from velocity.commands.profile import apply_profile
 from velocity.config import load_params, parse_params
+from velocity.config.finetuning import Finetuning
+from velocity.config.gate import Gate
+from velocity.config.model import ModelConfig
+from velocity.config.params import Params
+from velocity.config.reader import SHIPPED, default_section, load_section
 from velocity.errors import VelocityError
 
 ROOT = Path(__file__).parents[1]
+FROM_THE_TOKENIZER = "ModelConfig.vocabulary"
 
 
 def document() -> dict:
     return YAML(typ="safe").load(ROOT / "params.yaml")
 
 
-def test_committed_params_are_accepted():
+def sections(kind: type = Params) -> set[type]:
+    """``kind`` and every section in it, but for the corpora, of which params.yaml names those that are used."""
+    found = {kind}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        pending = [hint] if name != "corpora" else []
+        while pending:
+            hint = pending.pop()
+            pending += get_args(hint)
+            found |= sections(hint) if isinstance(hint, type) and is_dataclass(hint) else set()
+    return found
+
+
+def test_committed_params_are_accepted_and_shipped():
     params = load_params(ROOT / "params.yaml")
     assert params.corpora["synthetic"].kind == "synthetic"
     assert params.model.heads % 2 == 0
+    assert SHIPPED.read_bytes() == (ROOT / "params.yaml").read_bytes()
+    assert default_section("gate", Gate) == params.gate
+
+
+def test_no_section_has_a_value_of_its_own():
+    owned = [kind for kind in sections() if kind.__module__ != "velocity.config.data"]
+    assert {Finetuning, Gate, ModelConfig} < set(owned)
+    given = {
+        f"{kind.__name__}.{name}"
+        for kind in owned
+        for name, knob in kind.__pydantic_fields__.items()
+        if not knob.is_required()
+    }
+    assert {name for name in given if not name.startswith("Augmentation.")} == {FROM_THE_TOKENIZER}
 
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
@@ -29,6 +62,23 @@ def test_every_profile_overlays_the_default(profile, tmp_path):
     target.write_text((ROOT / "params.yaml").read_text())
     assert apply_profile(str(profile), target)
     assert load_params(target) != load_params(ROOT / "params.yaml")
+
+
+def test_one_section_is_read_though_another_is_wrong(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text((ROOT / "params.yaml").read_text().replace("evaluate:", "elevate:"))
+    assert load_section("seed", int, params) == 1
+    assert load_section("finetune", Finetuning, params) == load_params(ROOT / "params.yaml").finetune
+    with pytest.raises(VelocityError, match="evaluate: missing key"):
+        load_section("evaluate", dict, params)
+    with pytest.raises(VelocityError, match="evaluate: missing key"):
+        load_params(params)
+
+
+def test_augmentation_off_is_no_augmentation():
+    assert default_section("finetune", Finetuning, augmentation="off").augmentation is None
+    with pytest.raises(VelocityError, match=r"finetune\.augmentation: must be a section of keys"):
+        default_section("finetune", Finetuning, augmentation="on")
 
 
 @pytest.mark.parametrize(
@@ -41,8 +91,9 @@ def test_every_profile_overlays_the_default(profile, tmp_path):
         (("model", "head_dim"), 50, "model: expand.dim = 192 is not a multiple of head_dim = 50"),
         (("model", "direction"), "sideways", "model.direction: .*'bidirectional' or 'causal'"),
         (("finetune", "weight_bits"), 3, "finetune.weight_bits: .*8, 4 or 2"),
-        (("finetune",), {"optimisation": {"steps": 1}, "weight_bits": 2, "qat": False}, "weight_bits below 8 need qat"),
+        (("finetune",), {**document()["finetune"], "weight_bits": 2, "qat": False}, "weight_bits below 8 need qat"),
         (("finetune", "optimisation"), 7, "finetune.optimisation: must be a section of keys"),
+        (("finetune", "optimisation", "accumulate"), 0, "finetune.optimisation.accumulate: .*greater than or equal"),
         (("corpora", "x"), {"kind": "folder"}, "corpora.x.source: missing key"),
         (("corpora", "x"), {"kind": "tape", "source": "y"}, "corpora.x: .*'tape'.*'folder'"),
     ],
@@ -77,7 +128,7 @@ def test_missing_key_missing_file_and_broken_yaml(tmp_path):
 def test_a_password_is_refused_and_not_repeated(tmp_path, source):
     params = tmp_path / "params.yaml"
     params.write_text((ROOT / "params.yaml").read_text().replace('url: ""', f'url: "{source}"'))
-    with pytest.raises(VelocityError, match=r"params\.yaml line \d+: a password") as caught:
+    with pytest.raises(VelocityError, match=r"params\.yaml line \d+: contains a password") as caught:
         load_params(params)
     assert "hunter2" not in str(caught.value)
 

@@ -9,8 +9,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-# onnxruntime keeps records of its use for its maker, in files of the user's, as soon as it is imported. Who wants that
-# sets the variable to 0.
+# On import, onnxruntime starts to collect telemetry in the user's files. Set the variable to 0 to allow it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _MODULES = {
@@ -26,13 +25,21 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version("velocity-asr")
-        except PackageNotFoundError:  # a checkout that was never installed
-            return "0.1.0"
+        return _version()
     raise AttributeError(f"module 'velocity' has no attribute {name!r}")
+
+
+def _version() -> str:
+    """The version of the installed package, or that of the checkout when it is not installed."""
+    import tomllib
+    from importlib.metadata import PackageNotFoundError, version
+    from pathlib import Path
+
+    try:
+        return version("velocity-asr")
+    except PackageNotFoundError:
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        return tomllib.loads(project.read_text())["project"]["version"] if project.exists() else "unknown"
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
-"""Waveforms and log-mel features: the one implementation that training, export checks and the light runtime share.
+"""Waveforms and log-mel features: one implementation for training, export checks and the light runtime.
 
-NumPy only, so that a phone-sized installation computes the very same numbers as training did.
+NumPy only, so that a light installation computes exactly the same numbers as training.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ FFT = 512  # points
 MEL_BINS = 80
 MEL_LOW, MEL_HIGH = 20.0, 7_600.0  # Hz
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
-LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz: what a damaged header claims would make gigabytes of a few bytes
-LOUDEST = 1e9  # full scale is 1: integers written as floats stay below it, and the power of what does is finite
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz: a damaged header could otherwise turn a few bytes into gigabytes
+LOUDEST = 1e9  # full scale is 1; integers stored as floats stay below this, and their power is finite
 RATES = f"{LOWEST_RATE} to {HIGHEST_RATE} Hz"
-BLOCK = 1 << 17  # samples of all channels that are read at a time
-UNKNOWN_LENGTH = 1 << 62  # frames: libsndfile's word for a stream that does not say
-MOST_FRAMES = 1024  # whose powers are held at a time
-# Frames that are transformed at a time. What a few need fits the cache, and memory that the allocator keeps; larger
-# pieces it gives back to the system, which clears every page anew: most of the time that the features took.
+BLOCK = 1 << 17  # samples of all channels together, read at a time
+UNKNOWN_LENGTH = 1 << 62  # frames: libsndfile's value for a stream of unknown length
+MOST_FRAMES = 1024  # frames whose power spectra are in memory at a time
+# Frames transformed at a time. A few frames fit the cache, and memory that the allocator keeps; it returns larger
+# blocks to the system, which then clears every page again. That took most of the time.
 TRANSFORMED = 64
 FLOOR = 1e-6  # power floor before the logarithm: about -60 dB below a full-scale bin
 
 
 class MelSpectrogram(np.ndarray):
-    """A (frames, 80) float32 array with ``unsqueeze``, so that code written for tensors runs without torch."""
+    """A (frames, 80) float32 array with ``unsqueeze``, so that code for tensors runs without torch."""
 
     def unsqueeze(self, dim: int) -> MelSpectrogram:
         return np.expand_dims(self, dim).view(MelSpectrogram)
@@ -45,39 +45,39 @@ class MelSpectrogram(np.ndarray):
 def load_audio(path: str | Path, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
     """Read any file soundfile reads as mono 16 kHz: (samples,) float32 in [-1, 1].
 
-    Channels are averaged, other rates resampled by soxr. ``start`` and ``seconds`` take a stretch of the file, and only
-    that is decoded; None is up to its end.
-    Raises VelocityError when the file is missing, unreadable, cut off, empty or holds NaN/Inf.
+    Channels are averaged, other rates resampled by soxr. ``start`` and ``seconds`` select a part of the file, and only
+    that is decoded; None means up to the end.
+    Raises VelocityError when the file is missing, unreadable, truncated or empty, or contains NaN or Inf.
     """
     blocks = list(read_blocks(path, start, seconds))
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def read_blocks(path: str | Path, start: float = 0.0, seconds: float | None = None) -> Iterator[np.ndarray]:
-    """Yield what ``load_audio`` gives, sample for sample, in blocks of a few seconds: (samples,) float32, none empty.
+    """Yield the samples of ``load_audio`` in blocks of a few seconds: (samples,) float32, none empty.
 
-    Memory is that of a block, whatever the file's length, and whatever length its header claims.
+    Memory is that of one block, whatever the file's length and whatever length its header claims.
     """
     import soundfile
 
     class Forward(soundfile.SoundFile):
-        """Reads on from where it is: soundfile's own read seeks as well, which a stream of unknown length refuses."""
+        """Reads sequentially: soundfile's own read also seeks, which fails for a stream of unknown length."""
 
         def seekable(self) -> bool:
             return False
 
     name = printable(path)
     try:
-        _refuse_what_is_no_file(path)
+        _check_is_file(path)
         with Forward(os.fsencode(path)) as file:
             rate, claimed = file.samplerate, file.frames
             if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-                raise VelocityError(f"{name}: a sample rate of {rate} Hz, where {RATES} is speech")
+                raise VelocityError(f"{name}: a sample rate of {rate} Hz; speech has {RATES}")
             if start:
                 file.seek(min(round(start * rate), claimed))
             frames = claimed if seconds is None else round(seconds * rate)
-            read, given = yield from _blocks(file, rate, frames, name)
-            if given == 0:
+            read, yielded = yield from _blocks(file, rate, frames, name)
+            if yielded == 0:
                 raise VelocityError(f"{name}: holds no audio samples")
             # libsndfile only estimates the length of an MP3.
             if seconds is None and not start and read < claimed < UNKNOWN_LENGTH and file.format != "MP3":
@@ -88,44 +88,44 @@ def read_blocks(path: str | Path, start: float = 0.0, seconds: float | None = No
 
 
 def _blocks(file: Any, rate: int, frames: int, name: str) -> Generator[np.ndarray, None, tuple[int, int]]:
-    """Yield at most ``frames`` frames of an open file as mono blocks at 16 kHz; return (frames read, samples given)."""
+    """Yield up to ``frames`` frames of an open file as mono blocks at 16 kHz; return (frames read, samples yielded)."""
     resampler = None
     if rate != SAMPLE_RATE:
         import soxr
 
         resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
     block = np.empty((max(1, BLOCK // file.channels), file.channels), dtype=np.float32)
-    read, given, full = 0, 0, True
+    read, yielded, full = 0, 0, True
     while full:
-        wanted = min(len(block), frames - read)
-        samples = file.read(out=block[:wanted])
+        size = min(len(block), frames - read)
+        samples = file.read(out=block[:size])
         read += len(samples)
-        full = len(samples) == wanted and read < frames
+        full = len(samples) == size and read < frames
         mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0].copy()
         if not (np.abs(mono) < LOUDEST).all():
             raise VelocityError(f"{name}: holds samples that are not numbers (NaN or Inf) or beyond {LOUDEST:g}")
         if resampler is not None:
             mono = resampler.resample_chunk(mono, last=not full)
         if len(mono):
-            given += len(mono)
+            yielded += len(mono)
             yield mono
-    return read, given
+    return read, yielded
 
 
 def claimed_seconds(path: str | Path) -> float:
-    """The length that a file's header claims, for a progress bar; 0 where it claims none or cannot be read."""
+    """The length in a file's header, for a progress bar; 0 if there is none or it cannot be read."""
     import soundfile
 
     try:
-        _refuse_what_is_no_file(path)
+        _check_is_file(path)
         with soundfile.SoundFile(os.fsencode(path)) as file:
             return file.frames / file.samplerate if file.frames < UNKNOWN_LENGTH else 0.0
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError):
         return 0.0
 
 
-def _refuse_what_is_no_file(path: str | Path) -> None:
-    """Raise OSError, with a reason better than the reader's, before something is opened that blocks or never ends."""
+def _check_is_file(path: str | Path) -> None:
+    """Raise OSError, with a better reason than the reader's, for anything that would block or never end."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def _refuse_what_is_no_file(path: str | Path) -> None:
 
 
 def printable(path: str | Path) -> str:
-    """``path`` on one line of valid text: what cannot be printed is escaped as in Python."""
+    """``path`` on one line of valid text; unprintable characters are escaped as in Python."""
     escape = lambda c: c.encode("unicode_escape").decode()  # noqa: E731
     return "".join(c if c.isprintable() else escape(c) for c in str(path))
 
@@ -154,15 +154,15 @@ def resample(samples: np.ndarray, rate: float, target: float = SAMPLE_RATE) -> n
 
 
 def frame_count(samples: int) -> int:
-    """How many feature frames ``samples`` samples give: one per started hop, centred, at least one."""
+    """The number of feature frames of ``samples`` samples: one per started hop, centred, at least one."""
     return max(1, -(-samples // HOP))
 
 
 def compute_mel_spectrogram(samples: np.ndarray) -> MelSpectrogram:
     """Log-mel features of a (samples,) waveform at 16 kHz: (frames, 80) float32, natural logarithm of mel power.
 
-    Frame t is centred on sample t·160; the signal is taken as zero outside itself, so that a frame depends on its
-    25 ms alone. Triangular filters of unit height on the HTK mel scale, as in Kaldi.
+    Frame t is centred on sample t·160; outside its bounds the signal is zero, so that a frame depends on its 25 ms
+    only. Triangular filters of unit height on the HTK mel scale, as in Kaldi.
     """
     samples = np.asarray(samples, dtype=np.float32).reshape(-1)
     frames = frame_count(len(samples))

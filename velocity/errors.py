@@ -1,4 +1,4 @@
-"""Errors whose message is meant for the user: one line that names the file or key and what to do, and no password."""
+"""Errors for the user: one line that names the file or key and what to do, without passwords."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SIGNATURES = re.compile(r"(?<=[?&])([\w.-]*(?:token|secret|signature|password|ke
 
 
 class VelocityError(Exception):
-    """Bad input or a broken precondition. Commands print its message on one line and exit with status 2."""
+    """Bad input or a violated precondition. Commands print the message on one line and exit with status 2."""
 
     def __init__(self, message: str) -> None:
         super().__init__(without_credentials(message))

@@ -1,4 +1,4 @@
-"""Outputs that are there whole or not at all, and the hashes that DVC knows files by."""
+"""Atomic writing of files and folders, and DVC's hashes of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` to write to; it takes ``path``'s place only when the block succeeds."""
+    """Yield a temporary path beside ``path``; it replaces ``path`` only if the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -29,7 +29,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: str | Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside ``path``; it replaces ``path`` only when the block succeeds."""
+    """Yield an empty temporary folder beside ``path``; it replaces ``path`` only if the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -45,12 +45,12 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
 
 
 def user_cache() -> Path:
-    """The project's folder among the user's caches (XDG Base Directory Specification); it need not exist yet."""
+    """This package's folder in the user's cache (XDG Base Directory Specification); it may not exist yet."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "velocity-asr"
 
 
 def dvc_hash(path: Path) -> str:
-    """DVC's hash: a file's MD5; a folder's, of the sorted list of its files' names and hashes, with ".dir"."""
+    """DVC's hash: the MD5 of a file; for a folder, of the sorted list of its files' names and hashes, with ".dir"."""
     if path.is_file():
         return md5(path)
     files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
@@ -69,11 +69,11 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json_lines(path: str | Path, values: Iterable[Any]) -> None:
-    """One JSON value a line, written as they come."""
+    """Write one JSON value per line, as they arrive."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Sorted, indented JSON: the same bytes for the same value."""
+    """Write sorted, indented JSON: the same bytes for the same value."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -39,7 +39,7 @@ class Progress:
         return self
 
     def advance(self, count: int = 1, /, **figures: float) -> None:
-        """``count`` more of ``total`` are done; ``figures`` are shown beside it."""
+        """Add ``count`` finished items; ``figures`` are shown next to the count."""
         self.done += count
         shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         if self._bar is not None:
@@ -59,7 +59,7 @@ class Progress:
 
 
 def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
-    """Yield ``items``, showing how many of ``total`` have been handed out and finished."""
+    """Yield ``items`` and show how many of ``total`` are finished."""
     with Progress(title, total) as progress:
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""The names that applications import. Models registered in MLflow carry code that imports them from here."""
+"""Names for applications. Models registered in MLflow contain code that imports them from here."""
 
 from velocity.recognition.offline import Passage, VelocityASR, find_model
 

@@ -1,6 +1,6 @@
-"""Text: the one normaliser, and the tokenizer that turns its output into CTC classes and back.
+"""The text normaliser, and the tokenizer that turns its output into CTC classes and back.
 
-The normaliser is named "velocity-english" wherever an error rate is quoted.
+Wherever an error rate is quoted, the normaliser is named "velocity-english".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from velocity.errors import VelocityError
 ALPHABET = "abcdefghijklmnopqrstuvwxyz'"
 BLANK, UNKNOWN = 0, 1  # pieces of every tokenizer; the blank of CTC (Graves et al. 2006) comes first
 WORD_START = "▁"  # how sentencepiece writes a space
-ENOUGH_TEXTS = 500_000  # pieces have settled by then
+ENOUGH_TEXTS = 500_000  # more texts hardly change the pieces
 
 CURRENCIES = {"$": "dollar", "£": "pound", "€": "euro"}
 SYMBOLS = {"&": " and ", "%": " percent ", "+": " plus ", "@": " at ", "°": " degrees "}
@@ -32,13 +32,13 @@ TIME = re.compile(r"\b(\d{1,2}):([0-5]\d)\b")
 DECADE = re.compile(r"\b(\d+0)'?s\b")
 ORDINAL = re.compile(r"\b(\d+)(?:st|nd|rd|th)\b")
 PLAIN = re.compile(NUMBER)
-LONGEST_READ_AS_NUMBER = 15  # digits; a longer run is a code, read digit by digit
+LONGEST_READ_AS_NUMBER = 15  # digits; a longer run is read digit by digit
 
 
 def normalize(text: str) -> str:
     """English text → only a–z, apostrophes inside words, and single spaces ("velocity-english").
 
-    In this order: NFKC and lower case; accents off (``café`` → ``cafe``); ``$5`` → ``five dollars``, ``%`` →
+    In this order: NFKC and lower case; accents removed (``café`` → ``cafe``); ``$5`` → ``five dollars``, ``%`` →
     ``percent``, ``&`` → ``and``; ``7:05`` → ``seven oh five``, ``7:00`` → ``seven o'clock``; ``1990s`` → ``nineteen
     nineties``; ``21st`` → ``twenty first``; four digits from 1100 to 2099 without a comma as a year (``1984`` →
     ``nineteen eighty four``), other numbers as cardinals with "and" (``1,984`` → ``one thousand nine hundred and
@@ -59,12 +59,12 @@ def normalize(text: str) -> str:
 
 
 def foreign_letters(text: str) -> str:
-    """The letters ``normalize`` would drop, in order: a transcript with any no longer says what was spoken."""
+    """The letters that ``normalize`` drops, in order: without them a transcript no longer matches the audio."""
     return "".join(letter for letter in _fold(text) if letter.isalpha() and letter not in ALPHABET)
 
 
 def _fold(text: str) -> str:
-    if text.isascii():  # most English; the rest would take ten times as long and change nothing else
+    if text.isascii():  # most English text; the rest takes ten times as long and would change nothing
         return text.lower().translate(APOSTROPHES)
     text = unicodedata.normalize("NFKC", text).casefold().translate(APOSTROPHES)
     text = unicodedata.normalize("NFKD", text.translate(LIGATURES)).translate(APOSTROPHES)
@@ -122,7 +122,7 @@ class TextTokenizer:
     blank = BLANK
 
     def __init__(self, path: str | Path) -> None:
-        """Raises VelocityError when ``path`` is missing or is not a tokenizer of this project."""
+        """Raises VelocityError when ``path`` is missing or not a tokenizer of this project."""
         import sentencepiece
 
         if not Path(path).is_file():
@@ -136,7 +136,7 @@ class TextTokenizer:
 
     @property
     def vocabulary(self) -> int:
-        """How many classes there are, the blank included."""
+        """The number of classes, including the blank."""
         return self._model.get_piece_size()
 
     def encode(self, text: str) -> list[int]:
@@ -144,28 +144,28 @@ class TextTokenizer:
         return self._model.encode(text)
 
     def ctc_frames(self, text: str) -> int:
-        """The fewest frames CTC can align ``text`` with: one a class, and a blank between equal ones."""
+        """The fewest frames to which CTC can align ``text``: one per class, and a blank between equal ones."""
         classes = self.encode(text)
         return len(classes) + sum(first == second for first, second in pairwise(classes))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Classes → text; blanks and unknown characters write nothing."""
+        """Classes → text; blanks and unknown characters are dropped."""
         return self._model.decode([int(i) for i in ids if i > UNKNOWN]).strip()
 
 
 def train_tokenizer(
     texts: Iterable[str], kind: Literal["characters", "bpe"], vocabulary: int, path: str | Path
 ) -> TextTokenizer:
-    """Train on normalised ``texts`` (Kudo & Richardson 2018), write the model to ``path``: same texts, same bytes.
+    """Train on normalised ``texts`` (Kudo & Richardson 2018) and write the model to ``path``: same texts, same bytes.
 
-    ``characters``: the whole alphabet and the space, ``vocabulary`` is not used. ``bpe``: ``vocabulary`` pieces, of
-    ENOUGH_TEXTS texts drawn while all are read once.
-    Raises VelocityError when the texts are too few for ``vocabulary`` pieces.
+    ``characters``: the whole alphabet and the space; ``vocabulary`` is ignored. ``bpe``: ``vocabulary`` pieces, from
+    ENOUGH_TEXTS texts drawn in one pass.
+    Raises VelocityError when there are too few texts for ``vocabulary`` pieces.
     """
     import sentencepiece
 
     if kind == "characters":
-        # Every letter must have a class whatever the texts hold, and in an order that does not hang on their counts.
+        # Every letter needs a class whatever the texts contain, in an order that does not depend on their counts.
         texts, vocabulary = [" ".join(ALPHABET)], len(ALPHABET) + len(WORD_START) + 2
     model = BytesIO()
     try:
@@ -197,9 +197,9 @@ def train_tokenizer(
 
 
 def _draw(texts: Iterable[str], count: int) -> Iterator[str]:
-    """``count`` of the texts, each as likely, in one pass (Vitter 1985, algorithm R); the same ones each time.
+    """A uniform sample of ``count`` texts in one pass (Vitter 1985, algorithm R), the same one each time.
 
-    sentencepiece draws as well, but other texts in each process, whatever its seed.
+    sentencepiece can sample too, but draws different texts in each process, whatever its seed.
     """
     random = Random(count)
     drawn: list[str] = []

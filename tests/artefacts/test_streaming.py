@@ -22,7 +22,7 @@ from velocity.evaluation.parity import compare, torch_reference, verdict
 from velocity.files import write_json
 from velocity.model.asr import save_model
 from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
-from velocity.recognition.decoding import greedy
+from velocity.recognition.decoding.greedy import greedy
 from velocity.recognition.streaming import Endpoint, StreamingASR
 from velocity.text import train_tokenizer
 

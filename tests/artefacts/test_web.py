@@ -26,7 +26,7 @@ from velocity.artefacts.trained import Trained
 from velocity.artefacts.web import PAGE, bundle, write_web
 from velocity.cli import main
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import Decoder
+from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.offline import SHIPPED
 from velocity.text import TextTokenizer
 

@@ -249,7 +249,7 @@ def test_a_profile_changes_what_it_names_and_keeps_comments(run, params: Path) -
     assert kept
     assert all(line in changed for line in kept if "dropout" not in line and "steps" not in line)
     assert "# my speech" in changed
-    assert run("profile", "own")[1] == "params.yaml: says so already\n"
+    assert run("profile", "own")[1] == "params.yaml: unchanged, the profile is already applied\n"
     assert params.read_text() == changed
 
 

@@ -6,7 +6,10 @@ from hashlib import sha256
 
 import numpy as np
 import soundfile
+from lhotse import Recording, SupervisionSegment
 from ruamel.yaml import YAML
+
+from velocity.data.manifests import Fault
 
 BOOKS = ["SPEAKERS.TXT", "README.TXT"]
 
@@ -115,3 +118,11 @@ def rewrite_table(table, served):
                 if published:
                     row["sha256"] = sha256(data).hexdigest()
     yaml.dump(corpora, table)
+
+
+def gather(items):
+    """What a reader yields, as lists: recordings, supervisions and faults."""
+    lists = {Recording: [], SupervisionSegment: [], Fault: []}
+    for item in items:
+        lists[type(item)].append(item)
+    return tuple(lists.values())

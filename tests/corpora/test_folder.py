@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from velocity.corpora.folder import read_folder
+from tests.corpora.layouts import gather
+from velocity.corpora.kinds.folder import read_folder
 from velocity.errors import VelocityError
 
 TEXTS = {"7-1-0000": "HELLO THERE", "7-1-0001": "GOOD BYE", "8-2-0000": "ONE TWO"}
@@ -28,7 +29,7 @@ def speech(tmp_path):
 
 def test_a_good_folder(speech):
     (speech / "SPEAKERS.TXT").write_text("; made up\n; ID | sex | age\n7 | f | 9\n8 | m | 40\n")
-    recordings, supervisions, faults = read_folder("mine", speech)
+    recordings, supervisions, faults = gather(read_folder("mine", speech))
     assert faults == []
     assert [recording.id for recording in recordings] == [f"mine/{utterance}" for utterance in TEXTS]
     assert [recording.sampling_rate for recording in recordings] == [16_000, 8_000, 48_000]
@@ -44,14 +45,14 @@ def test_speakers_file_without_ages_gives_no_group(speech):
     (speech / "SPEAKERS.TXT").write_text(
         ";ID |SEX| SUBSET |MINUTES| NAME\n7 | F | dev | 1.0 | A | B\n8 | M | dev | 2 | C\n"
     )
-    _, supervisions, _ = read_folder("mine", speech)
+    _, supervisions, _ = gather(read_folder("mine", speech))
     assert all("group" not in segment.custom for segment in supervisions)
 
 
 def test_unlabelled_ignores_transcripts(speech):
     for transcript in speech.rglob("*.trans.txt"):
         transcript.unlink()
-    recordings, supervisions, _ = read_folder("mine", speech, labelled=False)
+    recordings, supervisions, _ = gather(read_folder("mine", speech, labelled=False))
     assert len(recordings) == 3
     assert len(supervisions) == 0
 
@@ -60,7 +61,7 @@ def test_the_speaker_may_be_two_folders_up(tmp_path):
     (tmp_path / "anna" / "1").mkdir(parents=True)
     soundfile.write(tmp_path / "anna" / "1" / "first.wav", np.zeros(1000), 16_000)
     (tmp_path / "all.trans.txt").write_text("first HELLO\n")
-    _, supervisions, _ = read_folder("mine", tmp_path)
+    _, supervisions, _ = gather(read_folder("mine", tmp_path))
     assert supervisions[0].speaker == "anna"
     (tmp_path / "anna" / "1" / "first.wav").rename(tmp_path / "first.wav")
     assert told(tmp_path) == [("mine/first", "unknown-speaker", "first.wav")]
@@ -68,7 +69,7 @@ def test_the_speaker_may_be_two_folders_up(tmp_path):
 
 def told(folder):
     """The faults, places without the folder; nothing of them is among the recordings and the supervisions."""
-    recordings, supervisions, faults = read_folder("mine", folder)
+    recordings, supervisions, faults = gather(read_folder("mine", folder))
     faulty = {fault.id for fault in faults}
     assert not faulty & ({recording.id for recording in recordings} | {segment.id for segment in supervisions})
     assert [recording.id for recording in recordings] == [segment.id for segment in supervisions]
@@ -105,7 +106,7 @@ def spoil_the_encoding(speech):
 def test_what_leaves_nothing_is_refused_on_one_line(speech, fault, named):
     fault(speech)
     with pytest.raises(VelocityError, match=named) as caught:
-        read_folder("mine", speech)
+        gather(read_folder("mine", speech))
     assert "\n" not in str(caught.value)
 
 
@@ -158,7 +159,7 @@ def test_a_fault_is_told_and_the_others_survive(speech, fault, kind, utterance, 
     assert told(speech) == []
     fault(speech)
     assert told(speech) == [(f"mine/{utterance}", kind, place) for place in places]
-    assert len(read_folder("mine", speech)[0]) == 2
+    assert len(gather(read_folder("mine", speech))[0]) == 2
 
 
 def test_what_is_wrong_twice_is_told_once(speech):

@@ -11,15 +11,13 @@ from lhotse.recipes.ljspeech import prepare_ljspeech
 from tests.corpora import layouts
 from velocity.commands.profile import apply_profile
 from velocity.config import load_params
-from velocity.config.corpora import (
-    CommonVoiceCorpus,
-    LibriLightCorpus,
-    LibriSpeechCorpus,
-    LJSpeechCorpus,
-    SpeechOcean762Corpus,
-)
+from velocity.config.corpora import KINDS
 from velocity.corpora.archives import load_archives
-from velocity.corpora.kinds import KINDS
+from velocity.corpora.kinds.commonvoice import CommonVoiceCorpus
+from velocity.corpora.kinds.librilight import LibriLightCorpus
+from velocity.corpora.kinds.librispeech import LibriSpeechCorpus
+from velocity.corpora.kinds.ljspeech import LJSpeechCorpus
+from velocity.corpora.kinds.speechocean762 import SpeechOcean762Corpus
 from velocity.errors import VelocityError
 
 TABLE = "velocity/corpora/archives.yaml"
@@ -72,7 +70,7 @@ def raw(tmp_path):
 
 
 def read(corpus, raw):
-    return KINDS[corpus.kind].read("mine", corpus, raw / "cv" if corpus.kind == "common-voice" else raw)
+    return layouts.gather(KINDS[corpus.kind].read("mine", corpus, raw / "cv" if corpus.kind == "common-voice" else raw))
 
 
 def same_audio(recordings, reference):

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import velocity.corpora
+from tests.corpora.layouts import gather
 from velocity.audio import load_audio
-from velocity.config.corpora import SyntheticCorpus
 from velocity.corpora.espeak import espeak_voices
-from velocity.corpora.folder import read_folder
+from velocity.corpora.kinds.folder import read_folder
+from velocity.corpora.kinds.synthetic import SyntheticCorpus
 from velocity.corpora.synthetic import load_grammar, load_text, run_of_words, synthesise_corpus
 from velocity.errors import VelocityError
 from velocity.text import normalize
@@ -24,7 +25,7 @@ from velocity.text import normalize
 GRAMMAR = str(Path(velocity.corpora.__path__[0], "commands.yaml"))
 SYNTHESISE = f"""
 import sys
-from velocity.config.corpora import SyntheticCorpus
+from velocity.corpora.kinds.synthetic import SyntheticCorpus
 from velocity.corpora.synthetic import synthesise_corpus
 corpus = SyntheticCorpus(kind="synthetic", source="{GRAMMAR}", utterances=int(sys.argv[2]), voices=int(sys.argv[3]))
 synthesise_corpus(corpus, int(sys.argv[4]), sys.argv[1])
@@ -50,7 +51,7 @@ def test_same_seed_same_bytes_in_another_process(tmp_path):
 def test_the_corpus_is_a_readable_folder_of_clean_16_bit_speech(tmp_path):
     corpus = SyntheticCorpus(kind="synthetic", source=GRAMMAR, utterances=24, voices=12)
     synthesise_corpus(corpus, 1, tmp_path)
-    recordings, supervisions, _ = read_folder("synthetic", tmp_path, synthetic=True)
+    recordings, supervisions, _ = gather(read_folder("synthetic", tmp_path, synthetic=True))
     assert len(recordings) == len(supervisions) == 24
     assert all(segment.custom["synthetic"] for segment in supervisions)
     for recording in recordings:
@@ -91,7 +92,7 @@ def test_a_text_is_read_aloud_in_runs_of_its_words(tmp_path):
     text.write_text("It was the best of times;\n\nit was the WORST of times, in 1775.\n")
     corpus = SyntheticCorpus(kind="synthetic", source=str(text), utterances=12, voices=4, words=(2, 4))
     synthesise_corpus(corpus, 1, tmp_path / "out")
-    _, supervisions, _ = read_folder("reading", tmp_path / "out", synthetic=True)
+    _, supervisions, _ = gather(read_folder("reading", tmp_path / "out", synthetic=True))
     lines = ["it was the best of times", "it was the worst of times in seventeen seventy five"]
     said = [segment.text.lower() for segment in supervisions]
     assert all(2 <= len(sentence.split()) <= 4 for sentence in said)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 
+from tests.augmentation import augmentation
 from tests.data.speech import save_cuts, speak
 from velocity.audio import compute_mel_spectrogram
-from velocity.config.training import Augmentation
 from velocity.data import batches
 from velocity.data.batches import START, Loader, Position, plan_batches
 from velocity.data.shards import load_cut
@@ -62,13 +62,13 @@ def epochs(path: Path, number: int, **changes) -> list[list[tuple[Position, list
         found[position.epoch].append((position, [cut.id for cut in cuts]))
 
 
-def heard(batches: list[tuple[Position, list[str]]]) -> Counter:
+def output(batches: list[tuple[Position, list[str]]]) -> Counter:
     return Counter(name for _, ids in batches for name in ids)
 
 
 def test_an_epoch_hears_everybody_once_in_an_order_of_its_own(manifest):
     first, second = epochs(manifest, 2)
-    assert heard(first) == heard(second) == Counter({f"u{number:05d}": 1 for number in range(230)})
+    assert output(first) == output(second) == Counter({f"u{number:05d}": 1 for number in range(230)})
     assert [ids for _, ids in first] != [ids for _, ids in second]
 
 
@@ -111,7 +111,7 @@ def test_to_go_on_reads_one_block(manifest, monkeypatch):
     assert len(read) == 1
 
 
-def test_the_seed_is_heard(manifest):
+def test_the_seed_is_output(manifest):
     assert plan(manifest, 20) != plan(manifest, 20, seed=2)
 
 
@@ -121,18 +121,18 @@ def test_processes_share_an_epoch(manifest, world_size):
     for epoch in range(2):
         parts = [share[epoch] for share in shares]
         assert len({len(part) for part in parts}) == 1, "a process without a batch would keep the others waiting"
-        everybody = sum((heard(part) for part in parts), Counter())
+        everybody = sum((output(part) for part in parts), Counter())
         first = Counter({name: times for name, times in everybody.items() if "_dup" not in name})
-        assert first == heard(epochs(manifest, 1)[0])
-        assert everybody.total() - first.total() < 4 * world_size, "some are heard twice where a block ends, no more"
+        assert first == output(epochs(manifest, 1)[0])
+        assert everybody.total() - first.total() < 4 * world_size, "some are output twice where a block ends, no more"
 
 
 @settings(max_examples=30)
 @given(st.integers(1, 160))
-def test_every_size_of_corpus_is_heard(tmp_path_factory, utterances):
+def test_every_size_of_corpus_is_output(tmp_path_factory, utterances):
     path = write_manifest(tmp_path_factory.mktemp("sizes") / "train.jsonl", utterances)
     (epoch,) = epochs(path, 1)
-    assert sum(heard(epoch).values()) == len(heard(epoch)) == utterances
+    assert sum(output(epoch).values()) == len(output(epoch)) == utterances
 
 
 @pytest.mark.parametrize(
@@ -177,20 +177,20 @@ def same(one: batches.Batch, two: batches.Batch) -> bool:
 
 
 def test_batches_and_distortions_follow_from_the_position_whatever_the_threads(spoken, tokenizer):
-    augmentation = Augmentation()
-    whole = training(Loader(tokenizer, [0.0] * 80, 1, augmentation, threads=1), spoken, 40)
-    many = Loader(tokenizer, [0.0] * 80, 1, augmentation, threads=4)
+    settings = augmentation()
+    whole = training(Loader(tokenizer, [0.0] * 80, 1, settings, threads=1), spoken, 40)
+    many = Loader(tokenizer, [0.0] * 80, 1, settings, threads=4)
     assert whole[-1].position.epoch > 0
     for done in (1, 17, 30):
         resumed = training(many, spoken, 10, whole[done - 1].position.following())
         assert all(map(same, resumed, whole[done:]))
-    other = training(Loader(tokenizer, [0.0] * 80, 2, augmentation), spoken, 10)
+    other = training(Loader(tokenizer, [0.0] * 80, 2, settings), spoken, 10)
     assert not any(map(same, other, whole))
 
 
 def test_processes_make_the_batches_that_threads_make(spoken, tokenizer):
-    augmentation = Augmentation(noise=0.5, rooms=0.5, simulated_rooms=2)
-    arguments = (tokenizer, [0.0] * 80, 1, augmentation)
+    settings = augmentation(noise=0.5, rooms=0.5, simulated_rooms=2)
+    arguments = (tokenizer, [0.0] * 80, 1, settings)
     start = Position(epoch=1, block=0, batch=1)
     expected = training(Loader(*arguments), spoken, 6, start)
     assert all(map(same, training(Loader(*arguments, processes=2), spoken, 6, start), expected))
@@ -221,7 +221,7 @@ def test_a_cut_is_its_stretch_of_the_recording(cuts):
     assert np.array_equal(load_cut(part), whole[4000:8800])
 
 
-def test_a_cut_is_heard_as_often_as_its_corpus_says_under_names_of_their_own(tmp_path):
+def test_a_cut_is_output_as_often_as_its_corpus_says_under_names_of_their_own(tmp_path):
     cuts = [metadata(number, 2.0) for number in range(20)]
     for cut in cuts[:5]:
         cut.custom = {"repeat": 3}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from lhotse import AudioSource, MonoCut, Recording, SupervisionSegment
 
 import velocity.data.sorting
-from velocity.config.corpora import FolderCorpus
-from velocity.data.cuts import load_cuts, place_cuts, read_cuts, window_recording, write_splits
-from velocity.data.manifests import save_manifests
+from velocity.corpora.kinds.folder import FolderCorpus
+from velocity.data.cuts import place_cuts, window_recording, write_splits
+from velocity.data.manifests import load_cuts, read_cuts, save_manifests
 from velocity.data.splits import Splits
 from velocity.errors import VelocityError
 from velocity.text import normalize
@@ -46,8 +46,8 @@ def manifests(tmp_path_factory):
     recordings = [recording_of("mine", f"{s}-{n}", 2.0 + n / 8, channels=2) for s in "abcdefghijkl" for n in range(5)]
     segments = [segment_of(r, r.id[5], f"Number {index}!") for index, r in enumerate(recordings)]
     segments[3].text = "...?!"
-    save_manifests(reversed(recordings), reversed(segments), [], folder / "mine")
-    save_manifests([recording_of("plain", f"long-{n}", 30.0 + n) for n in range(10)], [], [], folder / "plain")
+    save_manifests([*reversed(segments), *reversed(recordings)], folder / "mine")
+    save_manifests([recording_of("plain", f"long-{n}", 30.0 + n) for n in range(10)], folder / "plain")
     return folder
 
 
@@ -124,7 +124,7 @@ def test_segments_of_a_recording_are_cut_from_it(tmp_path):
         segment_of(recording, "d", f"Part {n}", id=f"mine/talk-{n}", start=10.0 * n, duration=5.0) for n in range(3)
     ]
     segments += [segment_of(other, other.id[-1], "some words") for other in others]
-    save_manifests(recordings + others, segments, [], tmp_path / "mine")
+    save_manifests([*recordings, *others, *segments], tmp_path / "mine")
     splits = Splits.read({"mine": CORPORA["mine"]}, tmp_path, SEED)
     placed = place_cuts("mine", CORPORA["mine"], tmp_path / "mine", splits, set(), lambda *_: True)
     cuts = [MonoCut.from_dict(deepcopy(cut)) for _, cut in placed]

@@ -15,12 +15,19 @@ from typer.testing import CliRunner
 
 from velocity.cli import app
 from velocity.config.data import Drift
+from velocity.config.reader import default_section
 from velocity.data.drift import compare, describe, distributions, load_accepted, new_speakers, psi, refuse_drift
 from velocity.data.tables import Measurements
 from velocity.errors import VelocityError
 
 WORDS = [f"word{n}" for n in range(300)]
-LIMITS = Drift()
+
+
+def limits(**changes):
+    return default_section("validate.drift", Drift, **changes)
+
+
+LIMITS = limits()
 
 
 def delivery(seed, count=2000, slower=1.0, louder=0.0, words=WORDS, speakers=50, rate=16_000, pace=1.0):
@@ -93,13 +100,15 @@ def test_a_planted_drift_is_found_and_named(change, named):
     with pytest.raises(
         VelocityError, match=f"drift from the accepted version: mine {min(named, key=list(figures).index)} "
     ):
-        refuse_drift(compare(found, before, LIMITS), Drift(severity="refuse"))
+        refuse_drift(compare(found, before, LIMITS), limits(severity="refuse"))
     refuse_drift(compare(found, before, LIMITS), LIMITS)
 
 
 def test_new_speakers_are_told_and_may_refuse():
     before = accepted(delivery(0, speakers=40))
-    changes = {change.what: change for change in compare(delivery(1, speakers=50), before, Drift(max_new_speakers=0.1))}
+    changes = {
+        change.what: change for change in compare(delivery(1, speakers=50), before, limits(max_new_speakers=0.1))
+    }
     assert changes["new_speakers"].value == pytest.approx(0.2)
     assert changes["new_speakers"].drifted
 

@@ -120,7 +120,7 @@ def test_sorting_on_disk_is_sorting_in_memory(pairs, run):
 
 def test_faults_are_sorted_and_a_supervision_without_recording_is_named(tmp_path):
     faults = [Fault("mine", f"mine/{name}", "unreadable-audio", f"{name}.wav") for name in "cab"]
-    save_manifests([], [], faults, tmp_path / "mine")
+    save_manifests(faults, tmp_path / "mine")
     assert [fault.id for fault in read_faults(tmp_path / "mine")] == ["mine/a", "mine/b", "mine/c"]
     assert count_lines(tmp_path / "mine/faults.jsonl") == 3
     (tmp_path / "mine/supervisions.jsonl").write_text('{"id": "mine/d", "recording_id": "mine/d"}\n')

@@ -1,4 +1,4 @@
-"""Shards: the same bytes each time, the same training as from files, and nothing that is damaged is heard."""
+"""Shards: the same bytes each time, the same training as from files, and nothing that is damaged is output."""
 
 import io
 import json
@@ -14,14 +14,13 @@ from fsspec.implementations.memory import MemoryFileSystem
 from lhotse import CutSet, MonoCut
 from lhotse.audio.backend import audio_backend
 
+from tests.augmentation import augmentation
 from tests.data.speech import save_cuts, speak
 from velocity.audio import load_audio
 from velocity.config.data import Sharding
-from velocity.config.training import Augmentation
 from velocity.data import shards as module
 from velocity.data.batches import Loader
-from velocity.data.cuts import load_cuts
-from velocity.data.manifests import to_line
+from velocity.data.manifests import load_cuts, to_line
 from velocity.data.sharding import Shard, encode, write_shards
 from velocity.data.shards import Shards, load_cut
 from velocity.errors import VelocityError
@@ -54,7 +53,7 @@ class Sharded:
 
     def __init__(self, cuts: list[MonoCut], url: str, folder: Path, audio: str = "flac") -> None:
         self.folder, self.url = folder, url
-        self.settings = Sharding(url, 10, audio)
+        self.settings = Sharding(url, 10, audio, 20.0)
         folder.mkdir(exist_ok=True)
         self.train, self.index = folder / "train.jsonl", folder / "shards.json"
         save_cuts(cuts, self.train)
@@ -81,7 +80,7 @@ def test_training_from_shards_is_training_from_files(cuts, url, tmp_path):
     sharded = Sharded(cuts, url, tmp_path / "prepared")
     files = shutil.copy(sharded.train, tmp_path / "files.jsonl")
     sharded.write()
-    arguments = (None, [0.0] * 80, 1, Augmentation(noise=0.5), 2)
+    arguments = (None, [0.0] * 80, 1, augmentation(noise=0.5), 2)
     expected = list(islice(Loader(*arguments).training(files, 4.0), 20))
     found = list(islice(Loader(*arguments, sharded.open()).training(sharded.train, 4.0), 20))
     for one, two in zip(expected, found, strict=True):
@@ -119,9 +118,9 @@ def test_what_was_16_bit_stays_and_opus_sounds_the_same():
     assert np.array_equal(samples, integers)
     tone = (0.3 * np.sin(np.arange(48_000) * 0.2)).astype(np.float32)
     encoded = encode(tone, "opus")
-    heard, rate = soundfile.read(io.BytesIO(encoded), dtype="float32")
-    assert (rate, len(heard)) == (16_000, 48_000)
-    assert np.abs(heard - tone)[2000:-2000].max() < 0.05
+    output, rate = soundfile.read(io.BytesIO(encoded), dtype="float32")
+    assert (rate, len(output)) == (16_000, 48_000)
+    assert np.abs(output - tone)[2000:-2000].max() < 0.05
     assert len(encoded) < len(encode(np.random.default_rng(0).normal(0, 0.1, 48_000), "flac")) / 3
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velocity.config.corpora import FolderCorpus
+from velocity.corpora.kinds.folder import FolderCorpus
 from velocity.data.splits import OTHER_SPLIT, UNUSED_PART, Splits, split_speakers
 from velocity.errors import VelocityError
 

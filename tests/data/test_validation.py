@@ -13,15 +13,17 @@ import soundfile
 from lhotse import SupervisionSegment
 from ruamel.yaml import YAML
 
-from velocity.config.data import SEVERITIES
-from velocity.corpora.folder import read_folder
-from velocity.data.checks import OTHER, UNUSED, Check, copied, heard_elsewhere
+from tests.corpora.layouts import gather
+from velocity.config import load_params
+from velocity.corpora.kinds.folder import read_folder
+from velocity.data.checks import OTHER, UNUSED, Check, checks, copied, heard_elsewhere
 from velocity.data.expectations import judge
 from velocity.data.manifests import save_manifests
 from velocity.errors import VelocityError
 from velocity.stages import validate
 
 ROOT = Path(__file__).parents[2]
+CHECKS = list(dict.fromkeys(check.name for check in checks(load_params(ROOT / "params.yaml"))))
 RATE = 16_000
 WORDS = ["river", "stone", "garden", "window", "paper", "silver", "morning", "bridge", "candle", "forest", "market"]
 
@@ -170,7 +172,7 @@ def planted(tmp_path_factory):
         for (_, plant, _), utterance in zip(PLANTED, VICTIMS, strict=True):
             plant(corpus, utterance)
         corpus.write()
-        save_manifests(*read_folder("mine", "speech"), "data/manifests/mine")
+        save_manifests(read_folder("mine", "speech"), "data/manifests/mine")
         fetch_parts()
         Path("data/accepted.json").write_text("{}")
     return project
@@ -185,12 +187,12 @@ def fetch_parts():
         soundfile.write(folder / utterance[0] / f"{utterance}.wav", random.normal(0, 0.05, 2 * RATE), RATE)
     texts = [f"{name} NUMBER {word} HERE\n" for name, word in zip(PARTS, WORDS, strict=False)]
     (folder / "all.trans.txt").write_text("".join(texts))
-    recordings, supervisions, _ = read_folder("parts", folder)
+    recordings, supervisions, _ = gather(read_folder("parts", folder))
     for segment in supervisions:
         segment.custom["part"] = "test" if segment.id == "parts/b-2" else "train"
         if segment.id == "parts/c-2":
             segment.duration += 0.5
-    save_manifests(recordings, supervisions, [], "data/manifests/parts")
+    save_manifests([*recordings, *supervisions], "data/manifests/parts")
     (folder / "c" / "c-1.wav").unlink()
 
 
@@ -200,12 +202,12 @@ def lines(path):
 
 def test_every_planted_fault_is_found_and_the_good_utterances_survive(planted, monkeypatch):
     monkeypatch.chdir(planted)
-    write_params(severity=dict.fromkeys(SEVERITIES, "drop"), max_dropped=1.0)
+    write_params(severity=dict.fromkeys(CHECKS, "drop"), max_dropped=1.0)
     validate.main()
 
     found = {(finding["check"], finding["id"]) for finding in lines("reports/validation/findings.jsonl")}
     assert found == set(EXPECTED)
-    assert {check for check, _ in found} == set(SEVERITIES), "a check that nothing is planted for"
+    assert {check for check, _ in found} == set(CHECKS), "a check that nothing is planted for"
     assert len({kind for kind, _, _ in PLANTED}) >= 20
 
     reasons = {line["id"]: line["reasons"] for line in lines("data/validated/exclusions.jsonl")}
@@ -224,7 +226,7 @@ def test_every_planted_fault_is_found_and_the_good_utterances_survive(planted, m
 
     summary = json.loads(Path("reports/validation/summary.json").read_text())
     counted = {check: figures["failed"] for check, figures in summary["checks"].items()}
-    assert counted == {check: sum(name == check for name, _ in EXPECTED) for check in SEVERITIES}
+    assert counted == {check: sum(name == check for name, _ in EXPECTED) for check in CHECKS}
     assert summary["corpora"]["mine"]["rates"] == {"4000": 1, "16000": len(fetched) - 6}
     assert summary["corpora"]["parts"]["dropped"] == 4
     places = {finding["id"]: finding["where"] for finding in lines("reports/validation/findings.jsonl")}
@@ -268,10 +270,10 @@ def test_a_refusal_is_one_line_and_leaves_nothing_that_looks_accepted(planted, m
 def test_dropping_too_much_refuses_the_corpus_and_a_warning_drops_nothing(planted, monkeypatch, capsys):
     monkeypatch.chdir(planted)
     monkeypatch.setattr(validate, "DATA_DOCS", None)
-    write_params(severity=dict.fromkeys(SEVERITIES, "drop"))
+    write_params(severity=dict.fromkeys(CHECKS, "drop"))
     with pytest.raises(VelocityError, match=r"corpus mine: 29 utterances would be dropped, more than validate\.max_dr"):
         validate.main()
-    write_params(severity={**dict.fromkeys(SEVERITIES, "warn"), "silence": "drop"})
+    write_params(severity={**dict.fromkeys(CHECKS, "warn"), "silence": "drop"})
     validate.main()
     assert lines("data/validated/exclusions.jsonl") == [{"id": f"mine/{VICTIMS[7]}", "reasons": ["silence"]}]
     told = capsys.readouterr().err
@@ -284,7 +286,7 @@ def test_great_expectations_and_numpy_agree_on_who_fails():
     values[::7] = np.nan
     table = pd.DataFrame({"id": [f"c/{n}" for n in range(len(values))], "x": values})
     ranges = [(-1.0, 1.0), (None, 0.5), (0.5, None), (0.0, 0.0), (-2, 2)]
-    checks = [Check(str(number), "t", "x", low, high, "holds") for number, (low, high) in enumerate(ranges)]
+    checks = [Check(str(number), "drop", "t", "x", low, high, "holds") for number, (low, high) in enumerate(ranges)]
     for (low, high), rows in zip(ranges, judge({"t": table}, checks), strict=True):
         outside = (values < (-np.inf if low is None else low)) | (values > (np.inf if high is None else high))
         assert rows.tolist() == np.flatnonzero(outside).tolist()
@@ -293,7 +295,7 @@ def test_great_expectations_and_numpy_agree_on_who_fails():
 def test_a_long_table_is_judged_in_blocks(monkeypatch):
     monkeypatch.setattr("velocity.data.expectations.ROWS", 7)
     table = pd.DataFrame({"id": [f"c/{n}" for n in range(20)], "x": np.arange(20) % 5})
-    (rows,) = judge({"t": table}, [Check("a", "t", "x", None, 3, "x")])
+    (rows,) = judge({"t": table}, [Check("a", "drop", "t", "x", None, 3, "x")])
     assert rows.tolist() == [4, 9, 14, 19]
 
 
@@ -315,9 +317,9 @@ def test_unlabelled_speech_is_judged_by_its_audio_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(validate, "DATA_DOCS", None)
     corpus = Folder(Path("speech"))
-    recordings, _, _ = read_folder("mine", "speech", labelled=False)
+    recordings, _, _ = gather(read_folder("mine", "speech", labelled=False))
     speakers = [SupervisionSegment(r.id, r.id, 0.0, 99.0, speaker="s", custom={}) for r in recordings]
-    save_manifests(recordings, speakers, [], "data/manifests/mine")
+    save_manifests([*recordings, *speakers], "data/manifests/mine")
     Path("data/accepted.json").write_text("{}")
     write_params()
     params = YAML(typ="safe").load(Path("params.yaml"))

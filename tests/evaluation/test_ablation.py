@@ -9,28 +9,28 @@ from tests.tone_model import write_model
 from velocity.config import load_params
 from velocity.errors import VelocityError
 from velocity.evaluation import ablation
-from velocity.evaluation.ablation import Counts, Measured, Table, figures, markdown, write_report
+from velocity.evaluation.ablation import Counts, RowResult, Table, figures, markdown, write_report
 from velocity.evaluation.side_by_side import figures as speed_figures
 from velocity.evaluation.side_by_side import side_by_side
 from velocity.evaluation.speed import CLIP
 
 
-def row(errors: list[int], words: int = 10, folder=None, parameters: int = 5) -> Measured:
+def row(errors: list[int], words: int = 10, folder=None, parameters: int = 5) -> RowResult:
     ids = [f"u{index:03d}" for index in range(len(errors))]
     counts = Counts(dict(zip(ids, errors, strict=True)), dict.fromkeys(ids, words))
-    return Measured(folder, parameters, 1.5, {"toy-test": {"onnx": counts, "onnx-int8": counts}})
+    return RowResult(folder, parameters, 1.5, {"toy-test": {"onnx": counts, "onnx-int8": counts}})
 
 
-def rates(own: Measured, other: Measured | None) -> dict:
+def rates(own: RowResult, other: RowResult | None) -> dict:
     return figures(own, other, resamples=2000, seed=1)["toy-test"]["onnx"]
 
 
 def test_rates_and_differences_are_those_by_hand():
-    told = rates(row([1, 0, 2, 1]), row([0, 0, 1, 1]))
-    assert (told["wer"], told["difference"], told["utterances"]) == (4 / 40, 2 / 40, 4)
+    result = rates(row([1, 0, 2, 1]), row([0, 0, 1, 1]))
+    assert (result["wer"], result["difference"], result["utterances"]) == (4 / 40, 2 / 40, 4)
     # Differences 1, 0, 1, 0 over 10 words each: the mean of four draws is 0, 0.025 … 0.1, and 0 with probability 1/16.
-    assert told["difference_ci95"] == [0.0, 0.1]
-    assert not told["significant"]
+    assert result["difference_ci95"] == [0.0, 0.1]
+    assert not result["significant"]
     assert "difference" not in rates(row([1, 0]), None)
 
 
@@ -58,16 +58,16 @@ def test_an_equal_row_and_one_that_differs_by_chance_are_not_significant():
 
 def test_only_common_utterances_are_paired():
     own, other = row([3, 0, 0, 0]), row([0, 0, 0])
-    told = rates(own, other)
-    assert told["paired_utterances"] == 3
-    assert told["difference"] == pytest.approx(0.1)
-    assert told["utterances"] == 4
+    result = rates(own, other)
+    assert result["paired_utterances"] == 3
+    assert result["difference"] == pytest.approx(0.1)
+    assert result["utterances"] == 4
 
 
 def test_speed_is_told_by_ratios_within_rounds():
     """A machine that is ten times slower in the second round: the ratio of the medians would be far off."""
-    told = speed_figures([2.0, 20.0, 20.0], [1.0, 10.0, 1.0])
-    assert told == {"rtf": 20.0 / CLIP, "rtf_ratio": 2.0}
+    result = speed_figures([2.0, 20.0, 20.0], [1.0, 10.0, 1.0])
+    assert result == {"rtf": 20.0 / CLIP, "rtf_ratio": 2.0}
 
 
 def test_report_and_picture(tmp_path, monkeypatch):
@@ -75,10 +75,10 @@ def test_report_and_picture(tmp_path, monkeypatch):
         write_model(tmp_path / name / "models/export/onnx-int8")
     measured = {"a": row([1] * 30, folder=tmp_path / "a"), "b": row([2] * 30, folder=tmp_path / "b", parameters=1234)}
     titles = {"b": "the other", "broken": "not here", "a": "the baseline"}
-    told = Table(
+    result = Table(
         titles, dict.fromkeys(titles, "x"), measured, "a", "the command", "c" * 40, {"broken": "it fell | over"}
     )
-    results = write_report(told, load_params(), tmp_path)
+    results = write_report(result, load_params(), tmp_path)
     assert [entry["name"] for entry in results["rows"]] == ["b", "broken", "a"]
     assert json.loads((tmp_path / "ablation.json").read_text()) == results
     text = (tmp_path / "ablation.md").read_text()
@@ -101,8 +101,8 @@ def test_report_and_picture(tmp_path, monkeypatch):
 def test_without_the_baseline_nothing_is_compared(tmp_path):
     write_model(tmp_path / "b/models/export/onnx-int8")
     measured = {"b": row([1] * 30, folder=tmp_path / "b")}
-    told = Table({"a": "A", "b": "B"}, {"a": "x", "b": "y"}, measured, "a", "c", "c" * 40, {"a": "killed"})
-    entry = write_report(told, load_params(), tmp_path)["rows"][1]
+    result = Table({"a": "A", "b": "B"}, {"a": "x", "b": "y"}, measured, "a", "c", "c" * 40, {"a": "killed"})
+    entry = write_report(result, load_params(), tmp_path)["rows"][1]
     assert "rtf_ratio" not in entry
     assert "difference" not in entry["test_sets"]["toy-test"]["onnx"]
 
@@ -121,19 +121,19 @@ def test_figures_of_two_runs_are_not_mixed(tmp_path):
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps(content))
-    loaded = Measured.load(tmp_path, pretrained=True)
+    loaded = RowResult.load(tmp_path, pretrained=True)
     assert (loaded.parameters, loaded.audio_hours, loaded.counts["x-test"]["onnx"].wer) == (3, 2.5, 0.5)
-    assert Measured.load(tmp_path, pretrained=False).audio_hours == 0.5
+    assert RowResult.load(tmp_path, pretrained=False).audio_hours == 0.5
     (tmp_path / "reports/errors/x-test-onnx.json").write_text('{"errors": []}')
     with pytest.raises(VelocityError, match=r"x-test-onnx\.json: of another run than"):
-        Measured.load(tmp_path, pretrained=True)
+        RowResult.load(tmp_path, pretrained=True)
     (tmp_path / "reports/errors/x-test-onnx.json").unlink()
     with pytest.raises(VelocityError, match=r"x-test-onnx\.json: cannot be read"):
-        Measured.load(tmp_path, pretrained=True)
+        RowResult.load(tmp_path, pretrained=True)
 
 
 def test_artefacts_are_measured_in_turn(tmp_path):
     folders = {name: write_model(tmp_path / name) for name in ("a", "b")}
-    told = side_by_side(folders, "a", rounds=3)
-    assert told["a"]["rtf_ratio"] == 1.0
-    assert 0 < told["b"]["rtf"] < 1
+    result = side_by_side(folders, "a", rounds=3)
+    assert result["a"]["rtf_ratio"] == 1.0
+    assert 0 < result["b"]["rtf"] < 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 
 from tests.tone_model import write_model, write_speech
 from velocity.cli import main
-from velocity.evaluation.breakdown import aligned, by_confidence, by_length, by_speaker, was_said
+from velocity.errors import VelocityError
+from velocity.evaluation import templates
+from velocity.evaluation.breakdown import aligned, by_confidence, by_length, by_speaker, is_correct
 from velocity.evaluation.error_report import error_report, write_error_report
 from velocity.evaluation.hypotheses import Recognition
 from velocity.evaluation.page import page
@@ -53,7 +56,7 @@ class Reader(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: dict[str, list[list[str]]] = {"said": [], "heard": []}
+        self.rows: dict[str, list[list[str]]] = {"reference": [], "hypothesis": []}
         self.script = ""
         self._inside = ""
         self.feed(text)
@@ -64,8 +67,8 @@ class Reader(HTMLParser):
         self.tags.append((tag, named))
         self._inside = (named.get("class") or "").split(" ")[0] or tag
         if self._inside == "words":
-            self.rows["said"].append([])
-            self.rows["heard"].append([])
+            self.rows["reference"].append([])
+            self.rows["hypothesis"].append([])
         elif self._inside in self.rows:
             self.rows[self._inside][-1].append("")
 
@@ -96,8 +99,8 @@ def test_the_worst_come_first_and_confusions_are_counted(tmp_path: Path) -> None
     write_error_report(report, "a set", tmp_path / "errors", worst=2)
     assert json.loads((tmp_path / "errors.json").read_text()) == json.loads(json.dumps(report))
     shown = Reader((tmp_path / "errors.html").read_text()).rows
-    assert shown["said"] == [["stop"], ["turn", "it", "on"]]  # the third worst is left to the JSON
-    assert shown["heard"] == [[""], ["turn", "in", "on"]]
+    assert shown["reference"] == [["stop"], ["turn", "it", "on"]]  # the third worst is left to the JSON
+    assert shown["hypothesis"] == [[""], ["turn", "in", "on"]]
 
 
 @settings(max_examples=25)
@@ -106,11 +109,11 @@ def test_columns_hold_both_texts_word_for_word_and_only_that(pairs: list[tuple[s
     said, heard = (list(texts) for texts in zip(("a", "b"), *pairs, strict=True))
     shown = read(said, heard)
     wrong = sorted(pair for pair in zip(said, heard, strict=True) if score(["x " + pair[0]], ["x " + pair[1]]).wer)
-    rows = zip(shown.rows["said"], shown.rows["heard"], strict=True)
+    rows = zip(shown.rows["reference"], shown.rows["hypothesis"], strict=True)
     assert sorted((" ".join(filter(None, a)), " ".join(filter(None, b))) for a, b in rows) == [
         (" ".join(a.split()), " ".join(b.split())) for a, b in wrong
     ]
-    assert all(len(a) == len(b) for a, b in zip(shown.rows["said"], shown.rows["heard"], strict=True))
+    assert all(len(a) == len(b) for a, b in zip(shown.rows["reference"], shown.rows["hypothesis"], strict=True))
     assert {tag for tag, _ in shown.tags}.isdisjoint({"img", "b"})
     assert not any(name.startswith("on") or name == "autofocus" for _, named in shown.tags for name in named)
     assert [tag for tag, _ in shown.tags].count("script") == 1
@@ -139,6 +142,13 @@ def test_the_page_needs_nothing_and_runs_its_own_script_only() -> None:
     assert unsure == ["confidence 0.20"]
 
 
+def test_without_jinja2_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    templates._environment.cache_clear()
+    with pytest.raises(VelocityError, match="pip install jinja2"):
+        read(["a"], ["b"])
+
+
 def test_speakers_worst_first_each_on_their_own() -> None:
     said, heard = ["a b", "c d", "e f", "g", ""], ["a x", "c d", "e", "g", "h"]
     figures = by_speaker(utterances(said, ["ann", "bob", "ann", None, "eve"]), score(said, heard))
@@ -159,7 +169,7 @@ def test_every_length_is_in_one_class() -> None:
     ]
 
 
-def test_confidence_is_compared_with_what_was_said() -> None:
+def test_confidence_is_compared_with_what_is_correct() -> None:
     rows = by_confidence(["a b c", "d", "e"], ["a x c", "d", "e e"], [[1.0, 0.3, 0.96], [0.97], [0.5]])
     assert rows == [  # the last utterance has too few values to tell which word they belong to
         {"confidence": [0.0, 0.5], "words": 1, "correct": 0.0},
@@ -175,7 +185,7 @@ def test_an_alignment_is_both_texts_with_as_few_errors_as_counted(said: str, hea
     assert [word for _, word in pairs if word] == heard.split()
     counted = score([f"x {said}"], [f"x {heard}"]).word_errors[0]
     assert sum(a != b for a, b in pairs) == counted
-    assert sum(was_said(said, heard)) == sum(a == b for a, b in pairs)
+    assert sum(is_correct(said, heard)) == sum(a == b for a, b in pairs)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +216,7 @@ def test_the_command_tells_where_the_errors_are(speech: Path, tmp_path: Path, ca
     assert result["errors"][0]["alignment"] == [["good", "good"], ["light", "night"]]
     assert sum(row["words"] for row in result["confidences"]) == 5
     shown = Reader((tmp_path / "r/set.html").read_text())
-    assert shown.rows == {"said": [["good", "light"]], "heard": [["good", "night"]]}
+    assert shown.rows == {"reference": [["good", "light"]], "hypothesis": [["good", "night"]]}
     source = next(named["src"] for tag, named in shown.tags if tag == "audio").partition("#")[0]
     assert (tmp_path / "r" / unquote(source)).resolve() == (speech / "set/7/1/7-1-0002.flac").resolve()
     written = (tmp_path / "r/set.json").read_bytes()
@@ -215,7 +225,7 @@ def test_the_command_tells_where_the_errors_are(speech: Path, tmp_path: Path, ca
 
     _, out, _ = run(capsys, *options)
     assert re.search(r"^7 +25\.00 % .* 2$", out, re.MULTILINE)
-    assert "  said  good light\n  heard good night" in out
+    assert "  ref good light\n  hyp good night" in out
 
 
 def test_the_command_decodes_as_it_is_told(speech: Path, capsys) -> None:

@@ -131,7 +131,7 @@ def _folder_without_audio(path: Path) -> None:
 
 
 FAULTY_SETS = {
-    "missing": (lambda path: None, "no such folder or manifest"),
+    "missing": (lambda path: None, "neither a folder"),
     "empty folder": (lambda path: path.mkdir(), "no \\*.trans.txt"),
     "no audio": (_folder_without_audio, "no audio file beside it for a-1"),
     "empty manifest": (lambda path: path.write_text(""), "no utterance"),
@@ -226,9 +226,9 @@ def test_the_stage_evaluate_names_an_artefact_that_differs(project, monkeypatch,
     parity = json.loads(Path("reports/metrics.json").read_text())["parity"]
     assert {name for name, figures in parity.items() if not figures["passed"]} == {"onnx"}
     assert parity["web"]["same_as"] == "onnx-int8"
-    told = capfd.readouterr().err
-    assert "PARITY FAILED: onnx: log-posteriors off by 0." in told
-    assert "another is left out: parity of such artefacts is not measured" in told
+    result = capfd.readouterr().err
+    assert "PARITY FAILED: onnx: log-posteriors off by 0." in result
+    assert "another is left out: parity of such artefacts is not measured" in result
 
 
 def test_the_stage_benchmark(project: Path) -> None:

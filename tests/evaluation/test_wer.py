@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -66,10 +69,17 @@ def test_same_seed_same_interval() -> None:
     assert bootstrap(errors, words, seed=1) != bootstrap(errors, words, seed=2)
 
 
-def test_perfect_recognition() -> None:
+def test_summary_without_errors() -> None:
     figures = summarize(score(["one two", "three"], ["one two", "three"]))
-    assert (figures["wer"], figures["wer_ci95"], figures["cer"]) == (0.0, [0.0, 0.0], 0.0)
-    assert (figures["utterances"], figures["words"]) == (2, 3)
+    assert figures == {"wer": 0, "wer_ci95": [0, 0], "cer": 0, "cer_ci95": [0, 0], "utterances": 2, "words": 3}
+
+
+def test_scoring_and_tables_import_nothing_that_would_invalidate_a_stage() -> None:
+    """Stages depend on what they import: ``calibrate`` scores, the gate and the flows write tables."""
+    program = "import sys, velocity.evaluation.wer, velocity.evaluation.markdown; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    ours = {name for name in loaded if name.startswith("velocity.")}
+    assert ours <= {"velocity.errors", *(f"velocity.evaluation{name}" for name in ("", ".wer", ".markdown"))}
 
 
 def test_groups_are_scored_on_their_own() -> None:

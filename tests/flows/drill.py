@@ -29,7 +29,7 @@ from ruamel.yaml import YAML
 from flows.processes import held
 from flows.retrain import LOCK
 from flows.services import HOST, Service, Services
-from velocity.config.corpora import SyntheticCorpus
+from velocity.corpora.kinds.synthetic import SyntheticCorpus
 from velocity.corpora.synthetic import VOICES, synthesise_corpus
 from velocity.registry import NAME, VERDICT, Registry
 
@@ -96,7 +96,8 @@ class Drill:
         for name in ("velocity", "flows"):
             shutil.copytree(ROOT / name, self.folder / name, ignore=ignore)
         (self.folder / "data").mkdir()
-        for name in (".gitignore", "data/.gitignore", "data/accepted.json"):
+        for name in (".gitignore", "data/.gitignore", "data/accepted.json", "models/random.safetensors"):
+            (self.folder / name).parent.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, self.folder / name)
         yaml = YAML()
         stages = yaml.load(ROOT / "dvc.yaml")

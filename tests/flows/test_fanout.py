@@ -29,7 +29,7 @@ def project(tmp_path, monkeypatch):
             path = Path(f"audio/{corpus}-{index}.wav")
             soundfile.write(path, random.normal(0, 0.1, 4000), 16_000)
             recordings.append(Recording.from_file(path, recording_id=f"{corpus}/{index}"))
-        save_manifests(recordings, [], [], Path("data/manifests", corpus))
+        save_manifests(recordings, Path("data/manifests", corpus))
     for module in (fanout, tables):
         monkeypatch.setattr(module, "PART", 2)
 

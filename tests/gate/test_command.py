@@ -64,8 +64,8 @@ def write_slow(model: Path, folder: Path) -> None:
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
         main(list(arguments))
-    told = capsys.readouterr()
-    return ended.value.code, told.out, told.err
+    result = capsys.readouterr()
+    return ended.value.code, result.out, result.err
 
 
 def gate(capsys, project: Path, candidate: str, *more: str, test_set: str = "a-test") -> tuple[int, dict, str]:
@@ -74,50 +74,50 @@ def gate(capsys, project: Path, candidate: str, *more: str, test_set: str = "a-t
     return status, json.loads(out), err
 
 
-def verdicts(told: dict) -> dict[str, str]:
-    return {row["metric"]: row["verdict"] for row in told["rows"]}
+def verdicts(result: dict) -> dict[str, str]:
+    return {row["metric"]: row["verdict"] for row in result["rows"]}
 
 
 def test_an_equal_model_passes(project, capsys):
     table = project / "table.md"
-    status, told, _ = gate(capsys, project, "same", "--markdown", str(table), "--rtf-tolerance", "100")
-    assert (status, told["verdict"], set(verdicts(told).values())) == (0, "pass", {"pass"})
-    assert told["rows"][0]["champion"] == told["rows"][0]["candidate"] == 0.0
+    status, result, _ = gate(capsys, project, "same", "--markdown", str(table), "--rtf-tolerance", "100")
+    assert (status, result["verdict"], set(verdicts(result).values())) == (0, "pass", {"pass"})
+    assert result["rows"][0]["champion"] == result["rows"][0]["candidate"] == 0.0
     assert table.read_text().startswith("**Pass**")
 
 
 def test_a_model_that_mishears_is_refused_whatever_its_speed(project, capsys):
-    status, told, _ = gate(capsys, project, "faulty", "--rtf-tolerance", "100")
-    assert (status, told["verdict"]) == (1, "regression")
-    assert verdicts(told)["WER on a-test"] == "regression"
-    assert verdicts(told)["real-time factor, 1 thread"] == "pass"
-    assert told["reasons"][0].startswith("WER on a-test: worse by ")
+    status, result, _ = gate(capsys, project, "faulty", "--rtf-tolerance", "100")
+    assert (status, result["verdict"]) == (1, "regression")
+    assert verdicts(result)["WER on a-test"] == "regression"
+    assert verdicts(result)["real-time factor, 1 thread"] == "pass"
+    assert result["reasons"][0].startswith("WER on a-test: worse by ")
 
 
 def test_a_slow_model_is_refused_whatever_it_hears(project, capsys):
-    status, told, _ = gate(capsys, project, "slow")
-    assert (status, told["verdict"]) == (1, "regression")
-    assert verdicts(told)["WER on a-test"] == "pass"
-    assert verdicts(told)["real-time factor, 1 thread"] == "regression"
+    status, result, _ = gate(capsys, project, "slow")
+    assert (status, result["verdict"]) == (1, "regression")
+    assert verdicts(result)["WER on a-test"] == "pass"
+    assert verdicts(result)["real-time factor, 1 thread"] == "regression"
 
 
 def test_too_few_utterances_are_no_verdict(project, capsys):
-    status, told, _ = gate(capsys, project, "same", test_set="few")
-    assert (status, told["verdict"]) == (2, "could not judge")
-    assert "20 utterances are too few to rule out 2 points more" in told["reasons"][0]
+    status, result, _ = gate(capsys, project, "same", test_set="few")
+    assert (status, result["verdict"]) == (2, "could not judge")
+    assert "20 utterances cannot rule out 2 points more" in result["reasons"][0]
 
 
 def test_bad_input_is_told_from_no_verdict(project, capsys):
     for candidate, test_set, more, said in (
         ("nowhere", "a-test", [], "no such model folder"),
-        ("same", "nowhere", [], "no such folder or manifest"),
+        ("same", "nowhere", [], "neither a folder"),
         ("same", "a-test", ["--tolerance", "5"], "wer_detectable must be more than wer_tolerance"),
         ("same", "a-test", ["--rtf-tolerance", "0.5"], "greater than or equal to 1"),
     ):
-        status, told, err = gate(capsys, project, candidate, *more, test_set=test_set)
-        assert (status, told["verdict"]) == (2, "invalid")
-        assert said in told["reasons"][0]
-        assert err.splitlines()[-1] == f"error: {told['reasons'][0]}"
+        status, result, err = gate(capsys, project, candidate, *more, test_set=test_set)
+        assert (status, result["verdict"]) == (2, "invalid")
+        assert said in result["reasons"][0]
+        assert err.splitlines()[-1] == f"error: {result['reasons'][0]}"
 
 
 def test_parity_is_read_where_the_project_keeps_it(project, tmp_path):
@@ -149,10 +149,10 @@ def test_the_comparison_names_the_utterances(project, tmp_path, capsys):
     status, out, _ = run(capsys, "compare", *models, "--test-set", test_set, "--out", str(tmp_path))
     assert status == 0
     assert out == (tmp_path / "comparison.md").read_text()
-    told = json.loads((tmp_path / "comparison.json").read_text())["test_sets"]["a-test"]
-    spoken = {entry["reference"] for entry in told["worse"]}
+    result = json.loads((tmp_path / "comparison.json").read_text())["test_sets"]["a-test"]
+    spoken = {entry["reference"] for entry in result["worse"]}
     assert spoken == {f"{WORDS[i % 6]} {WORDS[i % 5]}" for i in range(UTTERANCES) if 5 in (i % 6, i % 5)}
-    assert all(entry["first"] == entry["reference"] != entry["second"] for entry in told["worse"])
-    assert (told["better"], told["wer"]["first"], told["significant"]) == ([], 0.0, True)
-    assert told["difference"] == pytest.approx(len(told["worse"]) / told["words"], abs=1e-6)
-    assert f"And {len(told['worse']) - 20} more." in out
+    assert all(entry["first"] == entry["reference"] != entry["second"] for entry in result["worse"])
+    assert (result["better"], result["wer"]["first"], result["significant"]) == ([], 0.0, True)
+    assert result["difference"] == pytest.approx(len(result["worse"]) / result["words"], abs=1e-6)
+    assert f"And {len(result['worse']) - 20} more." in out

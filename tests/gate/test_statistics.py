@@ -27,20 +27,20 @@ def models(generator: np.random.Generator, worse: float = 0.0, utterances: int =
 
 def test_the_interval_is_the_bootstrap_of_the_difference():
     first, second = models(np.random.default_rng(1), worse=0.02)
-    told = paired_difference(first, second, resamples=500)
-    assert told.interval == bootstrap(second.word_errors - first.word_errors, first.words, resamples=500)
-    assert told.difference == pytest.approx(second.wer - first.wer)
-    assert told.interval[0] < told.difference < told.interval[1]
+    result = paired_difference(first, second, resamples=500)
+    assert result.interval == bootstrap(second.word_errors - first.word_errors, first.words, resamples=500)
+    assert result.difference == pytest.approx(second.wer - first.wer)
+    assert result.interval[0] < result.difference < result.interval[1]
 
 
 def test_the_p_value_is_near_that_of_the_normal_distribution():
     for seed in range(5):
         first, second = models(np.random.default_rng(seed), worse=0.01)
-        told = paired_difference(first, second, resamples=4000)
+        result = paired_difference(first, second, resamples=4000)
         errors, words = second.word_errors - first.word_errors, first.words
-        deviation = np.sqrt(((errors - told.difference * words) ** 2).sum()) / words.sum()  # delta method, of a ratio
-        expected = 2 * NormalDist().cdf(-abs(told.difference) / deviation)
-        assert told.p_value == pytest.approx(expected, abs=0.03)
+        deviation = np.sqrt(((errors - result.difference * words) ** 2).sum()) / words.sum()  # delta method, of a ratio
+        expected = 2 * NormalDist().cdf(-abs(result.difference) / deviation)
+        assert result.p_value == pytest.approx(expected, abs=0.03)
 
 
 def test_of_equal_models_few_are_called_worse_and_of_worse_ones_few_are_not():
@@ -79,7 +79,7 @@ def test_a_third_of_the_rounds_may_be_disturbed(seed, slower):
     disturbed = generator.permutation(61)
     champion[disturbed[:10]] *= 5
     candidate[disturbed[10:20]] *= 5
-    told = median_ratio(champion, candidate, clip_seconds=10.0)
-    assert told.ratio == pytest.approx(slower, rel=0.03)
-    assert told.interval[0] <= told.ratio <= told.interval[1]
-    assert told.candidate == pytest.approx(np.median(candidate) / 10.0)
+    result = median_ratio(champion, candidate, clip_seconds=10.0)
+    assert result.ratio == pytest.approx(slower, rel=0.03)
+    assert result.interval[0] <= result.ratio <= result.interval[1]
+    assert result.candidate == pytest.approx(np.median(candidate) / 10.0)

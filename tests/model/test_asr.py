@@ -1,22 +1,25 @@
 """The whole model: its size, its cost, what padding may not do, and which frames may see which."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from velocity.config import load_params
 from velocity.config.model import ModelConfig
+from velocity.config.reader import default_section, read_params
 from velocity.errors import VelocityError
 from velocity.model.asr import VelocityModel, load_encoder, load_model, read_weights, save_model
 from velocity.model.context import pool_to
 
-SMALL = ModelConfig(
-    dim=32, blocks=2, state=8, head_dim=16, ffn=48, context_state=8, context_layers=1, attention_heads=2,
-    attention_head_dim=8, vocabulary=12, chunk=16,
+SMALL = default_section(
+    "model", ModelConfig, dim=32, blocks=2, state=8, head_dim=16, ffn=48, context_state=8, context_layers=1,
+    attention_heads=2, attention_head_dim=8, vocabulary=12, chunk=16,
 )  # fmt: skip
+REFERENCE = default_section("model", ModelConfig, **read_params("profiles/reference.yaml")["model"])
 
 
 def small(direction: str = "bidirectional", **changes) -> VelocityModel:
@@ -25,18 +28,21 @@ def small(direction: str = "bidirectional", **changes) -> VelocityModel:
 
 
 def test_reference_configuration_has_its_parameters():
-    assert VelocityModel(ModelConfig(vocabulary=256)).parameter_count() == 4_227_184
-    assert VelocityModel(ModelConfig(vocabulary=1024)).parameter_count() == 4_375_408
-    assert VelocityModel(ModelConfig(vocabulary=256, direction="causal")).parameter_count() == 3_999_088
+    def parameters(**changes) -> int:
+        return VelocityModel(replace(REFERENCE, **changes)).parameter_count()
+
+    assert parameters(vocabulary=256) == 4_227_184
+    assert parameters(vocabulary=1024) == 4_375_408
+    assert parameters(vocabulary=256, direction="causal") == 3_999_088
 
 
 def test_embedded_default_has_its_parameters():
-    assert VelocityModel(replace(load_params("params.yaml").model, vocabulary=30)).parameter_count() == 643_710
+    assert VelocityModel(default_section("model", ModelConfig, vocabulary=30)).parameter_count() == 643_710
 
 
 def test_a_factorised_head_fits_fifty_thousand_classes_into_five_million():
-    full = VelocityModel(ModelConfig(vocabulary=50_000))
-    factorised = VelocityModel(ModelConfig(vocabulary=50_000, head_rank=12))
+    full = VelocityModel(replace(REFERENCE, vocabulary=50_000))
+    factorised = VelocityModel(replace(REFERENCE, vocabulary=50_000, head_rank=12))
     assert full.parameter_count() > 10_000_000
     assert factorised.parameter_count() == 4_830_080
     log_probs, _ = factorised.eval()(torch.randn(1, 20, 80))
@@ -152,6 +158,10 @@ def test_broken_or_foreign_weights_are_named(tmp_path):
     save_model(small(), path)
     with pytest.raises(VelocityError, match="other dimensions"):
         load_encoder(small(dim=64), path)
+    config = {name: value for name, value in SMALL.to_dict().items() if name != "head_rank"}
+    save_file({}, path, metadata={"config": json.dumps(config)})  # as of a version that did not know the key
+    with pytest.raises(VelocityError, match=r"weights\.safetensors: config\.head_rank: missing key"):
+        read_weights(path)
 
 
 def test_encoder_is_handed_over_without_head(tmp_path):

@@ -24,10 +24,10 @@ def test_no_speaker_is_drawn_more_often_than_needed(utterances, count, random):
     cuts = [cut(number, speaker, duration) for number, (speaker, duration) in enumerate(utterances)]
     chosen = representative(cuts, count)
     assert len({c.id for c in chosen}) == len(chosen) == min(count, len(cuts))
-    held, drawn = (Counter(speaker_of(c) for c in some) for some in (cuts, chosen))
+    available, drawn = (Counter(speaker_of(c) for c in some) for some in (cuts, chosen))
     # The least of all possible maxima, by trying: with one less from each there would not be enough.
     needed = max(drawn.values())
-    assert sum(min(n, needed - 1) for n in held.values()) < len(chosen) or len(chosen) == len(cuts)
+    assert sum(min(n, needed - 1) for n in available.values()) < len(chosen) or len(chosen) == len(cuts)
     assert [c.duration for c in chosen] == sorted(c.duration for c in chosen)
     random.shuffle(cuts)
     assert representative(cuts, count) == chosen
@@ -68,6 +68,6 @@ def test_speakers_of_two_corpora_with_the_same_name_are_two():
     assert Counter(c.id.split("/")[0] for c in representative(cuts, 6)) == {"one": 3, "two": 3}
 
 
-@pytest.mark.parametrize(("held", "count", "expected"), [([9, 1, 1], 5, 3), ([2, 2], 4, 2), ([1, 1, 1], 2, 1)])
-def test_share(held, count, expected):
-    assert share(Counter(dict(enumerate(held))), count) == expected
+@pytest.mark.parametrize(("available", "count", "expected"), [([9, 1, 1], 5, 3), ([2, 2], 4, 2), ([1, 1, 1], 2, 1)])
+def test_share(available, count, expected):
+    assert share(Counter(dict(enumerate(available))), count) == expected

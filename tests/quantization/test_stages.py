@@ -34,7 +34,7 @@ def project(tmp_path, monkeypatch):
     (prepared / "features.json").write_text(json.dumps(statistics(cuts)))
     train_tokenizer(["a"], "characters", 0, prepared / "tokenizer.model")
     shutil.copy(PROJECT / "params.yaml", tmp_path)
-    set_params(finetune={"use_pretrained": False, "qat": False}, calibrate={"ranges": "entropy", "utterances": 8})
+    set_params(finetune={"start_from": "random", "qat": False}, calibrate={"ranges": "entropy", "utterances": 8})
     return tmp_path
 
 
@@ -78,9 +78,8 @@ def test_post_training_quantisation_goes_through_every_stage(project):
     assert parity["onnx"]["passed"]
 
 
-def test_learned_ranges_with_distillation_are_trained_and_calibrated(project):
-    told = {"qat": True, "qat_start": 0.5, "activation_ranges": "learned", "distillation": {"weight": 1.0}}
-    set_params(told, {"ranges": "trained"})
+def test_learned_ranges_are_trained_and_calibrated(project):
+    set_params({"qat": True, "qat_start": 0.5, "activation_ranges": "learned"}, {"ranges": "trained"})
     finetune.main()
     once = Path("models/finetuned.safetensors").read_bytes()
     calibrate.main()
@@ -101,12 +100,10 @@ def test_learned_ranges_with_distillation_are_trained_and_calibrated(project):
 
 
 @pytest.mark.parametrize(
-    "told",
-    [{"activation_ranges": "learned", "distillation": {"weight": 1.0}}, {"weight_bits": 2}],
-    ids=["learned ranges and distillation", "two bits"],
+    "settings", [{"activation_ranges": "learned"}, {"weight_bits": 2}], ids=["learned ranges", "two bits"]
 )
-def test_a_killed_training_ends_in_the_same_bytes(told, project, monkeypatch):
-    set_params({"qat": True, "qat_start": 0.25} | told, {"ranges": "trained"})
+def test_a_killed_training_ends_in_the_same_bytes(settings, project, monkeypatch):
+    set_params({"qat": True, "qat_start": 0.25} | settings, {"ranges": "trained"})
     finetune.main()
     undisturbed = Path("models/finetuned.safetensors").read_bytes()
     switch, calls = linear.set_mode, []

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from tests.tone_model import speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
-from velocity.recognition.decoding import greedy
+from velocity.recognition.decoding.greedy import greedy
 from velocity.recognition.offline import VelocityASR
-from velocity.recognition.segmentation import LONGEST, WHOLE, chunks, passages, voice_activity
+from velocity.recognition.segmentation import LONGEST, WHOLE, chunks, split_posteriors, voice_activity
 
 SENTENCE = "the quick brown fox's tail jumps over"
 FRAME = 320  # samples of a frame of the model of tones
@@ -108,7 +108,7 @@ def test_the_best_path_of_the_passages_is_that_of_the_whole(drawn: tuple[np.ndar
     log_probs, cuts = drawn
     begins = np.array([False, False, True, True, False, False])
     pieces = [piece for piece in np.split(log_probs, cuts) if len(piece)]
-    found = list(passages(iter(pieces), begins, 0))
+    found = list(split_posteriors(iter(pieces), begins, 0))
     for (first, part), (after, _) in pairwise(found):
         assert (log_probs[first + len(part) : after].argmax(1) == 0).all()  # only silence is left out
     for first, part in found:

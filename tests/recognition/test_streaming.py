@@ -173,7 +173,7 @@ def test_a_pause_ends_an_utterance_and_times_go_on(model: StreamingASR) -> None:
     assert (one.text, two.text) == ("one", "two")
     assert one.start == pytest.approx(3.1, abs=0.1)
     assert two.start == pytest.approx(6.1 + len(speak("one", folder)) / SAMPLE_RATE, abs=0.1)
-    assert one.end < one.heard < two.start  # known before the next one began
+    assert one.end < one.received < two.start  # known before the next one began
 
 
 def test_a_long_utterance_ends_between_two_words_or_anywhere(model: StreamingASR) -> None:
@@ -199,7 +199,7 @@ def test_memory_does_not_grow(model: StreamingASR, kind: str) -> None:
     stream, sizes = model.stream(Endpoint(longest=4.0)), []
     while stream.seconds < 300:
         stream.accept(second)
-        utterance, held = stream._utterance, len(stream._features._held) + len(stream._recent)
+        utterance, held = stream._utterance, len(stream._features._buffer) + len(stream._recent)
         if utterance:
             frames = utterance.end - utterance.start
             assert stream._state["position"].item() == frames <= 8 / 0.02 + 8

@@ -17,6 +17,7 @@ from tests.tone_model import write_speech
 from velocity import VelocityASR
 from velocity.cli import main
 from velocity.config.gate import Gate
+from velocity.config.reader import default_section
 from velocity.errors import VelocityError
 from velocity.files import dvc_hash
 from velocity.gate import Facts, Sizes, judge
@@ -107,7 +108,8 @@ def test_what_is_as_good_is_promoted_only_without_only_better(registry, project,
     version = register(registry)
     alike = Difference(0.08, 0.08, (0.0, 0.0), 1.0, 1000, 7000)
     sizes = dict.fromkeys(("champion", "candidate"), Sizes(1, 1))
-    judged = lambda candidate, beside, *_: judge(Facts(candidate, beside, sizes, {"a": alike}), Gate())  # noqa: E731
+    limits = default_section("gate", Gate)
+    judged = lambda candidate, beside, *_: judge(Facts(candidate, beside, sizes, {"a": alike}), limits)  # noqa: E731
     monkeypatch.setattr("velocity.commands.registry.gate", judged)
     status, out, _ = run(capsys, "promote", "--only-better")
     assert (status, registry.champions()) == (1, replace(before, challenger=version))

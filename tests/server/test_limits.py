@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from tests.server.clients import BORDER, form
 from velocity.server import http
 from velocity.server.failures import RequestError
-from velocity.server.uploads import Limits, Lingering, received_form
+from velocity.server.uploads import Limits, LingeringClose, received_form
 from velocity.server.work import Queue
 
 
@@ -62,10 +62,10 @@ def test_a_full_queue_refuses_and_places_come_back() -> None:
 
 def test_a_client_that_goes_ends_its_work_and_its_file_lives_as_long() -> None:
     """The thread is told, and it has let go of the upload before anybody may close it."""
-    queue, told, ended = Queue(jobs=1, waiting=1), [], []
+    queue, signalled, ended = Queue(jobs=1, waiting=1), [], []
 
     def work(abandoned: threading.Event) -> None:
-        told.append(abandoned.wait(30))
+        signalled.append(abandoned.wait(30))
         ended.append(True)
 
     async def main() -> None:
@@ -74,7 +74,7 @@ def test_a_client_that_goes_ends_its_work_and_its_file_lives_as_long() -> None:
         assert ended == [True]
 
     asyncio.run(main())
-    assert told == [True]
+    assert signalled == [True]
 
 
 def test_work_that_has_not_begun_when_its_client_goes_never_begins() -> None:
@@ -195,4 +195,4 @@ async def _answer(scope: dict, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
         return
-    await Lingering(PlainTextResponse("answered"))(scope, receive, send)
+    await LingeringClose(PlainTextResponse("answered"))(scope, receive, send)

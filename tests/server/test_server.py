@@ -324,6 +324,6 @@ def test_the_server_loads_the_light_runtime_only() -> None:
 @pytest.mark.parametrize("way", [[], ["--sockets"]])
 def test_mutated_requests(model, way) -> None:
     command = [sys.executable, "benchmarks/fuzz_server.py", "--inputs", "150", "--seed", "1", "--model", str(model)]
-    told = subprocess.run([*command, *way], cwd=PROJECT, capture_output=True, text=True, env=None)
-    assert told.returncode == 0, told.stdout
-    assert told.stdout.startswith("150 inputs of seed 1")
+    result = subprocess.run([*command, *way], cwd=PROJECT, capture_output=True, text=True, env=None)
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.startswith("150 inputs of seed 1")

@@ -15,7 +15,7 @@ from tests.exported import export
 from tests.servers.conftest import KEYS, free_port
 from velocity import VelocityASR
 from velocity.config.data import Sharding
-from velocity.data.cuts import load_cuts
+from velocity.data.manifests import load_cuts
 from velocity.data.sharding import write_shards
 from velocity.data.shards import Shards, load_cut
 from velocity.errors import VelocityError
@@ -102,7 +102,7 @@ def test_training_reads_shards_from_there(s3, tmp_path):
     cuts = speak(tmp_path, 5)
     manifest, index = tmp_path / "train.jsonl", tmp_path / "shards.json"
     save_cuts(cuts, manifest)
-    write_shards([manifest], Sharding("s3://speech/shards", 2, "flac"), index)
+    write_shards([manifest], Sharding("s3://speech/shards", 2, "flac", 20.0), index)
     tars = [name for name in s3.names("speech") if name.endswith(".tar")]
     assert tars == [f"shards/train/recording.00000{number}.tar" for number in range(3)]
     shards = Shards(index, 10**9, tmp_path / "cache")
@@ -126,6 +126,8 @@ def test_a_store_that_does_not_answer_is_told_in_a_line(s3, tmp_path, monkeypatc
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     save_cuts(speak(tmp_path, 2), tmp_path / "train.jsonl")
     with pytest.raises(VelocityError, match=r"^s3://nowhere/shards/") as caught:
-        write_shards([tmp_path / "train.jsonl"], Sharding("s3://nowhere/shards", 2, "flac"), tmp_path / "shards.json")
+        write_shards(
+            [tmp_path / "train.jsonl"], Sharding("s3://nowhere/shards", 2, "flac", 20.0), tmp_path / "shards.json"
+        )
     assert "\n" not in str(caught.value)
     assert SECRET not in str(caught.value)

@@ -11,7 +11,7 @@ import soundfile
 from ruamel.yaml import YAML
 
 import velocity.corpora
-from velocity.data.cuts import load_cuts
+from velocity.data.manifests import load_cuts
 from velocity.errors import VelocityError
 from velocity.stages import fetch, prepare, validate
 from velocity.text import TextTokenizer

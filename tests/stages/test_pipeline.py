@@ -26,8 +26,8 @@ def workspace(folder: Path) -> Path:
     folder.mkdir()
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "velocity", folder / "velocity", ignore=ignore)
-    (folder / "data").mkdir()
-    for name in (".gitignore", "data/.gitignore", "data/accepted.json"):
+    for name in (".gitignore", "data/.gitignore", "data/accepted.json", "models/random.safetensors"):
+        (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     yaml = YAML()
     stages = yaml.load(ROOT / "dvc.yaml")

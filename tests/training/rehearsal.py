@@ -21,8 +21,8 @@ import lightning_fabric  # noqa: F401
 import torch
 from safetensors.torch import save_file
 
+from tests.augmentation import augmentation
 from tests.training.tones import made_up, settings, tone_loader, tone_objective
-from velocity.config.training import Augmentation
 from velocity.model.asr import save_model
 from velocity.quantization.linear import set_mode
 from velocity.training.checkpoint import Checkpoints
@@ -60,7 +60,7 @@ def train(folder: Path, manifest: Path, began: Callable[[int], None] = lambda st
     chosen = settings(
         STEPS, batch_seconds=2.0, accumulate=2, ema=0.9, patience=50, validate_every=7, checkpoint_every=2
     )
-    loader, objective = tone_loader(manifest, Augmentation(noise=0.5)), tone_objective(manifest)
+    loader, objective = tone_loader(manifest, augmentation(noise=0.5)), tone_objective(manifest)
     held_out = [next(loader.training(manifest, 2.0))]
 
     def before(step: int) -> None:
@@ -112,8 +112,8 @@ def gradients(folder: Path, manifest: Path, name: str) -> None:
     objective = tone_objective(manifest, quantised=False, dropout=0.0)
     model = fabric.setup(objective)
     parts = [[made_up(5, 1), made_up(1, 2)], [made_up(2, 3), made_up(3, 4)]]
-    heard = parts[fabric.global_rank] if fabric.world_size > 1 else parts[0] + parts[1]
-    loss = backward(fabric, model.train(), heard)
+    taken = parts[fabric.global_rank] if fabric.world_size > 1 else parts[0] + parts[1]
+    loss = backward(fabric, model.train(), taken)
     found = {key: weight.grad.contiguous() for key, weight in objective.named_parameters() if weight.grad is not None}
     save_file(found | {"loss": torch.tensor(loss)}, folder / f"{name}-{fabric.global_rank}.safetensors")
 
@@ -141,9 +141,9 @@ def two_processes(folder: Path, manifest: Path) -> None:
         validate=lambda: validated.append(1) or validation_scores(objective, held_out, loader.tokenizer),
         log=logged.append,
     )
-    told = {"history": history, "validated": len(validated), "logged": len(logged)}
+    result = {"history": history, "validated": len(validated), "logged": len(logged)}
     save_model(objective.model, f"weights-{fabric.global_rank}.safetensors")
-    Path(f"told-{fabric.global_rank}.json").write_text(json.dumps(told))
+    Path(f"result-{fabric.global_rank}.json").write_text(json.dumps(result))
 
 
 def together(program: Callable[[], None]) -> None:

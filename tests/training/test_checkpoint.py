@@ -1,4 +1,4 @@
-"""Checkpoints: the last K, each whole or passed over, none lost to a full disk, none of another training."""
+"""Checkpoints: the last K, each whole or skipped, none lost to a full disk, none of another training."""
 
 import resource
 import shutil
@@ -101,8 +101,8 @@ def test_a_full_disk_leaves_the_older_ones(capsys):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not written
-    assert "no checkpoint after step 6" in (told := capsys.readouterr().out)
-    assert "the one after step 4 stays" in told
+    assert "no checkpoint after step 6" in (output := capsys.readouterr().out)
+    assert "the one after step 4 is kept" in output
     assert [int(path.name[:8]) for path in folders()] == [2, 4]
     assert restored(checkpoints) == 4
     assert checkpoints.save(6, tensors(6), {"step": 6})

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.augmentation import augmentation
 from tests.training.tones import made_up, settings, statistics, tone_cuts, tone_loader, tone_objective, write_tones
-from velocity.config.training import Augmentation, Finetuning
+from velocity.config.finetuning import Finetuning
+from velocity.config.reader import default_section
 from velocity.data.batches import START, Batch, Position
 from velocity.errors import VelocityError
 from velocity.model.asr import save_model
@@ -18,7 +20,7 @@ from velocity.quantization.linear import quantized_layers, set_mode
 from velocity.training.checkpoint import Checkpoints
 from velocity.training.devices import set_determinism, start
 from velocity.training.loop import backward, fit
-from velocity.training.objectives import CTC
+from velocity.training.objectives.ctc import CTC
 from velocity.training.optimiser import averaged, ema_decay, learning_rate, weight_average
 from velocity.training.scoring import validation_scores
 
@@ -72,7 +74,7 @@ def test_training_overfits_a_handful_of_tones(manifest):
 @pytest.mark.parametrize("killed_at", [4, 7])
 def test_an_interrupted_training_ends_in_the_same_bytes(manifest, workspace, killed_at):
     def train(name: str, stop: int | None) -> bytes:
-        loader, objective = tone_loader(manifest, Augmentation(noise=0.5)), tone_objective(manifest)
+        loader, objective = tone_loader(manifest, augmentation(noise=0.5)), tone_objective(manifest)
 
         def before(step: int) -> None:
             if step == stop:
@@ -115,9 +117,9 @@ def test_accumulated_batches_have_the_gradient_of_one_large_batch(manifest):
     fabric = start(settings(1))
     few, many = made_up(2, 1), made_up(7, 2)
     found = []
-    for heard in ([few, many], [joined(few, many)], [few]):
+    for output in ([few, many], [joined(few, many)], [few]):
         objective = tone_objective(manifest, quantised=False, dropout=0.0)
-        loss = backward(fabric, fabric.setup(objective), heard)
+        loss = backward(fabric, fabric.setup(objective), output)
         gradients = [weight.grad for weight in objective.parameters()]
         found.append((loss, torch.cat([gradient.flatten() for gradient in gradients])))
     (loss, gradient), (expected_loss, expected), (_, of_few) = found
@@ -199,16 +201,16 @@ def test_training_ends_when_validation_no_longer_improves_and_keeps_the_best(man
 
 
 def test_rows_are_told_as_they_come(manifest):
-    told = []
+    logged = []
     history = train_on(
         tone_objective(manifest), stream(), settings(20, validate_every=10), validate=lambda: {"loss": 2.0},
-        log=told.append,
+        log=logged.append,
     )  # fmt: skip
-    assert [row["step"] for row in told] == [10, 10, 20, 20]
-    assert told[1] == {"step": 10, "validation_loss": 2.0}
-    assert told[0].pop("audio_seconds_per_second") > 0
-    assert told[0] == history["training"][0]
-    assert set(told[0]) == {"step", "loss", "learning_rate", "gradient_norm"}
+    assert [row["step"] for row in logged] == [10, 10, 20, 20]
+    assert logged[1] == {"step": 10, "validation_loss": 2.0}
+    assert logged[0].pop("audio_seconds_per_second") > 0
+    assert logged[0] == history["training"][0]
+    assert set(logged[0]) == {"step", "loss", "learning_rate", "gradient_norm"}
 
 
 def test_a_loss_that_is_no_number_stops_and_is_passed_over(manifest, workspace):
@@ -232,9 +234,10 @@ def test_a_loss_that_is_no_number_stops_and_is_passed_over(manifest, workspace):
 
 
 def test_settings_of_going_on_leave_the_fingerprint_as_it_is():
-    plain = Finetuning(settings(30))
-    assert repr(plain) == repr(Finetuning(settings(30, skip_steps=[14], keep_checkpoints=5)))
-    assert repr(plain) != repr(Finetuning(settings(30, ema=0.9)))
+    def mark(**changes) -> str:
+        return repr(default_section("finetune", Finetuning, optimisation=settings(30, **changes)))
+
+    assert mark() == mark(skip_steps=[14], keep_checkpoints=5, loaders=2) != mark(ema=0.9)
 
 
 def test_a_loss_that_stays_too_high_stops_with_the_state_before_it_rose(manifest):
@@ -245,7 +248,7 @@ def test_a_loss_that_stays_too_high_stops_with_the_state_before_it_rose(manifest
     objective.forward = lambda batch: plain(batch) * (1000.0 if batch.position.batch in bad else 1.0)
     chosen = settings(100, divergence=10.0, checkpoint_every=7)
     with pytest.raises(
-        VelocityError, match=r"loss at step 39 is .* too high since 30; the batch of step 30 holds s30u0"
+        VelocityError, match=r"loss at step 39 is .* too high since step 30; the batch of step 30 holds s30u0"
     ):
         train_on(objective, stream(), chosen)
     saved = sorted(path.name[:8] for path in Path("models/checkpoints/t").iterdir())

@@ -11,19 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.model.test_asr import small
-from velocity.config.training import Optimisation, Pretraining, RandomQuantizer
+from velocity.config.pretraining import Pretraining
+from velocity.config.reader import default_section
 from velocity.data.batches import Batch, Position
 from velocity.model.asr import load_encoder, save_model
-from velocity.training.objectives import BestRQ, MaskedSpectrogram, pretraining_objective
-from velocity.training.objectives.best_rq import RandomProjectionQuantizer, perplexity
+from velocity.training.objectives.best_rq import BestRQ, RandomProjectionQuantizer, perplexity
 from velocity.training.objectives.masking import draw_bands, draw_spans
+from velocity.training.objectives.pretraining import pretraining_objective
+from velocity.training.objectives.spectrogram import MaskedSpectrogram
 
 BOTH = pytest.mark.parametrize("objective", ["spectrogram", "best-rq"])
 
 
 def settings(objective: str = "spectrogram", **changes) -> Pretraining:
-    quantizer = RandomQuantizer(codebooks=2, codebook_size=32, code_dim=8)
-    return Pretraining(Optimisation(steps=1), objective=objective, **{"best_rq": quantizer, **changes})
+    quantizer = {"codebooks": 2, "codebook_size": 32, "code_dim": 8, "noise": 0.1}
+    return default_section("pretrain", Pretraining, objective=objective, **{"best_rq": quantizer, **changes})
 
 
 def batch_of(*lengths: int, epoch: int = 0, first: int = 0, padding: int = 0) -> Batch:
@@ -116,7 +118,7 @@ def test_only_what_is_hidden_has_a_gradient(objective):
 
 
 def test_loss_is_the_mean_error_of_the_hidden_places():
-    """By loops over places, with a decoder that says what we tell it."""
+    """By loops over places, with a decoder whose output is set."""
     objective, batch = still("spectrogram"), batch_of(50, 31)
     torch.nn.init.zeros_(objective.decoder.weight)
     torch.nn.init.constant_(objective.decoder.bias, 0.25)
@@ -186,7 +188,7 @@ def test_labels_are_the_nearest_code_by_distance(stride):
 
 
 def test_the_loss_of_best_rq_is_the_cross_entropy_of_hidden_frames():
-    """Each by hand from the head's output where the encoder heard noise in place of hidden frames."""
+    """Each by hand from the head's output where the encoder got noise in place of hidden frames."""
     model, batch = still("best-rq"), batch_of(60, 33)
     spans = draw_spans(batch.lengths, 60, model.settings, model.generators(batch))
     randoms = model.generators(batch)
@@ -237,7 +239,7 @@ def test_labels_do_not_hang_on_the_precision_of_the_training():
 
 def test_a_collapsed_quantizer_shows_in_its_perplexity():
     """Speech-like frames use many labels; frames that a large constant drowns, as unnormalised log-mel, use few."""
-    objective = still("best-rq", best_rq=RandomQuantizer(codebook_size=64))
+    objective = still("best-rq", best_rq={"codebooks": 1, "codebook_size": 64, "code_dim": 16, "noise": 0.1})
     batch = batch_of(400, 300)
     healthy = objective.validation([batch])["codebook_perplexity"]
     drowned = objective.validation([replace(batch, features=batch.features + 100.0)])["codebook_perplexity"]

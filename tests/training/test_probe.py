@@ -1,8 +1,9 @@
-"""The probe: it sees what an encoder knows, says so when it knows nothing more, and leaves the encoder alone."""
+"""The probe: it measures what an encoder has learned, finds no difference where there is none, changes nothing."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from tests.model.test_asr import small
-from velocity.config.training import Probe
+from velocity.config.pretraining import Probe
 from velocity.data.batches import Batch
 from velocity.training.probe import Encoded, Reading, difference_interval, encode, probe, read, train_head, verdict
 
@@ -76,7 +77,9 @@ def test_encoders_are_left_as_they_were():
     models[0].train()
     before = copy.deepcopy([model.state_dict() for model in models])
     batch = spoken(4, 1)
-    figures = [probe(*models, [batch], [batch], Probe(steps=5), seed=1) for _ in range(2)]
+    figures = [
+        probe(*models, [batch], [batch], replace(SETTINGS, steps=5, learning_rate=0.01), seed=1) for _ in range(2)
+    ]
     assert figures[0] == figures[1]
     assert models[0].training
     for model, state in zip(models, before, strict=True):
@@ -92,13 +95,13 @@ def test_padding_changes_nothing():
     readings = []
     for one in (batch, wide):
         encoded = encode(model, [one])
-        readings.append(read(train_head(encoded, TOKENS + 1, Probe(steps=20)), encoded))
+        readings.append(read(train_head(encoded, TOKENS + 1, replace(SETTINGS, steps=20, learning_rate=0.01)), encoded))
     assert np.array_equal(readings[0].errors, readings[1].errors)
     assert readings[0].losses == pytest.approx(readings[1].losses, rel=1e-3)
 
 
 def test_errors_are_edits_between_tokens():
-    """A head that says what it is shown: 1 2 3 against 1 3 is one deletion, 4 against 4 5 one insertion."""
+    """A head that repeats its input: 1 2 3 against 1 3 is one deletion, 4 against 4 5 one insertion."""
     shown = torch.full((2, 4, 6), -9.0)
     for row, tokens in enumerate([(1, 0, 3, 0), (4, 0, 5, 0)]):
         shown[row, torch.arange(4), torch.tensor(tokens)] = 9.0

@@ -53,7 +53,7 @@ def test_two_processes_have_the_gradient_of_one(rehearsed):
 
 @pytest.mark.timeout(1200)
 def test_two_processes_train_one_model_and_the_first_speaks(rehearsed):
-    first, second = (json.loads((rehearsed / f"two/told-{rank}.json").read_text()) for rank in range(2))
+    first, second = (json.loads((rehearsed / f"two/result-{rank}.json").read_text()) for rank in range(2))
     assert first["history"] == second["history"]
     assert first["history"]["training"][-1]["step"] == 12
     assert (first["validated"], second["validated"]) == (4, 0)
@@ -69,10 +69,11 @@ def test_one_setting_starts_two_processes(tmp_path):
     program.write_text(
         "import torch\n"
         "from pathlib import Path\n"
-        "from velocity.config.training import Optimisation\n"
+        "from velocity.config.optimisation import Optimisation\n"
+        "from velocity.config.reader import default_section\n"
         "from velocity.training.devices import gathered, set_determinism, start, total\n"
         "set_determinism(1)\n"
-        "fabric = start(Optimisation(steps=1, devices=2))\n"
+        "fabric = start(default_section('finetune.optimisation', Optimisation, devices=2))\n"
         "threads, ranks = torch.get_num_threads(), gathered(fabric, [str(fabric.global_rank)])\n"
         "found = fabric.world_size, threads, total(fabric, 0.5), *ranks\n"
         "Path(__file__).with_name(f'rank-{fabric.global_rank}').write_text(' '.join(map(str, found)))\n"

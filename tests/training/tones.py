@@ -9,12 +9,14 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 from tests.model.test_asr import small
 from velocity.audio import compute_mel_spectrogram
-from velocity.config.training import Augmentation, Optimisation
+from velocity.config.augmentation import Augmentation
+from velocity.config.optimisation import Optimisation
+from velocity.config.reader import default_section
 from velocity.data.batches import Batch, Loader
 from velocity.data.manifests import to_line, write_lines
 from velocity.quantization.linear import quantize_linears
 from velocity.text import TextTokenizer, train_tokenizer
-from velocity.training.objectives import CTC
+from velocity.training.objectives.ctc import CTC
 
 LETTERS = "abcdefgh"
 
@@ -59,8 +61,8 @@ def statistics(cuts: CutSet) -> dict[str, list[float]]:
 
 
 def settings(steps: int, **changes) -> Optimisation:
-    return Optimisation(**{"steps": steps, "batch_seconds": 8.0, "learning_rate": 0.004, "checkpoint_every": 4,
-                           "validate_every": 1000, **changes})  # fmt: skip
+    own = {"batch_seconds": 8.0, "learning_rate": 0.004, "checkpoint_every": 4, "validate_every": 1000, **changes}
+    return default_section("finetune.optimisation", Optimisation, steps=steps, **own)
 
 
 def made_up(utterances: int, seed: int, longest: int = 60) -> Batch:

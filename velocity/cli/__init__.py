@@ -1,6 +1,6 @@
-"""The command ``velocity-asr``: options here, work in ``velocity.commands`` and the package.
+"""The command ``velocity-asr``: options are declared here, ``velocity.commands`` and the package do the work.
 
-Modules load inside the commands that need them: a transcription starts without anything it does not use.
+Commands import what they need when they run, so that a transcription starts fast.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from velocity.errors import VelocityError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command; a mistake becomes ``error: …`` on stderr and exit status 2, a traceback only with --debug."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    # Before NumPy loads: the features' products are small, and OpenBLAS' threads would only wait for each other.
+    """Run the command. Errors print ``error: …`` on stderr and exit with status 2; --debug shows the traceback."""
+    line = list(sys.argv[1:] if arguments is None else arguments)
+    # Must be set before NumPy loads: the matrix products of the features are too small for OpenBLAS' threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    debug = "--debug" in given
-    given = [argument for argument in given if argument != "--debug"] or ["--help"]
+    debug = "--debug" in line
+    line = [argument for argument in line if argument != "--debug"] or ["--help"]
     try:
-        status = app(given, prog_name="velocity-asr", standalone_mode=False)
-    except (VelocityError, typer.BadParameter.__base__) as error:  # the latter: click's UsageError, wherever it lives
+        status = app(line, prog_name="velocity-asr", standalone_mode=False)
+    except (VelocityError, typer.BadParameter.__base__) as error:  # the latter is click's UsageError
         if debug:
             raise
         message = error.format_message() if hasattr(error, "format_message") else str(error)

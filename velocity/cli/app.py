@@ -1,4 +1,4 @@
-"""The command line's root: what all commands share."""
+"""The root of the command line: what all commands share."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ app = typer.Typer(
 
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from. Goes anywhere.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error. May be given anywhere.")
+    ] = False,
 ) -> None:
-    pass  # main() looks for --debug itself: a command line that cannot be parsed has no context to ask
+    pass  # main() handles --debug itself, because a command line that cannot be parsed has no context

@@ -28,8 +28,8 @@ def evaluate(
     test_set: Annotated[
         str,
         typer.Option(
-            help="A folder in LibriSpeech layout (*.trans.txt), a .jsonl of Lhotse cuts, or a name: <corpus>-test of "
-            "this project, libri_speech_test_clean.",
+            help="Speech with text: a folder in LibriSpeech layout (*.trans.txt), a .jsonl file of Lhotse cuts, or "
+            "a name: <corpus>-test of this project, or libri_speech_test_clean.",
             metavar="NAME|DIR|MANIFEST",
         ),
     ],
@@ -42,13 +42,17 @@ def evaluate(
     beam: Beam = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Write an error report here, HTML and JSON: alignments, speakers, lengths.", metavar="DIR"),
+        typer.Option(
+            help="Write an error report (HTML and JSON) to this folder: alignments, speakers, lengths.", metavar="DIR"
+        ),
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Utterances at a time.", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help="Utterances recognised at the same time.", min=1)] = 1,
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
-    """Measure word and character error rates on speech with known text, and show where the errors are.
+    """Measure error rates on a test set, and show the errors.
+
+    Word and character error rates, with 95 % intervals, by length and by speaker.
 
     \b
     Examples:
@@ -73,7 +77,7 @@ def benchmark(
     threads: Threads = 1,
     as_json: Json = False,
 ) -> None:
-    """Measure speed, memory and size of a model on this machine.
+    """Measure the speed, memory and size of a model on this machine.
 
     \b
     Examples:
@@ -98,7 +102,7 @@ def benchmark(
             "real-time factor": f"{result[rtf_name(threads)]:.4f} with {_count(threads, 'thread')}",
             "by length": scaling,
             "latency": f"{1000 * result['latency_seconds']:.0f} ms for {result['clip_seconds']:g} s of audio",
-            "cold start": f"{result['cold_start_seconds']:.2f} s from the command to the text",
+            "cold start": f"{result['cold_start_seconds']:.2f} s from starting the command to the text",
             "peak memory": f"{result['peak_rss_bytes'] / 1e6:.0f} MB",
         }
     )

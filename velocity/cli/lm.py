@@ -9,7 +9,7 @@ import typer
 
 from velocity.cli.app import app
 
-lm = typer.Typer(help="Build word n-gram models for --lm.", rich_markup_mode=None)
+lm = typer.Typer(help="Build language models for --lm.", rich_markup_mode=None)
 app.add_typer(lm, name="lm")
 
 
@@ -21,16 +21,16 @@ def group(context: typer.Context) -> None:
 
 @lm.command()
 def build(
-    texts: Annotated[list[Path], typer.Argument(metavar="TEXT", help="Plain text in UTF-8, a sentence a line.")],
+    texts: Annotated[list[Path], typer.Argument(metavar="TEXT", help="Plain text in UTF-8, one sentence per line.")],
     out: Annotated[Path, typer.Option(help="The ARPA file to write.", metavar="FILE")],
-    order: Annotated[int, typer.Option(help="Words of the longest n-grams.", min=2, max=6)] = 3,
+    order: Annotated[int, typer.Option(help="Length of the longest n-grams, in words.", min=2, max=6)] = 3,
     prune: Annotated[
-        int, typer.Option(help="Leave out n-grams of three words and more seen no more often than this.", min=0)
+        int, typer.Option(help="Leave out n-grams of three or more words that occur at most this often.", min=0)
     ] = 0,
 ) -> None:
-    """Estimate an n-gram model of the words in a text (modified Kneser–Ney).
+    """Estimate a word n-gram model from text (modified Kneser–Ney).
 
-    The text is normalised like transcripts. Numbers in digits need velocity-asr[train].
+    The text is normalised like transcripts. Numbers written in digits need velocity-asr[train].
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Options that several commands have, and the model they choose."""
+"""Options that several commands share, and the model they load."""
 
 from __future__ import annotations
 
@@ -13,48 +13,46 @@ if TYPE_CHECKING:
 Model = Annotated[
     str | None,
     typer.Option(
-        help="A folder with an exported model or with trained weights (model.safetensors, exported when first used), "
-        "the name of a model shipped with the package, or models:/name@alias in the MLflow registry. "
-        "Default: models/export here, else a shipped one.",
+        help="The model: a folder with an exported model or with trained weights (model.safetensors, exported on first "
+        "use), the name of a model shipped with the package, or models:/name@alias in the MLflow registry. "
+        "Default: models/export if it exists, otherwise a shipped model.",
         metavar="M",
     ),
 ]
-Quantized = Annotated[bool, typer.Option(help="The INT8 model or the floating-point one, where there are both.")]
-Threads = Annotated[int, typer.Option(help="Processor threads.", min=1)]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Quantized = Annotated[bool, typer.Option(help="Use the INT8 or the floating-point model, if both exist.")]
+Threads = Annotated[int, typer.Option(help="Threads for one recognition.", min=1)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 LanguageModel = Annotated[
     Path | None,
     typer.Option(
-        "--lm", help="A word n-gram model, ARPA or KenLM's binary: see `velocity-asr lm build`.", metavar="FILE"
+        "--lm", help="A word n-gram model, ARPA or KenLM binary; see `velocity-asr lm build`.", metavar="FILE"
     ),
 ]
 LanguageModelWeight = Annotated[
-    float | None, typer.Option("--lm-weight", help="How much the language model counts; 0.5 if not given.", min=0.0)
+    float | None, typer.Option("--lm-weight", help="Weight of the language model. Default: 0.5.", min=0.0)
 ]
 WordBonus = Annotated[
     float | None,
-    typer.Option(
-        help="Added to the score for each word, since a language model prefers few (natural logarithm); 2 if not given."
-    ),
+    typer.Option(help="Bonus per word (natural logarithm), since language models prefer few words. Default: 2."),
 ]
 HotWordPhrases = Annotated[
     str | None,
     typer.Option(
         "--hotwords",
-        help='Names and phrases to listen for: "A,B", or a file with one a line, a tab and a weight after it if you '
-        "like (natural logarithm a letter, 1.5 if not given).",
+        help='Names and phrases to prefer: "A,B", or a file with one per line, optionally with a tab and a weight '
+        "(natural logarithm per letter). Default weight: 1.5.",
         metavar="FILE|A,B",
     ),
 ]
 Beam = Annotated[
     int | None,
     typer.Option(
-        help="Search with that many hypotheses; without it, 16 with a language model or hot words, else the best path.",
+        help="Width of the beam search. Default: 16 with a language model or hot words, otherwise the best path.",
         min=1,
     ),
 ]
-NBest = Annotated[int, typer.Option("--n-best", help="Hypotheses to give, the best first.", min=1)]
+NBest = Annotated[int, typer.Option("--n-best", help="Number of hypotheses to print, best first.", min=1)]
 
 
 def load(model: str | None, quantized: bool, threads: int) -> VelocityASR:

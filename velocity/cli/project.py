@@ -1,4 +1,4 @@
-"""Commands for a project that trains a model."""
+"""Commands for projects that train models."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def export(
 
 @app.command()
 def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
-    """Lay a profile over params.yaml, keeping its comments.
+    """Apply a profile to params.yaml, keeping its comments.
 
-    NAME is a file in profiles/. Sections are merged key by key, `corpora` is replaced whole. `git diff params.yaml`
-    shows the change, `git checkout params.yaml` takes it back.
+    NAME is a file in profiles/. Sections are merged key by key; `corpora` is replaced as a whole. `git diff
+    params.yaml` shows the change, `git checkout params.yaml` reverts it.
 
     \b
     Example:
@@ -75,14 +75,15 @@ def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
     from velocity.commands.profile import apply_profile
 
     changes = apply_profile(name)
-    print("\n".join(changes) if changes else "params.yaml: says so already")
+    print("\n".join(changes) if changes else "params.yaml: unchanged, the profile is already applied")
 
 
 @app.command()
 def accept() -> None:
-    """Take the data that passed validation last as what later deliveries are compared with.
+    """Accept the validated data as the reference for drift.
 
-    Writes data/accepted.json, which belongs into git; the limits of a drift are validate.drift in params.yaml.
+    Later deliveries are compared with it. Writes data/accepted.json; commit it to git. The limits are in params.yaml
+    under validate.drift.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Commands that compare models, and decide which one is the champion."""
+"""Commands that compare models and manage the champion."""
 
 from __future__ import annotations
 
@@ -13,39 +13,42 @@ import typer
 from velocity.cli.app import app
 from velocity.cli.options import Json
 from velocity.errors import VelocityError
+from velocity.project import REPORTS
 
 TestSets = Annotated[
     list[str] | None,
     typer.Option(
         "--test-set",
-        help="A folder in LibriSpeech layout, a .jsonl of Lhotse cuts, or a name, as for evaluate; may be given more "
-        "than once. Default: the test sets that this project prepared.",
+        help="A folder in LibriSpeech layout, a .jsonl file of Lhotse cuts, or a name, as for evaluate. May be "
+        "repeated. Default: all test sets of this project.",
         metavar="NAME|DIR|MANIFEST",
     ),
 ]
 Tolerance = Annotated[
-    float | None, typer.Option(help="Points of WER that are tolerated. Default: gate.wer_tolerance of params.yaml.")
+    float | None, typer.Option(help="Tolerated increase of WER, in points. Default: gate.wer_tolerance in params.yaml.")
 ]
 RtfTolerance = Annotated[
-    float | None, typer.Option(help="Times the champion's processor time. Default: gate.rtf_tolerance of params.yaml.")
+    float | None, typer.Option(help="Tolerated ratio of processor times. Default: gate.rtf_tolerance in params.yaml.")
 ]
 Markdown = Annotated[Path | None, typer.Option(help="Also write the verdict as a Markdown table.", metavar="FILE")]
 
 
 @app.command()
 def gate(
-    candidate: Annotated[str, typer.Option(help="The model to judge, as for transcribe.", metavar="M")],
-    champion: Annotated[str, typer.Option(help="The model whose place it would take.", metavar="M")],
+    candidate: Annotated[str, typer.Option(help="The model to judge, as for transcribe --model.", metavar="M")],
+    champion: Annotated[str, typer.Option(help="The model it would replace.", metavar="M")],
     test_set: TestSets = None,
     tolerance: Tolerance = None,
     rtf_tolerance: RtfTolerance = None,
     markdown: Markdown = None,
     as_json: Json = False,
 ) -> int:
-    """Judge whether a model may take the champion's place: accuracy, speed, size, memory, parity.
+    """Judge whether a model may replace the champion.
 
-    Exit status 0: it may. 1: a regression. 2: could not judge, for lack of speech or of quiet, or because of the input;
-    with --json, `verdict` says which.
+    Compares error rates, speed, size, memory and parity with PyTorch.
+
+    Exit status 0: pass. 1: regression. 2: could not judge, because the test set is too small, the machine is too busy,
+    or the input is invalid; with --json, `verdict` says which.
 
     \b
     Example:
@@ -53,15 +56,15 @@ def gate(
     """
     from velocity.commands.gate import gate, limits
 
-    with _told_in_json(as_json):
+    with _errors_as_json(as_json):
         judgement = gate(candidate, champion, test_set, limits(tolerance, rtf_tolerance))
     _show(judgement, as_json, markdown)
     return judgement.verdict.status
 
 
 @contextmanager
-def _told_in_json(as_json: bool) -> Iterator[None]:
-    """Whoever reads JSON finds a verdict there even when the input is such that there is nothing to judge."""
+def _errors_as_json(as_json: bool) -> Iterator[None]:
+    """With --json, print a verdict even for invalid input."""
     try:
         yield
     except VelocityError as error:
@@ -84,34 +87,38 @@ def compare(
     first: Annotated[str, typer.Argument(metavar="A")],
     second: Annotated[str, typer.Argument(metavar="B")],
     test_set: TestSets = None,
-    out: Annotated[Path, typer.Option(help="Where comparison.md and comparison.json go.", metavar="DIR")] = Path(
-        "reports"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The folder for comparison.md and comparison.json.", metavar="DIR")
+    ] = REPORTS,
     as_json: Json = False,
 ) -> None:
-    """Tell how model B differs from model A: error rates, the utterances behind them, speed, size.
+    """Show how model B differs from model A.
 
-    When B is a version of the registry, its run in MLflow keeps the report as well.
+    Compares error rates, changed utterances, speed and size. If B is a version in the registry, the report is also
+    attached to its run in MLflow.
 
-    
+    \b
     Example:
       velocity-asr compare models:/velocity-asr@champion models:/velocity-asr@challenger --test-set synthetic-test
     """
     from velocity.commands.gate import compare
 
-    told = compare(first, second, test_set, out)
-    print(json.dumps(told, indent=2) if as_json else (out / "comparison.md").read_text(encoding="utf-8"), end="")
+    result = compare(first, second, test_set, out)
+    print(json.dumps(result, indent=2) if as_json else (out / "comparison.md").read_text(encoding="utf-8"), end="")
 
 
 @app.command()
 def register(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which version it is, if it is one.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Register nothing; only report whether these results are already a version."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Register what this project has exported and measured, as the challenger.
+    """Register this project's model as the challenger.
 
-    A version in MLflow's registry of the model velocity-asr, with its figures, its model card and what it was made
-    from. The same artefacts with the same metrics are registered once.
+    Creates a version of the model velocity-asr in MLflow's registry, with its figures, model card and origin.
+    The same artefacts with the same metrics are registered only once.
 
     \b
     Example:
@@ -119,26 +126,26 @@ def register(
     """
     from velocity.commands.registry import register
 
-    told = register(dry_run)
-    print(json.dumps(told.to_json(), indent=2) if as_json else told)
+    result = register(dry_run)
+    print(json.dumps(result.to_json(), indent=2) if as_json else result)
 
 
 @app.command()
 def promote(
-    version: Annotated[int | None, typer.Option(help="Default: the challenger.", min=1)] = None,
+    version: Annotated[int | None, typer.Option(help="The version to promote. Default: the challenger.", min=1)] = None,
     test_set: TestSets = None,
     tolerance: Tolerance = None,
     rtf_tolerance: RtfTolerance = None,
     only_better: Annotated[
         bool,
-        typer.Option("--only-better", help="A pass is not enough: fewer errors on some test set, and not by chance."),
+        typer.Option("--only-better", help="Also require significantly fewer errors on some test set."),
     ] = False,
     markdown: Markdown = None,
     as_json: Json = False,
 ) -> int:
-    """Make the challenger the champion, if the gate lets it pass.
+    """Make the challenger the champion, if the gate passes it.
 
-    Exit status as for gate; 1 as well for what passes and is not better, with --only-better.
+    The exit status is that of gate; with --only-better it is also 1 for a model that passes without being better.
 
     \b
     Example:
@@ -148,14 +155,14 @@ def promote(
     from velocity.commands.registry import promote, standing
     from velocity.gate import Verdict
 
-    with _told_in_json(as_json):
+    with _errors_as_json(as_json):
         number = str(version) if version else None
         judgement, champions = promote(number, test_set, limits(tolerance, rtf_tolerance), only_better)
     _show(judgement, as_json, markdown)
-    kept_out = only_better and judgement.verdict is Verdict.PASS and not judgement.better
+    refused = only_better and judgement.verdict is Verdict.PASS and not judgement.better
     if not as_json:
-        print("on no test set better than by chance: not promoted\n" * kept_out + standing(champions))
-    return 1 if kept_out else judgement.verdict.status
+        print("on no test set better than by chance: not promoted\n" * refused + standing(champions))
+    return 1 if refused else judgement.verdict.status
 
 
 @app.command()
@@ -163,11 +170,15 @@ def rollback(
     leaving: Annotated[
         int | None,
         typer.Option(
-            help="Only if this version is the champion: the command may then be repeated.", metavar="N", min=1
+            help="Do so only if this version is the champion, so that the command can be repeated safely.",
+            metavar="N",
+            min=1,
         ),
     ] = None,
 ) -> None:
-    """Make the previous champion the champion again. Repeated, it goes further back.
+    """Make the previous champion the champion again.
+
+    Repeat it to go further back.
 
     \b
     Example:

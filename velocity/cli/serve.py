@@ -1,4 +1,4 @@
-"""The commands that answer over HTTP: programs, and browsers."""
+"""The commands that start an HTTP server: the transcription API and the page for browsers."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ from velocity.errors import VelocityError
 def serve(
     model: Model = None,
     quantized: Quantized = True,
-    host: Annotated[str, typer.Option(help="The default is reached from this machine alone.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="0: any free one.", min=0, max=65535)] = 8000,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. The default is reachable from this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port. 0 chooses a free one.", min=0, max=65535)] = 8000,
     jobs: Annotated[
-        int | None, typer.Option(help="Recognitions at a time. Default: one a processor.", min=1, show_default=False)
+        int | None,
+        typer.Option(help="Recognitions at the same time. Default: one per processor.", min=1, show_default=False),
     ] = None,
     threads: Threads = 1,
     lm: LanguageModel = None,
     max_waiting: Annotated[
-        int, typer.Option(help="Requests beside those being recognised; more are told to come back (503).", min=0)
+        int, typer.Option(help="Requests that may wait; further ones are answered with status 503.", min=0)
     ] = 16,
-    max_megabytes: Annotated[float, typer.Option(help="Of a file (2^20 bytes each).", min=0.001)] = 25,
-    max_seconds: Annotated[float, typer.Option(help="Of audio in a file.", min=0.1)] = 3600,
+    max_megabytes: Annotated[float, typer.Option(help="Largest file, in units of 2^20 bytes.", min=0.001)] = 25,
+    max_seconds: Annotated[float, typer.Option(help="Longest audio.", min=0.1)] = 3600,
 ) -> None:
-    """Answer over HTTP as OpenAI's transcription API does, for the many programs that can talk to it.
+    """Serve OpenAI's transcription API on this machine.
 
-    POST /v1/audio/transcriptions, GET /v1/models, GET /health. SIGTERM and Ctrl-C end it when what is being recognised
-    is answered.
+    POST /v1/audio/transcriptions, GET /v1/models, GET /health. On SIGTERM or Ctrl-C the server answers the requests it
+    is working on, then stops.
 
     \b
     Examples:
@@ -41,39 +44,43 @@ def serve(
       curl http://127.0.0.1:8000/v1/audio/transcriptions -F file=@speech.wav -F response_format=srt
     """
     try:
-        from velocity.server.serve import serve as answer
+        from velocity.server.serve import serve as run_server
         from velocity.server.service import Service
         from velocity.server.uploads import MEGABYTE, Limits
         from velocity.server.work import Queue
     except ModuleNotFoundError as error:
         raise VelocityError(f"{error.name} is not installed: pip install 'velocity-asr[serve]'") from error
-    from velocity.recognition.decoding import NGram
+    from velocity.recognition.decoding.ngram import NGram
 
     limits = Limits(int(max_megabytes * MEGABYTE), max_seconds)
     queue = Queue(jobs or os.cpu_count() or 1, max_waiting)
     decoding = {"lm": NGram(lm)} if lm else {}
-    answer(Service(load(model, quantized, threads), limits, queue, decoding), host, port)
+    run_server(Service(load(model, quantized, threads), limits, queue, decoding), host, port)
 
 
 @app.command()
 def demo(
     model: Annotated[
-        str, typer.Option(help="As elsewhere; of whole utterances. INT8, where there is a choice.", metavar="M")
+        str,
+        typer.Option(
+            help="The model, as for transcribe; not a streaming model. INT8 if there is a choice.", metavar="M"
+        ),
     ] = "velocity-asr-v2",
-    port: Annotated[int, typer.Option(help="0: any free one.", min=0, max=65535)] = 8010,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only say where the page is.")] = False,
+    port: Annotated[int, typer.Option(help="The port. 0 chooses a free one.", min=0, max=65535)] = 8010,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address of the page.")] = False,
     save: Annotated[
         Path | None,
         typer.Option(
-            help="Write the page, the model and ONNX Runtime Web into this folder, for a web server of yours, and end.",
+            help="Write the page, the model and ONNX Runtime Web to this folder for your own web server, then stop.",
             metavar="DIR",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Transcribe in your browser: recordings and the microphone, on this machine alone.
+    """Transcribe recordings and the microphone in your browser.
 
-    The first time it fetches ONNX Runtime Web from the npm registry (33 MB). Ctrl-C ends it.
+    No audio leaves this machine. The first run downloads ONNX Runtime Web from the npm registry (33 MB). Stop with
+    Ctrl-C.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""The command that recognises live sound."""
+"""The command that recognises live audio."""
 
 from __future__ import annotations
 
@@ -22,26 +22,29 @@ class StreamFormat(StrEnum):
 @app.command()
 def stream(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE|-", show_default=False, help="- is raw 16-bit PCM on stdin.")
+        Path | None,
+        typer.Argument(metavar="FILE|-", show_default=False, help="An audio file, or - for raw 16-bit PCM on stdin."),
     ] = None,
-    microphone: Annotated[bool, typer.Option("--microphone", help="Listen to the default microphone.")] = False,
+    microphone: Annotated[bool, typer.Option("--microphone", help="Use the default microphone.")] = False,
     model: Model = None,
     quantized: Quantized = True,
     format: Annotated[
-        StreamFormat, typer.Option(help="text: a line an utterance; json: an object an event.")
+        StreamFormat, typer.Option(help="text: one line per utterance; json: one object per event.")
     ] = StreamFormat.TEXT,
-    rate: Annotated[int, typer.Option(help="Of stdin, in Hz.", min=4000, max=192_000)] = 16_000,
-    channels: Annotated[int, typer.Option(help="Of stdin, interleaved; they are averaged.", min=1, max=8)] = 1,
-    chunk_ms: Annotated[int, typer.Option(help="How much sound is taken at a time.", min=10, max=10_000)] = 320,
+    rate: Annotated[int, typer.Option(help="Sample rate of stdin, in Hz.", min=4000, max=192_000)] = 16_000,
+    channels: Annotated[int, typer.Option(help="Interleaved channels of stdin; they are averaged.", min=1, max=8)] = 1,
+    chunk_ms: Annotated[int, typer.Option(help="Milliseconds of audio processed at a time.", min=10, max=10_000)] = 320,
     pause: Annotated[float, typer.Option(help="Seconds without a letter that end an utterance.", min=0.25)] = 1.2,
-    fast: Annotated[bool, typer.Option("--fast", help="Do not wait for FILE to be spoken.")] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Process FILE as fast as possible instead of in real time.")
+    ] = False,
     threads: Threads = 1,
 ) -> None:
-    """Turn live speech into text: a microphone, raw samples on stdin, or a file played as if it were spoken now.
+    """Transcribe live audio: a microphone, stdin or a file.
 
-    Of your own models it takes causal ones (model.direction: causal), exported with --target onnx-streaming or
-    onnx-streaming-int8; without --model, this project's, or else the shipped one. A word that is shown as stable is
-    never taken back. Ctrl-C ends with what was said last.
+    Needs a causal model (model.direction: causal) exported with --target onnx-streaming or onnx-streaming-int8. Without
+    --model it takes this project's streaming model if there is one, otherwise the shipped one. Words shown as stable
+    are never taken back. Ctrl-C ends the stream and prints the last utterance.
 
     \b
     Examples:
@@ -61,7 +64,7 @@ def stream(
     from velocity.recognition.streaming import Endpoint
 
     if microphone == (file is not None):
-        raise VelocityError("nothing to listen to, or too much: name a FILE, - for stdin, or --microphone")
+        raise VelocityError("exactly one input is needed: name a FILE, - for stdin, or --microphone")
     recogniser = load(model, quantized, threads)
     seconds = chunk_ms / 1000
     if microphone:

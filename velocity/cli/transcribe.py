@@ -1,4 +1,4 @@
-"""Commands that turn speech into text."""
+"""The command that transcribes audio files."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ def transcribe(
     model: options.Model = None,
     quantized: options.Quantized = True,
     input_dir: Annotated[Path | None, typer.Option(help="Transcribe every audio file below this folder.")] = None,
-    output_dir: Annotated[Path | None, typer.Option(help="Write one file a transcript here, not to stdout.")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Write one file per transcript to this folder instead of stdout.")
+    ] = None,
     format: Annotated[
-        Format, typer.Option(help="json gives one object a line, with words; srt and vtt are subtitles.")
+        Format, typer.Option(help="json: one object per line, with words; srt, vtt: subtitles.")
     ] = Format.TEXT,
     lm: options.LanguageModel = None,
     lm_weight: options.LanguageModelWeight = None,
@@ -29,13 +31,13 @@ def transcribe(
     hotwords: options.HotWordPhrases = None,
     beam: options.Beam = None,
     n_best: options.NBest = 1,
-    jobs: Annotated[int, typer.Option(help="Files at a time.", min=1)] = 1,
+    jobs: Annotated[int, typer.Option(help="Files transcribed at the same time.", min=1)] = 1,
     threads: options.Threads = 1,
 ) -> None:
-    """Turn speech in audio files into text.
+    """Transcribe audio files.
 
-    FILE is audio of any format, rate and length, a folder of such, or - for standard input. Several files give lines
-    of "FILE<TAB>text". A file that cannot be read does not stop the others: such files are listed at the end, and the
+    FILE is audio of any format, sample rate and length, a folder of audio files, or - for standard input. Several files
+    give lines of "FILE<TAB>text". Files that cannot be read do not stop the others: they are listed at the end, and the
     exit status is 2.
 
     \b
@@ -50,12 +52,12 @@ def transcribe(
     from velocity.commands.transcribe import find_sources, output_paths, transcribe_files
 
     if n_best > 1 and format is not Format.JSON:
-        raise VelocityError(f"--n-best {n_best}: only --format json has room for alternatives")
+        raise VelocityError(f"--n-best {n_best}: alternatives need --format json")
     sources = find_sources(files or [], input_dir)
     if not sources:
-        raise VelocityError("nothing to transcribe: name audio files, or a folder of them with --input-dir")
+        raise VelocityError("nothing to transcribe: give audio files, or a folder with --input-dir")
     if format in (Format.SRT, Format.VTT) and len(sources) > 1 and output_dir is None:
-        raise VelocityError(f"subtitles ({format}) of {len(sources)} files need a folder to go to: add --output-dir D")
+        raise VelocityError(f"{format} subtitles of {len(sources)} files need a folder: add --output-dir D")
     targets = output_paths(sources, output_dir, format) if output_dir else None
     recogniser = options.load(model, quantized, threads)
     recogniser.decoder = decoder_from(recogniser, lm, lm_weight, word_bonus, hotwords, beam, n_best)

@@ -1,1 +1,1 @@
-"""What the subcommands of ``velocity-asr`` do, one module each; ``velocity.cli`` declares their options."""
+"""The work of the subcommands of ``velocity-asr``, one module each; ``velocity.cli`` declares their options."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from velocity.errors import VelocityError
 from velocity.files import write_json
-
-DISTRIBUTIONS = Path("data/validated/distributions.json")  # written by the stage validate for what it lets pass
-ACCEPTED = Path("data/accepted.json")
+from velocity.project import ACCEPTED, DISTRIBUTIONS
 
 
 def accept() -> list[str]:

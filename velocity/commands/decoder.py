@@ -1,4 +1,4 @@
-"""The decoder that the options of a command ask for."""
+"""The decoder that a command's options select."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import Decoder, NGram
-from velocity.recognition.decoding.decoder import LM_WEIGHT, WORD_BONUS
+from velocity.recognition.decoding.decoder import LM_WEIGHT, WORD_BONUS, Decoder
+from velocity.recognition.decoding.ngram import NGram
 
 if TYPE_CHECKING:
     from velocity.recognition.offline import VelocityASR
 
-HOT = 1.5  # nats a letter of a phrase that is given no weight of its own
+HOT = 1.5  # default weight of a phrase, in nats per letter
 
 
 def decoder_from(
@@ -24,14 +24,14 @@ def decoder_from(
     beam: int | None = None,
     n_best: int = 1,
 ) -> Decoder:
-    """The decoder for ``model`` that ``--lm``, ``--hotwords``, ``--beam`` … ask for; greedy when none is given.
+    """The decoder for ``model`` that ``--lm``, ``--hotwords``, ``--beam`` … select; greedy without them.
 
-    Raises VelocityError for a file that cannot be read, and for options that have no effect without another.
+    Raises VelocityError for a file that cannot be read, and for options that have no effect without another one.
     """
     if lm is None and (lm_weight is not None or word_bonus is not None):
-        raise VelocityError("--lm-weight and --word-bonus say how a language model counts: add --lm FILE")
+        raise VelocityError("--lm-weight and --word-bonus need a language model: add --lm FILE")
     if beam is not None and n_best > beam:
-        raise VelocityError(f"--n-best {n_best}: more than the {beam} hypotheses that --beam keeps")
+        raise VelocityError(f"--n-best {n_best}: exceeds the {beam} hypotheses that --beam keeps")
     return Decoder(
         model.tokenizer,
         model.config["frame_seconds"],
@@ -45,27 +45,27 @@ def decoder_from(
 
 
 def read_hotwords(source: str) -> dict[str, float]:
-    """Phrases, normalised, and their nats a letter: of a file with one phrase a line, perhaps a tab and a weight after
-    it, or of ``A,B``. Raises VelocityError when there is none, or a weight is no number above 0."""
+    """Normalised phrases → nats per letter, from a file with one phrase per line, optionally followed by a tab and a
+    weight, or from ``A,B``. Raises VelocityError for no phrase, and for a weight that is not a number above 0."""
     from velocity.text import normalize
 
     path = Path(source)
     if not path.is_file():
         if path.suffix or "/" in source:
-            raise VelocityError(f"{source}: no such file of hot words")
+            raise VelocityError(f"{source}: no such file with hot words")
         lines, where = source.split(","), "--hotwords"
     else:
         try:
             lines, where = path.read_text(encoding="utf-8").splitlines(), str(path)
         except (OSError, UnicodeDecodeError) as error:
-            raise VelocityError(f"{path}: not a text file of hot words, one phrase a line") from error
+            raise VelocityError(f"{path}: not a text file with one phrase per line") from error
     phrases = {}
     for number, line in enumerate(lines, start=1):
         spoken, tab, weight = line.partition("\t")
         phrase = normalize(spoken)
         if not phrase:
             if line.strip():
-                raise VelocityError(f"{where} line {number}: {line!r} has no letter to listen for")
+                raise VelocityError(f"{where} line {number}: {line!r} has no letters")
             continue
         try:
             phrases[phrase] = float(weight) if tab else HOT
@@ -73,7 +73,7 @@ def read_hotwords(source: str) -> dict[str, float]:
         except ValueError:
             valid = False
         if not valid:
-            raise VelocityError(f"{where} line {number}: {weight!r} is no weight; give nats a letter, such as {HOT}")
+            raise VelocityError(f"{where} line {number}: {weight!r} is no weight; give nats per letter, such as {HOT}")
     if not phrases:
         raise VelocityError(f"{source or where}: no hot word in it")
     return phrases

@@ -1,4 +1,4 @@
-"""``velocity-asr evaluate``: the figures of a test set, where its errors are, and the page that shows them."""
+"""``velocity-asr evaluate``: error rates on a test set, the errors themselves, and the error report."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ IN_TEXT = 5  # worst speakers and utterances in the terminal
 
 
 def evaluate(model: VelocityASR, test_set: str, jobs: int, folder: Path | None = None) -> dict[str, Any]:
-    """Recognise a test set, ``jobs`` utterances at a time; write the error report to ``folder`` if there is one.
+    """Recognise a test set, ``jobs`` utterances at a time; write the error report to ``folder``, if given.
 
-    Returns the overall figures and, as in ``error_report``, all that they hide. Raises VelocityError for a test set
-    that cannot be read.
+    Returns the overall figures and the breakdown of ``error_report``. Raises VelocityError for a test set that cannot
+    be read.
     """
     name, utterances = load_test_set(test_set)
     recognition = recognise(model, utterances, name, jobs, confidences=True)
@@ -39,7 +39,7 @@ def evaluate(model: VelocityASR, test_set: str, jobs: int, folder: Path | None =
 
 
 def as_text(result: dict[str, Any], threads: str) -> str:
-    """The figures, the worst speakers and utterances for people to read."""
+    """The figures, the worst speakers and the worst utterances as text."""
     rows = {
         "test set": result["test_set"],
         "model": result["model"],
@@ -73,12 +73,12 @@ def _table(title: str, rows: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _aligned(pairs: list[tuple[str, str]]) -> list[str]:
-    """Two lines: the reference word above the hypothesis word, a row of dots where there is none."""
-    widths = [max(len(said), len(heard)) for said, heard in pairs]
+    """Two lines, the reference words above the hypothesis words; dots where a word has no counterpart."""
+    widths = [max(len(reference), len(hypothesis)) for reference, hypothesis in pairs]
     lines = []
-    for label, words in zip(("said", "heard"), zip(*pairs, strict=True), strict=True):
+    for label, words in zip(("ref", "hyp"), zip(*pairs, strict=True), strict=True):
         cells = (word.ljust(width) if word else "·" * width for word, width in zip(words, widths, strict=True))
-        lines.append(f"  {label:<6}{' '.join(cells)}".rstrip())
+        lines.append(f"  {label:<4}{' '.join(cells)}".rstrip())
     return lines
 
 

@@ -1,4 +1,4 @@
-"""How a transcript is written: plain text, JSON lines, SubRip and WebVTT subtitles."""
+"""Formats of a transcript: plain text, JSON lines, SubRip and WebVTT subtitles."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from velocity.recognition.decoding import segments
+from velocity.recognition.decoding.segments import segments
 
 if TYPE_CHECKING:
-    from velocity.recognition.decoding import Segment, Word
+    from velocity.recognition.decoding.segments import Segment
+    from velocity.recognition.decoding.words import Word
     from velocity.recognition.offline import Passage
 
 
@@ -27,13 +28,13 @@ SUFFIXES = {Format.TEXT: ".txt", Format.JSON: ".json", Format.SRT: ".srt", Forma
 
 @dataclass
 class Transcript:
-    """What is said in ``file``. ``passages`` may come while they are recognised: then everything below is known, and
-    the properties can be asked, once they have all been used up or kept in a list."""
+    """The transcript of ``file``. ``passages`` may be an iterator that recognises: then the fields and properties below
+    are valid only after it is exhausted, and the properties only if it was kept as a list."""
 
     file: str
     passages: Iterable[Passage]
     seconds: float = 0.0  # of audio
-    rtf: float = 0.0  # seconds of work, reading included, a second of audio
+    rtf: float = 0.0  # seconds of work per second of audio, reading included
 
     @property
     def text(self) -> str:
@@ -45,7 +46,7 @@ class Transcript:
 
     @property
     def cues(self) -> list[Segment]:
-        """Subtitles: words in a row, up to a pause."""
+        """Subtitles: consecutive words, up to a pause."""
         return list(_cues(self.passages))
 
 
@@ -100,7 +101,7 @@ def _vtt(transcript: Transcript) -> Iterator[str]:
 
 
 def _cues(passages: Iterable[Passage]) -> Iterator[Segment]:
-    """A cue never outlasts its passage: passages end in pauses."""
+    """The cues of each passage; a cue ends with its passage at the latest, since passages end in pauses."""
     shown = 0.0
     for passage in passages:
         for cue in segments(passage.words, passage.end):
@@ -122,5 +123,5 @@ _STREAMS: dict[Format, Callable[[Transcript], Iterator[str]]] = {
 
 
 def written(transcript: Transcript, form: Format) -> Iterator[str]:
-    """Yield a transcript as ``form`` has it, as its passages come: valid UTF-8, whatever the file is called."""
+    """Yield a transcript in the format ``form`` as its passages arrive: valid UTF-8, whatever the file's name."""
     return (part.encode("utf-8", "backslashreplace").decode("utf-8") for part in _STREAMS[form](transcript))

@@ -11,13 +11,13 @@ from velocity.text import normalize
 
 
 def build(texts: Sequence[Path], out: Path, order: int, prune: int) -> str:
-    """Write the model of the lines of ``texts`` to ``out``; return a line that says how large it is.
+    """Write the model of the lines of ``texts`` to ``out``; return one line with its size.
 
-    Raises VelocityError when a text cannot be read or all of them hold no word.
+    Raises VelocityError when a text cannot be read or there are no words.
     """
     sentences = list(filter(None, (normalize(line) for path in texts for line in _lines(path))))
     if not sentences:
-        raise VelocityError(f"{', '.join(map(str, texts))}: no words in it")
+        raise VelocityError(f"{', '.join(map(str, texts))}: no words")
     model = estimate(sentences, order, prune)
     write_arpa(model, out)
     sizes = ", ".join(f"{len(ngrams)} {n}-grams" for n, ngrams in enumerate(model.probabilities, start=1))
@@ -32,4 +32,4 @@ def _lines(path: Path) -> Iterator[str]:
     except OSError as error:
         raise VelocityError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise VelocityError(f"{path}: not text in UTF-8") from error
+        raise VelocityError(f"{path}: not UTF-8 text") from error

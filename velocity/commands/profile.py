@@ -1,4 +1,4 @@
-"""``velocity-asr profile``: lay a profile over ``params.yaml``, keeping its comments."""
+"""``velocity-asr profile``: apply a profile to ``params.yaml``, keeping its comments."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from velocity.config import PARAMS_FILE, parse_params
+from velocity.config import parse_params
 from velocity.errors import VelocityError
 from velocity.files import write_text
+from velocity.project import PARAMS, PROFILES
 
-PROFILES = Path("profiles")
 
-
-def apply_profile(name: str, params: Path = PARAMS_FILE) -> list[str]:
+def apply_profile(name: str, params: Path = PARAMS) -> list[str]:
     """Merge ``profiles/<name>.yaml``, or the file ``name``, into ``params``; return a line for each changed key.
 
     Sections are merged key by key; ``corpora`` is replaced whole. ``params`` changes only when the result is valid.
@@ -23,7 +22,7 @@ def apply_profile(name: str, params: Path = PARAMS_FILE) -> list[str]:
     from ruamel.yaml import YAML
 
     profile = _find(name)
-    yaml = YAML()  # round trip: comments and order stay
+    yaml = YAML()  # round trip: keeps comments and order
     yaml.width, yaml.preserve_quotes = 120, True
     yaml.representer.add_representer(type(None), _represent_null)
     document, overlay = _read(yaml, params), _read(yaml, profile)
@@ -37,7 +36,7 @@ def apply_profile(name: str, params: Path = PARAMS_FILE) -> list[str]:
 
 
 def merge(base: MutableMapping[str, Any], overlay: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
-    """Write ``overlay`` over ``base`` in place, yielding ``key: old → new`` for what differs."""
+    """Merge ``overlay`` into ``base`` in place; yield ``key: old → new`` for each difference."""
     for key, value in overlay.items():
         where = (*path, str(key))
         old = base.get(key)
@@ -49,7 +48,7 @@ def merge(base: MutableMapping[str, Any], overlay: Mapping[str, Any], path: tupl
 
 
 def _represent_null(representer: Any, _: None) -> Any:
-    """As it stands in params.yaml; ruamel would leave nothing."""
+    """``null``, as in params.yaml; ruamel's default is an empty value."""
     return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
@@ -64,7 +63,7 @@ def _find(name: str) -> Path:
         if path.is_file():
             return path
     known = ", ".join(sorted(path.stem for path in PROFILES.glob("*.yaml"))) or "none"
-    raise VelocityError(f"{name}: no such profile ({known}) and no such file")
+    raise VelocityError(f"{name}: no such profile ({known}), and no such file")
 
 
 def _read(yaml: Any, path: Path) -> Any:
@@ -78,5 +77,5 @@ def _read(yaml: Any, path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         raise VelocityError(f"{path}{f' line {mark.line + 1}' if mark else ''}: not YAML") from error
     if not isinstance(document, Mapping):
-        raise VelocityError(f"{path}: must hold sections of keys, like params.yaml")
+        raise VelocityError(f"{path}: must have sections, like params.yaml")
     return document

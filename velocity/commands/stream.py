@@ -1,4 +1,4 @@
-"""``velocity-asr stream``: sound as it comes, text as soon as it is certain."""
+"""``velocity-asr stream``: live audio in, text out as soon as it is certain."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from velocity.commands.models import EXPORTED, SHIPPED_STREAMING
 from velocity.errors import VelocityError
 from velocity.recognition.streaming import Event, Stream, StreamingASR
 
-Writer = Callable[[Event, float], None]  # an event, and the seconds between its last letter and its being known
+Writer = Callable[[Event, float], None]  # an event, and its latency: seconds from the end of its last letter
 
 
 def load(model: str | None, quantized: bool, threads: int) -> StreamingASR:
-    """The recogniser of ``--model M``; without M, what this project has exported to stream, or else the shipped one.
+    """The recogniser of ``--model M``; without M, this project's exported streaming model or else the shipped one.
 
-    Raises VelocityError when it does not stream.
+    Raises VelocityError for a model that does not stream.
     """
     exported = any((EXPORTED / target).is_dir() for target in ("onnx-streaming", "onnx-streaming-int8"))
     return StreamingASR.from_pretrained(model or (EXPORTED if exported else SHIPPED_STREAMING), quantized, threads)
 
 
 def listen(stream: Stream, pieces: Iterable[np.ndarray], write: Writer) -> None:
-    """Recognise ``pieces`` until they end or Ctrl-C is pressed, then what is left."""
+    """Recognise ``pieces`` until they end or Ctrl-C is pressed, then finish the last utterance."""
     try:
         for piece in pieces:
             started = time.perf_counter()
             events = stream.accept(piece)
             took = time.perf_counter() - started
             for event in events:
-                write(event, event.heard - event.end + took)
+                write(event, event.received - event.end + took)
     except KeyboardInterrupt:
-        pass  # how a microphone is switched off
+        pass  # the way to stop a microphone
     for event in stream.finish():
-        write(event, event.heard - event.end)
+        write(event, event.received - event.end)
 
 
 def raw_pieces(file: BinaryIO, rate: int, channels: int, seconds: float) -> Iterator[np.ndarray]:
-    """PCM of 16 bits, little endian, as mono pieces at 16 kHz. Raises VelocityError when it is a file with a header."""
+    """16-bit little-endian PCM → mono pieces at 16 kHz. Raises VelocityError for a file with a header."""
     resampler = None
     if rate != SAMPLE_RATE:
         import soxr
@@ -54,8 +54,8 @@ def raw_pieces(file: BinaryIO, rate: int, channels: int, seconds: float) -> Iter
     while data := file.read(size):
         if first and data[:4] in (b"RIFF", b"fLaC", b"OggS", b"FORM"):
             raise VelocityError(
-                "-: a sound file, where raw samples are expected: name the file, "
-                "or send what `ffmpeg -i … -f s16le -ar 16000 -ac 1 -` writes"
+                "-: an audio file, but raw samples are expected: give the name of the file, "
+                "or pipe the output of `ffmpeg -i … -f s16le -ar 16000 -ac 1 -`"
             )
         first = False
         samples = np.frombuffer(data[: len(data) // (2 * channels) * 2 * channels], dtype="<i2")
@@ -66,24 +66,24 @@ def raw_pieces(file: BinaryIO, rate: int, channels: int, seconds: float) -> Iter
 
 
 def file_pieces(path: Path, seconds: float, live: bool) -> Iterator[np.ndarray]:
-    """An audio file in pieces of so many seconds; ``live``: each when it would have been spoken."""
-    size, held, begun, given = round(seconds * SAMPLE_RATE), np.empty(0, dtype=np.float32), time.monotonic(), 0
+    """An audio file in pieces of ``seconds``; ``live``: each at the time when it would have been spoken."""
+    size, buffer, started, yielded = round(seconds * SAMPLE_RATE), np.empty(0, dtype=np.float32), time.monotonic(), 0
     for block in read_blocks(path):
-        held = np.concatenate([held, block])
-        while len(held) >= size:
-            given += size
+        buffer = np.concatenate([buffer, block])
+        while len(buffer) >= size:
+            yielded += size
             if live:
-                time.sleep(max(0.0, begun + given / SAMPLE_RATE - time.monotonic()))
-            yield held[:size]
-            held = held[size:]
-    yield held
+                time.sleep(max(0.0, started + yielded / SAMPLE_RATE - time.monotonic()))
+            yield buffer[:size]
+            buffer = buffer[size:]
+    yield buffer
 
 
 def microphone_pieces(seconds: float) -> Iterator[np.ndarray]:
-    """What the default microphone hears. Raises VelocityError without sounddevice or a microphone."""
+    """The samples of the default microphone. Raises VelocityError without sounddevice or a microphone."""
     try:
         import sounddevice
-    except (ImportError, OSError) as error:  # OSError: the package is there, PortAudio is not
+    except (ImportError, OSError) as error:  # OSError: PortAudio is missing
         raise VelocityError(
             f"--microphone needs sounddevice ({error}): pip install 'velocity-asr[microphone]', "
             "on Linux also apt-get install libportaudio2"
@@ -95,7 +95,7 @@ def microphone_pieces(seconds: float) -> Iterator[np.ndarray]:
                 samples, _ = microphone.read(size)
                 yield samples[:, 0]
     except sounddevice.PortAudioError as error:
-        raise VelocityError(f"--microphone: no sound from it ({str(error).splitlines()[0]})") from error
+        raise VelocityError(f"--microphone: cannot be opened ({str(error).splitlines()[0]})") from error
 
 
 def write_json(event: Event, latency: float) -> None:
@@ -116,7 +116,7 @@ def write_json(event: Event, latency: float) -> None:
 
 
 def write_text(event: Event, latency: float) -> None:
-    """A line an utterance; on a terminal it grows while it is spoken, what may still change dimmed."""
+    """One line per utterance. On a terminal it grows while it is spoken, with the unstable part dimmed."""
     if event.type == "final":
         print(f"\r\x1b[K{event.text}" if sys.stdout.isatty() else event.text, flush=True)
     elif sys.stdout.isatty():

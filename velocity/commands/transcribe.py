@@ -1,4 +1,4 @@
-"""``velocity-asr transcribe``: many files, of which a bad one does not stop the others."""
+"""``velocity-asr transcribe``: many files; a bad one does not stop the others."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from velocity.progress import Progress
 from velocity.recognition.offline import Passage, VelocityASR
 
 STDIN = Path("-")
-LONG = 60.0  # seconds of audio that deserve a progress bar
+LONG = 60.0  # seconds of audio from which a progress bar is shown
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to transcribe, and where its transcript goes below an output folder; or why there is none."""
+    """A file to transcribe, its path below an output folder, and the reason if it cannot be transcribed."""
 
     path: Path
     inside: Path
@@ -37,7 +37,7 @@ class Source:
 
 
 def find_sources(files: Sequence[Path], input_dir: Path | None) -> list[Source]:
-    """What is to be transcribed: the files themselves, and every audio file below those that are folders."""
+    """The files to transcribe; for folders, every audio file below them."""
     sources = []
     for path in [*files, *([input_dir] if input_dir else [])]:
         if path == STDIN:
@@ -58,12 +58,12 @@ def find_audio(folder: Path) -> list[Path]:
         raise VelocityError(f"{printable(folder)}: no such folder")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
     if not found:
-        raise VelocityError(f"{printable(folder)}: no audio file in or below it ({' '.join(AUDIO_SUFFIXES)})")
+        raise VelocityError(f"{printable(folder)}: no audio file in it ({' '.join(AUDIO_SUFFIXES)})")
     return found
 
 
 def output_paths(sources: Sequence[Source], output_dir: Path, form: Format) -> list[Path]:
-    """Where each transcript goes. Raises VelocityError when two would be the same file."""
+    """The file for each transcript. Raises VelocityError when two would be the same file."""
     taken: dict[Path, Path] = {}
     for source in sources:
         target = output_dir / source.inside.with_suffix(SUFFIXES[form])
@@ -77,16 +77,16 @@ def output_paths(sources: Sequence[Source], output_dir: Path, form: Format) -> l
 def transcribe_files(
     model: VelocityASR, sources: Sequence[Source], targets: Sequence[Path] | None, form: Format, jobs: int = 1
 ) -> list[str]:
-    """Transcribe ``sources`` to ``targets``, or to stdout when there are none; return a line for each that failed.
+    """Transcribe ``sources`` to ``targets``, or to stdout without them; return one line for each failure.
 
-    ``jobs`` files at a time, in their order; a single one is written to stdout while it is recognised.
+    ``jobs`` files at a time, in order; the text of a single file is written to stdout while it is recognised.
     """
     if len(sources) == 1 and targets is None:
         return _transcribe_one(model, sources[0], form)
-    stdout = sys.stdout  # kept: while a progress bar lives, printing goes to stderr with it
+    stdout = sys.stdout  # while a progress bar is shown, sys.stdout is redirected to stderr
     stopped = Event()
 
-    def go_on(passage: Passage) -> None:
+    def check_stopped(passage: Passage) -> None:
         if stopped.is_set():
             raise VelocityError("stopped")
 
@@ -94,7 +94,7 @@ def transcribe_files(
         source = sources[index]
         try:
             with opened(source) as path:
-                transcript = listen(model, path, form is not Format.TEXT, go_on)
+                transcript = listen(model, path, form is not Format.TEXT, check_stopped)
                 transcript.file = str(source.path)
                 if targets is not None:
                     _write(targets[index], written(transcript, form))
@@ -105,7 +105,7 @@ def transcribe_files(
             return error
 
     failures, audio, seconds = [], 0.0, 0.0
-    pool = ThreadPoolExecutor(jobs)  # onnxruntime and NumPy let go of the interpreter's lock while they compute
+    pool = ThreadPoolExecutor(jobs)  # onnxruntime and NumPy release the GIL while they compute
     try:
         with Progress("transcribe", len(sources)) as progress:
             for result in pool.map(work, range(len(sources))) if jobs > 1 else map(work, range(len(sources))):
@@ -123,9 +123,9 @@ def transcribe_files(
 
 
 def _transcribe_one(model: VelocityASR, source: Source, form: Format) -> list[str]:
-    """The single source to stdout, passage by passage."""
+    """Transcribe a single source to stdout, passage by passage."""
     stdout = sys.stdout
-    wrote = ""
+    part = ""
     try:
         with opened(source) as path:
             claimed = claimed_seconds(path)
@@ -133,10 +133,10 @@ def _transcribe_one(model: VelocityASR, source: Source, form: Format) -> list[st
             with Progress("transcribe", round(claimed)) if shown else nullcontext() as bar:
                 transcript = listen(model, path, form is not Format.TEXT, partial(_show, bar))
                 transcript.file = str(source.path)
-                for wrote in written(transcript, form):
-                    print(wrote, end="", file=stdout, flush=True)
+                for part in written(transcript, form):
+                    print(part, end="", file=stdout, flush=True)
     except VelocityError as error:
-        if wrote and not wrote.endswith("\n"):
+        if part and not part.endswith("\n"):
             print(file=stdout, flush=True)
         return [str(error)]
     return []
@@ -157,9 +157,9 @@ def _write(target: Path, parts: Iterator[str]) -> None:
 
 @contextmanager
 def opened(source: Source) -> Iterator[Path]:
-    """The file to read for ``source``: standard input is copied to one, since audio files are read from both ends.
+    """The file to read for ``source``; standard input is copied to a file, because audio readers seek.
 
-    Raises VelocityError, then and within, that calls the file what the user called it.
+    Raises VelocityError, also from within the block, with the name that the user gave.
     """
     if source.fault:
         raise VelocityError(source.fault)
@@ -176,7 +176,7 @@ def opened(source: Source) -> Iterator[Path]:
 
 
 def transcribe(model: VelocityASR, file: Path) -> Transcript:
-    """Raises VelocityError when ``file`` cannot be read."""
+    """The whole transcript of ``file``. Raises VelocityError when it cannot be read."""
     transcript = listen(model, file)
     transcript.passages = list(transcript.passages)
     return transcript
@@ -185,9 +185,9 @@ def transcribe(model: VelocityASR, file: Path) -> Transcript:
 def listen(
     model: VelocityASR, file: Path, words: bool = True, after: Callable[[Passage], None] = lambda passage: None
 ) -> Transcript:
-    """A transcript whose passages are recognised as they are asked for; ``after`` sees each first.
+    """A transcript whose passages are recognised lazily; ``after`` is called with each one first.
 
-    Without ``words`` there is only text. Using the passages raises VelocityError when ``file`` cannot be read.
+    Without ``words`` there is only text. Iterating raises VelocityError when ``file`` cannot be read.
     """
     transcript = Transcript(str(file), [])
 

@@ -10,36 +10,33 @@ from velocity.config.section import section
 
 @section
 class ModelConfig:
-    """Every dimension of the recogniser; the defaults are the reference configuration (4.0–5.0 M parameters).
+    """Every dimension of the recogniser. A weights file holds all of them, so it needs no params.yaml."""
 
-    ``params.yaml`` leaves out the vocabulary, which comes from the tokenizer.
-    """
-
-    mel_bins: int = 80
-    dim: int = 192  # width of the residual stream
-    stride: int = 2  # feature frames a model frame: 2 → 20 ms, 4 → 40 ms
-    blocks: int = 8  # local processor
-    state: int = 64  # SSM state a head
-    expand: int = 2  # inner width of the SSM = expand · dim
-    head_dim: int = 64  # SSM heads = expand · dim / head_dim
-    conv_kernel: int = 4  # depthwise convolution before the scan
-    chunk: int = 64  # frames a chunk of the structured-state-space scan
-    ffn: int = 384
-    dropout: float = 0.1
-    direction: Literal["bidirectional", "causal"] = "bidirectional"
-    context: Literal["hierarchical", "fixed"] = "hierarchical"  # fixed: one pooling to context_tokens, however long
-    context_tokens: int = 32  # K of the fixed context
-    context_layers: int = 2  # SSM layers over the first pooling
-    context_state: int = 32
-    context_window: int = 8  # frames a token of the first pooling: K1 = max(context_min, L / window)
-    context_min: int = 64
-    summary_min: int = 16  # K2 = min(summary_max, max(summary_min, K1 / 4)) tokens to attend to
-    summary_max: int = 64
-    attention_heads: int = 4
-    attention_head_dim: int = 48
-    vocabulary: int = 256  # CTC classes, blank (0) included
-    head_rank: int = 0  # 0: a full CTC head; r: factorised dim → r → classes
-    head_classes: int = 0  # at least so many outputs: those beyond the vocabulary are trained never to win
+    mel_bins: int
+    dim: int  # width of the residual stream
+    stride: int  # feature frames a model frame: 2 → 20 ms, 4 → 40 ms
+    blocks: int  # local processor
+    state: int  # SSM state a head
+    expand: int  # inner width of the SSM = expand · dim
+    head_dim: int  # SSM heads = expand · dim / head_dim
+    conv_kernel: int  # depthwise convolution before the scan
+    chunk: int  # frames a chunk of the structured-state-space scan
+    ffn: int
+    dropout: float
+    direction: Literal["bidirectional", "causal"]
+    context: Literal["hierarchical", "fixed"]  # fixed: one pooling to context_tokens, however long
+    context_tokens: int  # K of the fixed context
+    context_layers: int  # SSM layers over the first pooling
+    context_state: int
+    context_window: int  # frames a token of the first pooling: K1 = max(context_min, L / window)
+    context_min: int
+    summary_min: int  # K2 = min(summary_max, max(summary_min, K1 / 4)) tokens to attend to
+    summary_max: int
+    attention_heads: int
+    attention_head_dim: int
+    head_rank: int  # 0: a full CTC head; r: factorised dim → r → classes
+    head_classes: int  # at least so many outputs: those beyond the vocabulary are trained never to win
+    vocabulary: int = 0  # CTC classes, blank (0) included: the tokenizer decides, so it is not in params.yaml
 
     @property
     def inner(self) -> int:

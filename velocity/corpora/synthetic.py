@@ -9,16 +9,19 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, resample
-from velocity.config.corpora import SyntheticCorpus
 from velocity.corpora.espeak import EspeakVoice, espeak_voices
 from velocity.corpora.hibari import HibariVoice, hibari_voices
 from velocity.errors import VelocityError
 from velocity.progress import track
 from velocity.text import normalize
+
+if TYPE_CHECKING:
+    from velocity.corpora.kinds.synthetic import SyntheticCorpus
 
 SLOT = re.compile(r"\{([^{}]+)\}")
 NUMBERS = re.compile(r"(\d+)-(\d+)")

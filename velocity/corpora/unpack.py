@@ -12,9 +12,7 @@ import gzip
 import lzma
 import os
 import shutil
-import stat
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -42,7 +40,7 @@ KINDS = {
     tarfile.FIFOTYPE: "a pipe",
     tarfile.GNUTYPE_SPARSE: "a sparse file",
 }
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ class _Refused(Exception):
 
 
 def unpack(archive: str | Path, folder: str | Path) -> None:
-    """Unpack a tar (plain, gzip, bzip2, xz) or zip file into ``folder``.
+    """Unpack a tar file (plain, gzip, bzip2, xz) into ``folder``.
 
     Raises VelocityError, naming the archive and the member, for an absolute path, ``..``, a link, a device, a member
     that is there twice, a name too long or not UTF-8, content beyond RATIO times the archive, an archive that is cut
@@ -146,9 +144,7 @@ def _members(file: IO[bytes]) -> Iterator[Member]:
     """In the order of the archive; each must be read before the next one is asked for."""
     start = file.read(6)
     file.seek(0)
-    if start.startswith(b"PK"):
-        yield from _zip_members(file)
-    elif start.startswith(b"\x1f\x8b"):
+    if start.startswith(b"\x1f\x8b"):
         yield from _tar_members(gzip.GzipFile(fileobj=file))
     elif start.startswith(b"BZh"):
         yield from _tar_members(bz2.BZ2File(file))
@@ -188,15 +184,3 @@ class _Metered:
         if self.left < 0:
             raise _Refused("is followed by more than the headers of a tar file")
         return block
-
-
-def _zip_members(file: IO[bytes]) -> Iterator[Member]:
-    with zipfile.ZipFile(file) as archive:
-        for info in archive.infolist():
-            mode = stat.S_IFMT(info.external_attr >> 16)
-            kind = "folder" if info.is_dir() else "file"
-            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-                kind = "a symbolic link" if mode == stat.S_IFLNK else "neither file nor folder"
-            elif info.flag_bits & 1:
-                kind = "encrypted"
-            yield Member(info.filename, kind, info.file_size, partial(archive.open, info))

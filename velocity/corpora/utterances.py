@@ -1,134 +1,157 @@
-"""What the readers of all corpora share: audio and transcripts that belong together → manifests, the rest → faults."""
+"""What the readers of all corpora share: audio and transcripts that belong together → manifests, the rest → faults.
+
+Both are sorted by utterance on disk and then read side by side, so memory does not grow with the corpus.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+import heapq
+import json
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velocity.data.manifests import Fault
+from velocity.data.sorting import Sorter
 from velocity.errors import VelocityError
 from velocity.progress import track
 
 if TYPE_CHECKING:
     from lhotse import Recording, SupervisionSegment
 
-    Manifests = tuple[list[Recording], list[SupervisionSegment], list[Fault]]
+    from velocity.data.manifests import Item
 
 ADULT = 18  # years
+BLOCK = 1000  # headers read at a time
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What a corpus says of an utterance. ``text`` None: nobody has written down what is said."""
+    """What a corpus states about an utterance."""
 
-    text: str | None  # as it stands in the file
+    text: str | None  # as it stands in the file; "": malformed; None: the corpus has no transcripts
     where: str  # the file, with the number of the line
     speaker: str | None
     group: str | None = None  # "adult" or "child"
     part: str | None = None  # of the corpus, as it was published
 
 
-class Faults:
-    """An utterance is left out for the first fault that is found of it; only the places of a duplicate are all told."""
-
-    def __init__(self, corpus: str) -> None:
-        self.corpus = corpus
-        self.found: list[Fault] = []
-        self.ids: set[str] = set()
-
-    def add(self, utterance: str, kind: str, *places: str | Path) -> None:
-        if utterance not in self.ids:
-            self.ids.add(utterance)
-            self.found += [Fault(self.corpus, f"{self.corpus}/{utterance}", kind, str(place)) for place in places]
-
-
-def collect_audio(files: Iterable[tuple[str, Path]], faults: Faults) -> dict[str, Path]:
-    """(utterance id, file) → id → its (first) file, sorted by id; a second one is a ``duplicate-id``."""
-    named: dict[str, list[Path]] = defaultdict(list)
-    for utterance, path in files:
-        named[utterance].append(path)
-    for utterance, paths in named.items():
-        if len(paths) > 1:
-            faults.add(utterance, "duplicate-id", *paths)
-    return {utterance: named[utterance][0] for utterance in sorted(named)}
-
-
-def collect_transcripts(lines: Iterable[tuple[str, Transcript]], faults: Faults) -> dict[str, Transcript]:
-    """(utterance id, transcript) → id → its (first) one; ``duplicate-id`` and ``malformed-transcript`` (no text)."""
-    named: dict[str, list[Transcript]] = defaultdict(list)
-    for utterance, transcript in lines:
-        named[utterance].append(transcript)
-    for utterance, found in named.items():
-        if len(found) > 1:
-            faults.add(utterance, "duplicate-id", *(transcript.where for transcript in found))
-        elif not found[0].text:
-            faults.add(utterance, "malformed-transcript", found[0].where)
-    return {utterance: found[0] for utterance, found in named.items()}
+Complete = Callable[[Transcript, Path], Transcript]
 
 
 def describe(
-    audio: dict[str, Path], transcripts: dict[str, Transcript] | None, faults: Faults, synthetic: bool = False
-) -> Manifests:
-    """Recordings and supervisions of what is whole, and all faults; ids are ``<corpus>/<utterance id>``.
+    corpus: str,
+    audio: Iterable[tuple[str, Path]],
+    transcripts: Iterable[tuple[str, Transcript]] | None,
+    complete: Complete = lambda transcript, path: transcript,
+    synthetic: bool = False,
+) -> Iterator[Item]:
+    """Recordings and supervisions of complete utterances, and faults, utterance by utterance.
 
-    Without ``transcripts`` there are no supervisions. Adds ``transcript-without-audio``, ``audio-without-transcript``,
-    ``unreadable-audio`` and ``unknown-speaker`` to ``faults``.
+    ``audio`` and ``transcripts`` are pairs with the utterance's id, in any order; ids of what comes out are
+    ``<corpus>/<utterance id>``. Without transcripts there are no supervisions. ``complete`` adds what the path of the
+    audio file tells to a transcript. An utterance is left out for the first fault in this order: ``duplicate-id``,
+    ``malformed-transcript``, ``transcript-without-audio``, ``audio-without-transcript``, ``unreadable-audio``,
+    ``unknown-speaker``.
     """
-    for utterance in sorted((transcripts or {}).keys() - audio.keys()):
-        faults.add(utterance, "transcript-without-audio", transcripts[utterance].where)
-    if transcripts is not None:
-        for utterance in sorted(audio.keys() - transcripts.keys()):
-            faults.add(utterance, "audio-without-transcript", audio[utterance])
-    recordings, supervisions = [], []
-    wanted = {utterance: path for utterance, path in audio.items() if utterance not in faults.ids}
-    for utterance, recording in _read_headers(wanted, faults):
-        if transcripts is not None:
-            if not transcripts[utterance].speaker:
-                faults.add(utterance, "unknown-speaker", audio[utterance])
-                continue
-            supervisions.append(_supervision(faults.corpus, recording, transcripts[utterance], synthetic))
-        recordings.append(recording)
-    return recordings, supervisions, faults.found
+    with Sorter() as files, Sorter() as lines, ThreadPoolExecutor(2) as pool:
+        count = 0
+        for utterance, path in audio:
+            files.add(json.dumps(utterance), json.dumps(str(path)) + "\n")  # JSON: names may have tabs and line feeds
+            count += 1
+        for utterance, transcript in transcripts or ():
+            lines.add(json.dumps(utterance), json.dumps(astuple(transcript)) + "\n")
+        utterances = track(_join(files, lines), f"read {corpus}", count)
+        while block := list(islice(utterances, BLOCK)):
+            faults = [_fault(paths, found, transcripts is not None) for _, paths, found in block]
+            whole = [str(paths[0]) for (_, paths, _), fault in zip(block, faults, strict=True) if not fault]
+            headers = pool.map(_read_header, whole)
+            for (utterance, paths, found), fault in zip(block, faults, strict=True):
+                name = f"{corpus}/{utterance}"
+                recording = None if fault else _recording(name, paths[0], next(headers))
+                transcript = complete(found[0], paths[0]) if found and recording else None
+                if not fault and not recording:
+                    fault = "unreadable-audio", paths
+                elif transcript and not transcript.speaker:
+                    fault = "unknown-speaker", paths
+                if fault:
+                    kind, places = fault
+                    yield from (Fault(corpus, name, kind, str(place)) for place in places)
+                    continue
+                yield recording
+                if transcript:
+                    yield _supervision(corpus, recording, transcript, synthetic)
 
 
-def _read_headers(audio: dict[str, Path], faults: Faults) -> Iterator[tuple[str, Recording]]:
-    """Of the files that hold audio, in the order given."""
+def _join(files: Sorter, lines: Sorter) -> Iterator[tuple[str, list[Path], list[Transcript]]]:
+    """(utterance, its audio files, its transcripts), one utterance at a time."""
+    pairs = heapq.merge(
+        ((key, 0, line) for key, line in files), ((key, 1, line) for key, line in lines), key=_utterance
+    )
+    for key, group in groupby(pairs, key=_utterance):
+        values: tuple[list[str], list[str]] = ([], [])
+        for _, kind, line in group:
+            values[kind].append(line)
+        paths = sorted(Path(json.loads(line)) for line in dict.fromkeys(values[0]))
+        yield json.loads(key), paths, [Transcript(*json.loads(line)) for line in values[1]]
+
+
+_utterance = itemgetter(0)
+
+
+def _fault(paths: list[Path], transcripts: list[Transcript], labelled: bool) -> tuple[str, Iterable[str | Path]] | None:
+    """What is wrong with an utterance before its audio is opened: the kind of fault and where it lies."""
+    places = [transcript.where for transcript in transcripts]
+    if len(paths) > 1:
+        return "duplicate-id", paths
+    if len(transcripts) > 1:
+        return "duplicate-id", places
+    if transcripts and transcripts[0].text == "":
+        return "malformed-transcript", places
+    if not paths:
+        return "transcript-without-audio", places
+    if labelled and not transcripts:
+        return "audio-without-transcript", paths
+    return None
+
+
+def _read_header(path: str) -> tuple[int, int, int] | None:
+    """Channels, rate and frames; None for a file without audio."""
     import soundfile
+
+    try:
+        header = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError, RuntimeError):
+        return None
+    return (header.channels, header.samplerate, header.frames) if header.frames else None
+
+
+def _recording(name: str, path: Path, header: tuple[int, int, int] | None) -> Recording | None:
     from lhotse import AudioSource, Recording
 
-    def read(utterance: str) -> Recording | None:
-        path = str(audio[utterance])
-        try:
-            header = soundfile.info(path)
-        except (soundfile.LibsndfileError, OSError, RuntimeError):
-            return None
-        if header.frames == 0:
-            return None
-        source = AudioSource("file", channels=list(range(header.channels)), source=path)
-        seconds = header.frames / header.samplerate
-        return Recording(f"{faults.corpus}/{utterance}", [source], header.samplerate, header.frames, seconds)
-
-    with ThreadPoolExecutor(2) as pool:
-        headers = track(pool.map(read, audio), f"read {faults.corpus}", len(audio))
-        for utterance, recording in zip(audio, headers, strict=True):
-            if recording is None:
-                faults.add(utterance, "unreadable-audio", audio[utterance])
-            else:
-                yield utterance, recording
+    if header is None:
+        return None
+    channels, rate, frames = header
+    return Recording(name, [AudioSource("file", list(range(channels)), str(path))], rate, frames, frames / rate)
 
 
-def read_lines(path: Path) -> list[str]:
-    """Raises VelocityError, naming the file, when it is missing or not UTF-8."""
+def read_lines(path: Path) -> Iterator[str]:
+    """One at a time. Raises VelocityError, naming the file, when it is missing or not UTF-8."""
+    first = 0  # byte of the line
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")  # and not at what Unicode calls a line
+        with open(path, "rb") as file:
+            for line in file:  # which ends at line feeds, and not at what Unicode calls a line
+                text = line.decode("utf-8" if first else "utf-8-sig")
+                yield from text.removesuffix("\n").removesuffix("\r").split("\r")
+                first += len(line)
     except OSError as error:
         raise VelocityError(f"{path}: {error.strerror.lower()}") from error
     except UnicodeDecodeError as error:
-        raise VelocityError(f"{path}: not UTF-8 (byte {error.start})") from error
+        raise VelocityError(f"{path}: not UTF-8 (byte {first + error.start})") from error
 
 
 def age_group(years: float | None) -> str | None:
@@ -138,7 +161,7 @@ def age_group(years: float | None) -> str | None:
 def _supervision(corpus: str, recording: Recording, transcript: Transcript, synthetic: bool) -> SupervisionSegment:
     from lhotse import SupervisionSegment
 
-    told = {"group": transcript.group, "part": transcript.part}
+    optional = {"group": transcript.group, "part": transcript.part}
     return SupervisionSegment(
         id=recording.id,
         recording_id=recording.id,
@@ -147,5 +170,5 @@ def _supervision(corpus: str, recording: Recording, transcript: Transcript, synt
         text=transcript.text,
         language="English",
         speaker=transcript.speaker,
-        custom={"corpus": corpus, "synthetic": synthetic, **{key: value for key, value in told.items() if value}},
+        custom={"corpus": corpus, "synthetic": synthetic, **{key: value for key, value in optional.items() if value}},
     )

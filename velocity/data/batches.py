@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from velocity.audio import compute_mel_spectrogram
-from velocity.config.training import Augmentation
-from velocity.data.augmentation import Distortion
+from velocity.config.augmentation import Augmentation
+from velocity.data.distortion import Distortion
 from velocity.data.shards import Shards, load_cut
 from velocity.errors import VelocityError
 from velocity.text import TextTokenizer

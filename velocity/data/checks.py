@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from velocity.config import Params
+from velocity.config.data import Severity, Validation
 from velocity.data.splits import OTHER_SPLIT, SPLITS, UNUSED_PART, Splits
+from velocity.errors import VelocityError
 
 if TYPE_CHECKING:
     import pandas
@@ -32,7 +34,8 @@ MAX_OUTSIDE_SECONDS = 0.02  # two feature frames of rounding
 class Check:
     """Rows of ``table`` whose ``column`` is outside ``low`` to ``high`` fail; None is no limit, NaN always passes."""
 
-    name: str  # as in SEVERITIES
+    name: str
+    severity: Severity  # of a corpus that is broken: refuse; of an utterance of no use for training: drop
     table: str
     column: str
     low: float | None
@@ -41,34 +44,98 @@ class Check:
 
 
 def checks(params: Params) -> list[Check]:
-    """In the order in which they are reported."""
-    limits = params.validate
+    """In the order in which they are reported, with the severities that ``validate.severity`` overrides.
+
+    Raises VelocityError for a severity of a check that there is not.
+    """
+    limits, found = params.validate, _checks(params.validate)
+    names = dict.fromkeys(check.name for check in found)
+    if unknown := sorted(limits.severity.keys() - names):
+        raise VelocityError(
+            f"params.yaml: validate.severity: no check is called {unknown[0]!r}; there are {', '.join(names)}"
+        )
+    return [replace(check, severity=limits.severity.get(check.name, check.severity)) for check in found]
+
+
+def _checks(limits: Validation) -> list[Check]:
     offset, missing = limits.max_dc_offset, MAX_MISSING_SECONDS
     slow, fast = limits.min_characters_per_second, limits.max_characters_per_second
     return [
-        *(Check(kind, "faults", kind, None, 0, sentence) for kind, sentence in FETCHED.items()),
-        Check("duplicate-id", "audio", "repeated_id", None, 0, "recording ids are unique"),
-        Check("truncated-audio", "audio", "missing_seconds", -missing, missing, "audio decodes to its promised end"),
-        Check("sample-rate", "audio", "rate", limits.min_rate, limits.max_rate, "the sample rate is that of speech"),
-        Check("channels", "audio", "channels", 1, limits.max_channels, "there are not too many channels"),
-        Check("not-a-number", "audio", "not_numbers", None, 0, "samples are numbers (no NaN, no Inf)"),
-        Check("silence", "audio", "level_db", limits.min_level_db, None, "audio is not silent"),
-        Check("clipping", "audio", "clipped", None, limits.max_clipped, "audio is not clipped"),
-        Check("dc-offset", "audio", "dc_offset", -offset, offset, "audio has no DC offset"),
-        Check("too-short", "audio", "promised_seconds", limits.min_seconds, None, "audio is not too short"),
-        Check("duplicate-audio", "audio", "copied", None, 0, "no recording is there twice, or with two texts"),
-        Check("id-in-two-corpora", "audio", "id_elsewhere", None, 0, "no other corpus has an utterance of this name"),
-        Check("too-long", "utterances", "seconds", None, limits.max_seconds, "utterances are not too long"),
+        *(Check(kind, "refuse", "faults", kind, None, 0, text) for kind, text in FETCHED.items()),
+        Check("duplicate-id", "refuse", "audio", "repeated_id", None, 0, "ids are unique"),
         Check(
-            "outside-recording", "utterances", "outside_seconds", None, MAX_OUTSIDE_SECONDS, "text lies in its audio"
+            "truncated-audio",
+            "refuse",
+            "audio",
+            "missing_seconds",
+            -missing,
+            missing,
+            "audio decodes to its promised end",
         ),
-        Check("foreign-letters", "utterances", "foreign_letters", None, 0, "text has no letters outside the alphabet"),
-        Check("empty-text", "utterances", "characters", 1, None, "text is not empty once normalised"),
-        Check("pace", "utterances", "characters_per_second", slow, fast, "the pace is that of speech"),
-        Check("ctc-infeasible", "utterances", "spare_frames", 0, None, "there are frames enough for CTC"),
-        Check("speaker-in-two-splits", "utterances", "speaker_elsewhere", None, 0, "a speaker is in one split alone"),
         Check(
-            "sentence-in-two-splits", "utterances", "sentence_elsewhere", None, 0, "a sentence is in one split alone"
+            "sample-rate",
+            "refuse",
+            "audio",
+            "rate",
+            limits.min_rate,
+            limits.max_rate,
+            "the sample rate is that of speech",
+        ),
+        Check("channels", "refuse", "audio", "channels", 1, limits.max_channels, "there are not too many channels"),
+        Check("not-a-number", "refuse", "audio", "not_numbers", None, 0, "samples are numbers (no NaN, no Inf)"),
+        Check("silence", "drop", "audio", "level_db", limits.min_level_db, None, "audio is not silent"),
+        Check("clipping", "drop", "audio", "clipped", None, limits.max_clipped, "audio is not clipped"),
+        Check("dc-offset", "drop", "audio", "dc_offset", -offset, offset, "audio has no DC offset"),
+        Check("too-short", "drop", "audio", "promised_seconds", limits.min_seconds, None, "audio is long enough"),
+        Check("duplicate-audio", "drop", "audio", "copied", None, 0, "no recording is there twice, or with two texts"),
+        Check(
+            "id-in-two-corpora",
+            "warn",
+            "audio",
+            "id_elsewhere",
+            None,
+            0,
+            "no other corpus has an utterance of this name",
+        ),
+        Check("too-long", "drop", "utterances", "seconds", None, limits.max_seconds, "utterances are short enough"),
+        Check(
+            "outside-recording",
+            "refuse",
+            "utterances",
+            "outside_seconds",
+            None,
+            MAX_OUTSIDE_SECONDS,
+            "text is in its audio",
+        ),
+        Check(
+            "foreign-letters",
+            "drop",
+            "utterances",
+            "foreign_letters",
+            None,
+            0,
+            "text has no letters outside the alphabet",
+        ),
+        Check("empty-text", "drop", "utterances", "characters", 1, None, "text is not empty once normalised"),
+        Check("pace", "drop", "utterances", "characters_per_second", slow, fast, "the pace is natural"),
+        Check("ctc-infeasible", "drop", "utterances", "spare_frames", 0, None, "there are frames enough for CTC"),
+        Check(
+            "speaker-in-two-splits",
+            "drop",
+            "utterances",
+            "speaker_elsewhere",
+            None,
+            0,
+            "a speaker is in one split",
+        ),
+        Check(
+            "sentence-in-two-splits",
+            "warn",
+            "utterances",
+            "sentence_elsewhere",
+            None,
+            0,
+            "a sentence is in one split alone",
         ),
     ]
 

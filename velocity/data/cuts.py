@@ -12,18 +12,15 @@ from contextlib import ExitStack
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from velocity.audio import SAMPLE_RATE, frame_count
 from velocity.config.corpora import Corpus
-from velocity.data.manifests import RECORDINGS, count_lines, read_lines, read_utterances, to_line, write_lines
+from velocity.data.manifests import RECORDINGS, count_lines, read_utterances, to_line, write_lines
 from velocity.data.sorting import Sorter
 from velocity.data.splits import OTHER_SPLIT, UNUSED_PART, Splits
 from velocity.progress import track
 from velocity.text import normalize
-
-if TYPE_CHECKING:
-    from lhotse import CutSet, MonoCut
 
 LONGEST_WINDOW = 20.0  # seconds of an unlabelled cut
 UNLABELLED = "unlabelled"  # where cuts without text go
@@ -156,17 +153,3 @@ class Figures:
         hours = round(self._seconds / 3600, 4)
         speakers = len(self._speakers)
         return {"utterances": self._utterances, "hours": hours, "speakers": speakers, "words": self._words}
-
-
-def read_cuts(path: str | Path) -> Iterator[MonoCut]:
-    """One at a time, in the file's order. Raises VelocityError when it is missing or is not a manifest."""
-    from lhotse.serialization import deserialize_item
-
-    return map(deserialize_item, read_lines(path))
-
-
-def load_cuts(path: str | Path) -> CutSet:
-    """All cuts of a file in memory, in its order. Raises VelocityError when it is missing or is not a manifest."""
-    from lhotse import CutSet
-
-    return CutSet.from_cuts(read_cuts(path))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +20,9 @@ from velocity.errors import VelocityError
 from velocity.files import atomic_directory
 
 if TYPE_CHECKING:
-    from lhotse import Recording, SupervisionSegment
+    from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+
+    Item = Recording | SupervisionSegment | "Fault"
 
 RECORDINGS, SUPERVISIONS, FAULTS = "recordings.jsonl", "supervisions.jsonl", "faults.jsonl"
 
@@ -37,23 +40,22 @@ class Fault:
         return asdict(self)
 
 
-def save_manifests(
-    recordings: Iterable[Recording],
-    supervisions: Iterable[SupervisionSegment],
-    faults: Iterable[Fault],
-    folder: str | Path,
-) -> None:
-    """Write the three manifests of a corpus in any order they come in; the folder is there whole or not at all."""
-    with atomic_directory(folder) as partial:
-        for name, items in ((RECORDINGS, recordings), (SUPERVISIONS, supervisions), (FAULTS, faults)):
-            with Sorter(partial) as sorter:
-                for item in items:
-                    sorter.add(_place(item), to_line(item.to_dict()))
-                write_lines(partial / name, (line for _, line in sorter))
+def save_manifests(items: Iterable[Item], folder: str | Path) -> None:
+    """Write the three manifests of a corpus, given in any order; the folder is there whole or not at all."""
+    with atomic_directory(folder) as partial, ExitStack() as stack:
+        sorters = {name: stack.enter_context(Sorter(partial)) for name in (RECORDINGS, SUPERVISIONS, FAULTS)}
+        for item in items:
+            name, place = _place(item)
+            sorters[name].add(place, to_line(item.to_dict()))
+        for name, sorter in sorters.items():
+            write_lines(partial / name, (line for _, line in sorter))
 
 
-def _place(item: Recording | SupervisionSegment | Fault) -> str:
-    return f"{item.recording_id}\0{item.id}" if hasattr(item, "recording_id") else item.id
+def _place(item: Item) -> tuple[str, str]:
+    """The manifest and what it is sorted by."""
+    if hasattr(item, "recording_id"):
+        return SUPERVISIONS, f"{item.recording_id}\0{item.id}"
+    return FAULTS if isinstance(item, Fault) else RECORDINGS, item.id
 
 
 def read_recordings(folder: str | Path) -> Iterator[Recording]:
@@ -127,3 +129,17 @@ def open_lines(path: str | Path) -> Iterator[str]:
             yield from file
     except OSError as error:
         raise VelocityError(f"{path}: {error.strerror.lower()}; run the stages before") from error
+
+
+def read_cuts(path: str | Path) -> Iterator[MonoCut]:
+    """One at a time, in the file's order. Raises VelocityError when it is missing or is not a manifest."""
+    from lhotse.serialization import deserialize_item
+
+    return map(deserialize_item, read_lines(path))
+
+
+def load_cuts(path: str | Path) -> CutSet:
+    """All cuts of a file in memory, in its order. Raises VelocityError when it is missing or is not a manifest."""
+    from lhotse import CutSet
+
+    return CutSet.from_cuts(read_cuts(path))

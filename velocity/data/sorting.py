@@ -15,10 +15,11 @@ class Sorter:
     """Takes lines with keys in any order, gives them by key, as often as wanted; equal keys as they came.
 
     ``with Sorter(folder) as sorter: sorter.add(key, line)``, then ``for key, line in sorter``. Lines end in a line
-    feed; keys hold no tab. Of more than ``run`` lines, sorted runs go to temporary files below ``folder``.
+    feed; keys hold no tab. Of more than ``run`` lines, sorted runs go to temporary files below ``folder``, or where
+    the system keeps them (TMPDIR).
     """
 
-    def __init__(self, folder: str | Path, run: int = RUN) -> None:
+    def __init__(self, folder: str | Path | None = None, run: int = RUN) -> None:
         self._folder = TemporaryDirectory(prefix=".sorting-", dir=folder)
         self._run = run
         self._files: list[Path] = []

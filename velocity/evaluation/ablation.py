@@ -1,4 +1,4 @@
-"""What each change to the recogniser is worth: its error rate beside the baseline's over the same utterances.
+"""The ablation report: the error rate of each changed recogniser against the baseline's on the same utterances.
 
 The interval of a difference is the paired bootstrap over utterances (Bisani and Ney, ICASSP 2004): both recognisers
 are scored on the same draws, so that what makes an utterance hard for both cancels out.
@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from velocity import project
 from velocity.config import Params
 from velocity.errors import VelocityError
-from velocity.evaluation.report import rate, table
 from velocity.evaluation.side_by_side import side_by_side
 from velocity.evaluation.speed import machine
+from velocity.evaluation.templates import render
 from velocity.evaluation.testset import load_test_set
 from velocity.evaluation.wer import bootstrap
 from velocity.files import atomic_path, write_json, write_text
@@ -44,35 +45,35 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the project in ``folder`` has left: the figures of one row."""
+class RowResult:
+    """The figures of one row, from the files of the project in ``folder``."""
 
     folder: Path
     parameters: int
-    audio_hours: float  # heard in training
+    audio_hours: float  # seen in training
     counts: Mapping[str, Mapping[str, Counts]]  # test set → artefact → counts
 
     @property
     def artefact(self) -> Path:
-        return self.folder / "models/export" / INT8
+        return self.folder / project.EXPORTED / INT8
 
     @classmethod
-    def load(cls, folder: Path, pretrained: bool) -> Measured:
+    def load(cls, folder: Path, pretrained: bool) -> RowResult:
         """Raises VelocityError naming a file that is missing or of another run than the rest."""
-        metrics = _read(folder / "reports/metrics.json")
+        metrics = _read(folder / project.METRICS)
         counts: dict[str, dict[str, Counts]] = {}
-        for manifest in sorted((folder / "data/prepared").glob("test-*.jsonl")):
+        for manifest in project.test_manifests(folder):
             test_set, utterances = load_test_set(str(manifest))
             words = {utterance.id: len(utterance.text.split()) for utterance in utterances}
             for artefact in (FLOAT, INT8):
-                path = folder / f"reports/errors/{test_set}-{artefact}.json"
+                path = folder / project.ERROR_REPORTS / f"{test_set}-{artefact}.json"
                 wrong = {entry["id"]: entry["errors"] for entry in _read(path)["errors"]}
                 counted = Counts({name: wrong.get(name, 0) for name in words}, words)
                 if round(counted.wer, 6) != metrics["test_sets"][test_set][artefact]["wer"]:
-                    raise VelocityError(f"{path}: of another run than {folder / 'reports/metrics.json'}")
+                    raise VelocityError(f"{path}: of another run than {folder / project.METRICS}")
                 counts.setdefault(test_set, {})[artefact] = counted
         stages = TRAINED_BY if pretrained else TRAINED_BY[1:]
-        hours = sum(_read(folder / f"reports/{stage}.json")["audio_hours"] for stage in stages)
+        hours = sum(_read(folder / project.REPORTS / f"{stage}.json")["audio_hours"] for stage in stages)
         return cls(folder, metrics["params"], round(hours, 4), counts)
 
 
@@ -82,25 +83,25 @@ class Table:
 
     titles: Mapping[str, str]
     experiments: Mapping[str, str]
-    measured: Mapping[str, Measured]
+    measured: Mapping[str, RowResult]
     baseline: str
     command: str
     commit: str
     failed: Mapping[str, str] = field(default_factory=dict)  # row → reason
 
 
-def write_report(told: Table, params: Params, folder: Path) -> dict[str, Any]:
+def write_report(table: Table, params: Params, folder: Path) -> dict[str, Any]:
     """Write ``ablation.json``, ``ablation.md`` and ``ablation.png`` to ``folder``; return what the first one holds.
 
     The speed of the INT8 artefacts is measured on the way. Raises VelocityError when no row was measured.
     """
     results = {
-        "baseline": told.baseline,
-        "command": told.command,
-        "commit": told.commit,
+        "baseline": table.baseline,
+        "command": table.command,
+        "commit": table.commit,
         "corpora": {name: corpus.kind for name, corpus in params.corpora.items()},
         "machine": machine(),
-        "rows": _rows(told, params),
+        "rows": _rows(table, params),
     }
     draw(results, folder / "ablation.png")
     write_json(folder / "ablation.json", results)
@@ -108,21 +109,21 @@ def write_report(told: Table, params: Params, folder: Path) -> dict[str, Any]:
     return results
 
 
-def _rows(told: Table, params: Params) -> list[dict[str, Any]]:
-    measured = told.measured
-    beside = told.baseline if told.baseline in measured else next(iter(measured))
+def _rows(table: Table, params: Params) -> list[dict[str, Any]]:
+    measured = table.measured
+    beside = table.baseline if table.baseline in measured else next(iter(measured))
     speed = side_by_side({name: row.artefact for name, row in measured.items()}, beside)
     rows = []
-    for name, title in told.titles.items():
-        entry: dict[str, Any] = {"name": name, "title": title, "experiment": told.experiments[name]}
-        if name in told.failed:
-            entry["failed"] = told.failed[name]
+    for name, title in table.titles.items():
+        entry: dict[str, Any] = {"name": name, "title": title, "experiment": table.experiments[name]}
+        if name in table.failed:
+            entry["failed"] = table.failed[name]
         else:
             row = measured[name]
-            other = measured.get(told.baseline) if name != told.baseline else None
+            other = measured.get(table.baseline) if name != table.baseline else None
             entry |= {"parameters": row.parameters, "audio_hours": row.audio_hours}
             entry |= {"bytes": (row.artefact / "model.onnx").stat().st_size, "rtf": speed[name]["rtf"]}
-            if told.baseline in measured:
+            if table.baseline in measured:
                 entry["rtf_ratio"] = speed[name]["rtf_ratio"]
             entry["test_sets"] = figures(row, other, params.evaluate.bootstrap, params.seed)
         rows.append(entry)
@@ -136,7 +137,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise VelocityError(f"{path}: cannot be read as JSON; run the row again") from error
 
 
-def figures(row: Measured, baseline: Measured | None, resamples: int, seed: int) -> dict[str, Any]:
+def figures(row: RowResult, baseline: RowResult | None, resamples: int, seed: int) -> dict[str, Any]:
     """{test set: {artefact: {"wer", "wer_ci95", "utterances"} and, against ``baseline``, "difference" …}}."""
     return {
         test_set: {
@@ -169,62 +170,8 @@ def _rounded(interval: tuple[float, float]) -> list[float]:
 
 def markdown(results: Mapping[str, Any]) -> str:
     """``reports/ablation.md`` of what ``reports/ablation.json`` holds."""
-    rows, baseline = results["rows"], results["baseline"]
-    done = [row for row in rows if "test_sets" in row]
-    sections = [
-        "# Ablations: what each part is worth",
-        _data(results["corpora"]),
-        _how(results, baseline),
-    ]
-    for test_set in sorted({name for row in done for name in row["test_sets"]}):
-        header = ["row", "parameters", "WER FP32 (95 %)", f"− {baseline}", "WER INT8 (95 %)", f"− {baseline}"]
-        header += ["RTF", f"÷ {baseline}", "INT8 file", "audio heard"]
-        sections += [f"## `{test_set}`", table(header, [_cells(row, test_set) for row in done])]
-    if failed := [row for row in rows if "failed" in row]:
-        lines = [f"- `{row['name']}` ({row['title']}): {row['failed']}" for row in failed]
-        sections += ["## Rows that failed", "\n".join(lines)]
-    if done:
-        sections += ["![Word error rates with their 95 % intervals](ablation.png)"]
-    return "\n\n".join(sections) + "\n"
-
-
-def _data(corpora: Mapping[str, str]) -> str:
-    if set(corpora.values()) == {"synthetic"}:
-        return (
-            "Trained and tested on **synthetic speech only** (espeak-ng, made on this machine): the rows may be "
-            "compared with each other; the rates say nothing about speech of people."
-        )
-    return "Trained on " + ", ".join(f"`{name}` ({kind})" for name, kind in sorted(corpora.items())) + "."
-
-
-def _how(results: Mapping[str, Any], baseline: str) -> str:
-    machine = results["machine"]
-    return (
-        f"Made by `{results['command']}` from commit {results['commit'][:10]} on {machine['cpu']} ({machine['cores']} "
-        f"cores, onnxruntime {machine['onnxruntime']}). WER in per cent with its 95 % bootstrap interval over "
-        f"utterances; the columns − {baseline} are the difference to that row in points, paired over the same "
-        "utterances, in bold where the 95 % interval leaves 0 out. Each row was trained once: the intervals hold for "
-        "another choice of utterances, not for another seed, and of twenty rows that are equal one would be bold. RTF "
-        "is of the INT8 artefact on one thread, all rows measured in turn in one process, the ratio within a round."
-    )
-
-
-def _cells(row: Mapping[str, Any], test_set: str) -> list[str]:
-    cells = [f"`{row['name']}` {row['title']}", f"{row['parameters']:,}"]
-    for artefact in (FLOAT, INT8):
-        told = row["test_sets"][test_set][artefact]
-        cells += [rate(told["wer"], told["wer_ci95"]), _difference(told)]
-    ratio = f"{row['rtf_ratio']:.2f}" if "rtf_ratio" in row else "–"
-    return [*cells, f"{row['rtf']:.4f}", ratio, f"{row['bytes'] / 1e6:.2f} MB", f"{row['audio_hours']:.2f} h"]
-
-
-def _difference(told: Mapping[str, Any]) -> str:
-    """``+1.2 (0.4 to 2.0)``, bold when the interval leaves 0 out."""
-    if "difference" not in told:
-        return "–"
-    low, high = (100 * bound for bound in told["difference_ci95"])
-    shown = f"{100 * told['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
-    return f"**{shown}**" if told["significant"] else shown
+    test_sets = sorted({name for row in results["rows"] for name in row.get("test_sets", ())})
+    return render("ablation.md", results=results, test_sets=test_sets, artefacts=(FLOAT, INT8))
 
 
 def draw(results: Mapping[str, Any], path: Path) -> None:
@@ -237,10 +184,10 @@ def draw(results: Mapping[str, Any], path: Path) -> None:
     largest = max(row["bytes"] for row in done)
     for axes, test_set in zip(figure.subplots(1, len(test_sets), squeeze=False)[0], test_sets, strict=True):
         for artefact, label, colour, offset in ((FLOAT, "FP32", "#4c78a8", -0.14), (INT8, "INT8", "#f58518", 0.14)):
-            told = [row["test_sets"][test_set][artefact] for row in done]
-            rates = [100 * entry["wer"] for entry in told]
+            figures = [row["test_sets"][test_set][artefact] for row in done]
+            rates = [100 * entry["wer"] for entry in figures]
             places = [index + offset for index in range(len(done))]
-            lines = [[100 * bound for bound in entry["wer_ci95"]] for entry in told]
+            lines = [[100 * bound for bound in entry["wer_ci95"]] for entry in figures]
             axes.hlines(places, *zip(*lines, strict=True), color=colour, linewidth=1.2)
             sizes = [20 + 120 * row["bytes"] / largest for row in done]
             axes.scatter(rates, places, s=sizes, color=colour, label=label, zorder=3)

@@ -1,5 +1,5 @@
-"""What a recogniser gets wrong: the worst utterances with their alignment, the words it takes for each other, and
-whose speech, of which length, and heard with which confidence."""
+"""What a recogniser gets wrong: the worst utterances with their alignment, confusions, and errors by speaker, length
+and confidence."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def error_report(utterances: Sequence[Utterance], recognition: Recognition) -> d
         if not scored.word_errors[index]:
             continue
         pairs = aligned(utterance.text, hypothesis)
-        for said, heard in pairs:
-            if not heard:
-                deleted[said] += 1
-            elif not said:
-                inserted[heard] += 1
-            elif said != heard:
-                substituted[said, heard] += 1
+        for word, recognised in pairs:
+            if not recognised:
+                deleted[word] += 1
+            elif not word:
+                inserted[recognised] += 1
+            elif word != recognised:
+                substituted[word, recognised] += 1
         listed.append(
             {
                 "id": utterance.id,
@@ -60,7 +60,7 @@ def error_report(utterances: Sequence[Utterance], recognition: Recognition) -> d
         "overall": summarize(scored),
         "utterances": len(utterances),
         "with_errors": len(listed),
-        "substitutions": [[said, heard, count] for (said, heard), count in _most_common(substituted)],
+        "substitutions": [[*words, count] for words, count in _most_common(substituted)],
         "deletions": [[word, count] for word, count in _most_common(deleted)],
         "insertions": [[word, count] for word, count in _most_common(inserted)],
         "speakers": by_speaker(utterances, scored),

@@ -1,4 +1,4 @@
-"""Recognise a whole test set: hypotheses beside references, and how long it took."""
+"""Recognise a whole test set and measure how long it takes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Recognition:
 
     hypotheses: list[str]  # normalised
     lengths: list[float]  # seconds of audio
-    confidences: list[list[float]]  # of the hypothesis's words, in [0, 1]; empty where nobody asked for them
-    seconds: float  # features and recognition of all, without reading the files
+    confidences: list[list[float]]  # of the hypothesis's words, in [0, 1]; empty unless requested
+    seconds: float  # features and recognition, without reading the files
 
     @property
     def audio_seconds(self) -> float:
@@ -28,7 +28,7 @@ class Recognition:
 
     @property
     def rtf(self) -> float:
-        """Real-time factor: seconds of work a second of audio."""
+        """Real-time factor: seconds of work per second of audio."""
         return self.seconds / self.audio_seconds
 
 
@@ -39,7 +39,7 @@ def recognise(
     workers: int = 1,
     confidences: bool = False,
 ) -> Recognition:
-    """Transcribe ``utterances``, ``workers`` at a time; the real-time factor holds for one alone.
+    """Transcribe ``utterances``, ``workers`` at a time; the real-time factor is meaningful for one worker only.
 
     With ``confidences`` words are aligned as well. Raises VelocityError when an utterance cannot be read.
     """
@@ -55,7 +55,7 @@ def recognise(
             text, values = model.transcribe(audio), []
         return normalize(text), values, len(audio), time.perf_counter() - started
 
-    pool = ThreadPoolExecutor(workers)  # onnxruntime and NumPy let go of the interpreter's lock while they compute
+    pool = ThreadPoolExecutor(workers)  # onnxruntime and NumPy release the GIL while they compute
     try:
         done = list(track(pool.map(transcribe, utterances), title, len(utterances)))
     finally:

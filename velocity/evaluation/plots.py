@@ -22,7 +22,7 @@ def draw(results: Results, folder: Path) -> None:
 
 
 def _training(results: Results) -> Figure:
-    """The losses of each training stage, and the word error rate on validation as it falls."""
+    """The losses of each training stage, and the word error rate on validation."""
     figure = Figure(SIZE, layout="constrained")
     *losses, rates = figure.subplots(1, len(STAGES) + 1)
     for panel, (stage, title) in zip(losses, STAGES.items(), strict=True):
@@ -68,15 +68,13 @@ def _wer(results: Results) -> Figure:
 
 
 def _rtf(results: Results) -> Figure:
-    """A level line is a cost linear in the length of the audio."""
+    """The real-time factor by length: a level line means that the cost is linear in the length of the audio."""
     figure = Figure(SIZE, layout="constrained")
     axes = figure.subplots()
-    artefacts = sorted(results.benchmark["artefacts"].items())
-    curves = {name: figures["scaling"] for name, figures in artefacts if "scaling" in figures}
-    for name, curve in curves.items():
+    for name, curve in results.scaling:
         axes.plot(*zip(*curve, strict=True), marker="o", label=name)
     axes.set_xscale("log")
-    lengths = sorted({seconds for curve in curves.values() for seconds, _ in curve})
+    lengths = sorted({seconds for _, curve in results.scaling for seconds, _ in curve})
     axes.set_xticks(lengths, [f"{seconds:g}" for seconds in lengths])
     axes.minorticks_off()
     axes.set_ylim(bottom=0)

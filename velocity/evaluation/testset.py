@@ -13,24 +13,24 @@ import numpy as np
 
 from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from velocity.errors import VelocityError
+from velocity.project import RAW, test_manifests
 from velocity.text import normalize
 
-PREPARED = Path("data/prepared")
 LIBRISPEECH = {"libri_speech_test_clean": "test-clean", "libri_speech_test_other": "test-other"}
 LIBRISPEECH_ID = re.compile(r"(\d+)-\d+-\d+")  # speaker, chapter, utterance
-LIBRISPEECH_ROOT = Path("data/raw/librispeech")  # as the stage fetch unpacks it
+LIBRISPEECH_ROOT = RAW / "librispeech"  # as the stage fetch unpacks it
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """A stretch of an audio file and what is said in it (normalised); ``seconds`` is None up to the file's end."""
+    """A segment of an audio file and its normalised text; ``seconds`` is None for the rest of the file."""
 
     id: str
     path: Path
     text: str
     start: float = 0.0
     seconds: float | None = None
-    group: str | None = None  # such as "child": scored on its own as well
+    group: str | None = None  # such as "child": also scored separately
     speaker: str | None = None
 
     def samples(self) -> np.ndarray:
@@ -45,7 +45,7 @@ class Utterance:
 
 @lru_cache(maxsize=1)
 def _recording(path: Path) -> np.ndarray:
-    """The last file stays decoded: the cuts of a long recording follow each other."""
+    """Keep the last file decoded: the cuts of a long recording follow each other."""
     return load_audio(path)
 
 
@@ -61,7 +61,7 @@ def load_test_set(name: str) -> tuple[str, list[Utterance]]:
         source = _named(name)
     found = sorted(_read_folder(source) if source.is_dir() else _read_cuts(source), key=lambda utterance: utterance.id)
     if not found:
-        raise VelocityError(f"{source}: holds no utterance to recognise")
+        raise VelocityError(f"{source}: contains no utterances")
     return manifest_name(source) if source.suffix == ".jsonl" else source.name, found
 
 
@@ -71,7 +71,7 @@ def manifest_name(path: Path) -> str:
     Other manifests are named by their file.
     """
     with open(path, encoding="utf-8") as file:
-        found = re.search(r'"corpus": "([^"]+)"', file.readline())  # of a line that may be no cut at all
+        found = re.search(r'"corpus": "([^"]+)"', file.readline())  # the line may not be a cut
     corpus = found[1] if found else path.stem.removeprefix("test-")
     return re.sub(rf"^test-{re.escape(corpus)}(?=-|$)", f"{corpus}-test", path.stem)
 
@@ -90,11 +90,11 @@ def _named(name: str) -> Path:
     if name in prepared:
         return prepared[name]
     known = f"{', '.join(prepared) or 'none'}; {', '.join(LIBRISPEECH)}"
-    raise VelocityError(f"{name}: no such folder or manifest, nor a test set of this project ({known})")
+    raise VelocityError(f"{name}: neither a folder, a manifest nor a test set of this project ({known})")
 
 
 def _prepared() -> dict[str, Path]:
-    return {manifest_name(path): path for path in sorted(PREPARED.glob("test-*.jsonl"))}
+    return {manifest_name(path): path for path in test_manifests()}
 
 
 def _read_folder(folder: Path) -> Iterator[Utterance]:
@@ -128,5 +128,5 @@ def _read_cuts(manifest: Path) -> Iterator[Utterance]:
                 stretch = cut["start"], cut["duration"]
                 utterance = Utterance(cut["id"], Path(source), text, *stretch, group, first.get("speaker"))
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-                raise VelocityError(f"{manifest} line {number}: not a cut with a recording and a text") from error
+                raise VelocityError(f"{manifest} line {number}: not a cut with a recording and text") from error
             yield utterance

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from velocity.errors import VelocityError
-from velocity.evaluation.testset import Utterance
+
+if TYPE_CHECKING:
+    from velocity.evaluation.testset import Utterance
 
 NORMALIZER = "velocity-english"  # velocity.text.normalize, applied to reference and hypothesis alike
 
@@ -53,7 +55,7 @@ def score(references: Sequence[str], hypotheses: Sequence[str]) -> Score:
         characters = jiwer.process_characters(reference, hypothesis)
         counts[:, column] = _edits(words), len(reference.split()), _edits(characters), len(reference)
     if not counts[1].sum():
-        raise VelocityError("the references hold no word to recognise")
+        raise VelocityError("the references contain no words")
     return Score(*counts)
 
 

@@ -1,10 +1,21 @@
-"""The gate: may a candidate take the champion's place?
+"""The gate: may a candidate replace the champion?
 
-What is measured (``measurement``, ``statistics``) is kept apart from what is made of it (``judgement``): the same facts
-and limits give the same verdict, for the command, the flows and CI alike.
+Measuring (``facts``, ``statistics``) and judging (``judgement``) are separate: the same facts and limits give the same
+verdict in the command, the flows and CI.
 """
 
-from velocity.gate.facts import Facts, Model, Sizes, hear, measure
+from velocity.gate.facts import Facts, Hypotheses, Model, Sizes, measure, recognise
 from velocity.gate.judgement import Judgement, Row, Verdict, judge
 
-__all__ = ["Facts", "Judgement", "Model", "Row", "Sizes", "Verdict", "hear", "judge", "measure"]
+__all__ = [
+    "Facts",
+    "Hypotheses",
+    "Judgement",
+    "Model",
+    "Row",
+    "Sizes",
+    "Verdict",
+    "judge",
+    "measure",
+    "recognise",
+]

@@ -1,4 +1,4 @@
-"""Everything that is measured of a candidate, beside the champion where that means something."""
+"""Measure a candidate and compare it with the champion."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from velocity.evaluation.speed import CLIP, measure_once
 from velocity.evaluation.testset import Utterance
 from velocity.evaluation.wer import Score, score
 from velocity.gate.statistics import Difference, Ratio, median_ratio, paired_difference
+from velocity.project import EXPORTED, METRICS
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,12 @@ class Sizes:
     """In bytes."""
 
     model: int  # model.onnx
-    peak_rss: int  # of a fresh process that hears CLIP seconds
+    peak_rss: int  # of a fresh process that transcribes CLIP seconds
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A test set, and what each of the two models made of it, normalised."""
+class Hypotheses:
+    """Both models' normalised hypotheses for one test set."""
 
     utterances: Sequence[Utterance]
     champion: Sequence[str]
@@ -44,19 +45,19 @@ class Heard:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the gate judges. Without a champion there is nothing in ``wer``, and no ``speed``."""
+    """What the gate judges. Without a champion ``wer`` is empty and ``speed`` is None."""
 
     candidate: str  # as the user names them
     champion: str | None
     sizes: Mapping[str, Sizes]  # "champion", "candidate"
     wer: Mapping[str, Difference] = field(default_factory=dict)  # test set → difference
     speed: Ratio | None = None
-    parity: Sequence[str] | None = None  # where the candidate is not what was trained; None: nobody has looked
+    parity: Sequence[str] | None = None  # failures against PyTorch; None: not checked
 
 
 @dataclass(frozen=True)
 class Model:
-    """An exported model's folder, the name it goes by, and the checkout whose code runs it, by default this one's."""
+    """An exported model: its name, its folder, and the checkout whose code runs it (default: this one)."""
 
     name: str
     folder: Path
@@ -66,8 +67,8 @@ class Model:
         return IsolatedRecogniser(self.folder, self.code)
 
 
-def measure(candidate: Model, champion: Model | None, heard: Mapping[str, Heard], limits: Gate) -> Facts:
-    """Sizes, memory and speed on this machine, error rates from ``heard``, parity from the candidate's own report."""
+def measure(candidate: Model, champion: Model | None, hypotheses: Mapping[str, Hypotheses], limits: Gate) -> Facts:
+    """Sizes, memory and speed on this machine, error rates from ``hypotheses``, parity from the candidate's metrics."""
     models = {"candidate": candidate} | ({"champion": champion} if champion else {})
     facts = {
         "candidate": candidate.name,
@@ -79,16 +80,16 @@ def measure(candidate: Model, champion: Model | None, heard: Mapping[str, Heard]
         return Facts(**facts)
     return Facts(
         **facts,
-        wer={name: paired_difference(*both.scores(), limits.bootstrap) for name, both in heard.items()},
+        wer={name: paired_difference(*both.scores(), limits.bootstrap) for name, both in hypotheses.items()},
         speed=measure_speed(candidate, champion, limits.rounds),
     )
 
 
-def hear(candidate: Model, champion: Model, test_sets: Mapping[str, Sequence[Utterance]]) -> dict[str, Heard]:
-    """Both recognise every test set. Raises VelocityError when a model or a file cannot be read."""
+def recognise(candidate: Model, champion: Model, test_sets: Mapping[str, Sequence[Utterance]]) -> dict[str, Hypotheses]:
+    """Transcribe every test set with both. Raises VelocityError when a model or a file cannot be read."""
     with champion.recogniser() as first, candidate.recogniser() as second:
         return {
-            name: Heard(
+            name: Hypotheses(
                 utterances,
                 champion=first.transcribe(utterances, f"{name}, champion"),
                 candidate=second.transcribe(utterances, f"{name}, candidate"),
@@ -107,15 +108,15 @@ def measure_speed(candidate: Model, champion: Model, rounds: int) -> Ratio:
 
 
 def read_parity(folder: Path) -> list[str] | None:
-    """What the stage ``evaluate`` found wrong with the artefact, and with those beside it, which would be released with
-    it: empty if they passed, None if the artefact was not looked at.
+    """The parity failures that the stage ``evaluate`` found in the artefact and in those released with it; empty if
+    all passed, None if the artefact was not checked.
 
     ``metrics.json`` lies beside the artefact in the registry, and in ``reports/`` of the project that made it.
     """
     folder = folder.resolve()
     places = [folder.parent / "metrics.json"]
-    if folder.parts[-3:-1] == ("models", "export"):
-        places.append(folder.parents[2] / "reports/metrics.json")
+    if Path(*folder.parts[-3:-1]) == EXPORTED:
+        places.append(folder.parents[2] / METRICS)
     for path in filter(Path.is_file, places):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))["parity"]

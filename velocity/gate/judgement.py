@@ -1,4 +1,4 @@
-"""The verdict on measured facts: nothing is measured here, the same facts and limits always give the same verdict."""
+"""The verdict on measured facts. It measures nothing: the same facts and limits always give the same verdict."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """One metric. Rates of errors and their differences are in per cent and points, ``interval`` is of 95 %."""
+    """One metric. Error rates are in per cent, their differences in points; ``interval`` is the 95 % interval."""
 
     metric: str
     unit: str  # "%", "×", "MB" or "": the difference of a metric in × is the ratio to the champion's
-    champion: float | None
-    candidate: float | None
-    difference: float | None
-    interval: tuple[float, float] | None
-    limit: float | None
-    verdict: Verdict
-    reason: str
+    champion: float | None = None
+    candidate: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    limit: float | None = None
+    verdict: Verdict = Verdict.PASS
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Judgement:
 
     @property
     def better(self) -> bool:
-        """A pass with fewer errors on some test set than chance gives, or with no champion to be better than."""
+        """A pass with significantly fewer errors on some test set, or without a champion."""
         fewer = any(row.unit == "%" and row.interval[1] < 0 for row in self.rows)
         return self.verdict is Verdict.PASS and (self.champion is None or fewer)
 
@@ -61,7 +61,7 @@ class Judgement:
 
 
 def judge(facts: Facts, limits: Gate) -> Judgement:
-    """A regression in one metric is a regression; without one, a metric that is unclear leaves all unclear."""
+    """One regression makes the verdict a regression; otherwise one unclear metric makes it unclear."""
     rows = [_wer(name, difference, limits) for name, difference in facts.wer.items()]
     rows += [_speed(facts.speed, limits)] if facts.speed else []
     for metric, what, limit in (
@@ -76,32 +76,32 @@ def judge(facts: Facts, limits: Gate) -> Judgement:
     return Judgement(facts.candidate, facts.champion, worst, rows)
 
 
-def _wer(test_set: str, told: Difference, limits: Gate) -> Row:
-    """A test of superiority and one of non-inferiority, over the paired bootstrap of the difference.
+def _wer(test_set: str, wer: Difference, limits: Gate) -> Row:
+    """A superiority test and a non-inferiority test on the paired bootstrap of the difference.
 
-    - Regression: worse by more than ``wer_tolerance`` points, and the 95 % interval leaves 0 out. Of candidates that
-      are worth the same as the champion, at most 1 in 40 or so is refused on a test set.
-    - Pass: a regression of ``wer_detectable`` points is ruled out (``Difference.at_most``, 97.5 %). Of candidates that
-      are worse by so much, at most 1 in 40 or so passes.
-    - Could not judge: neither. The test set is too small, or the models too different, to tell.
+    - Regression: worse by more than ``wer_tolerance`` points, and the 95 % interval excludes 0. On one test set this
+      rejects at most about 1 in 40 candidates that equal the champion.
+    - Pass: a regression of ``wer_detectable`` points is ruled out (``Difference.at_most``, 97.5 %). At most about 1 in
+      40 candidates that are worse by so much pass.
+    - Could not judge: neither. The test set is too small, or the models differ too much.
     """
-    points, (low, high) = 100 * told.difference, (100 * bound for bound in told.interval)
+    points, (low, high) = 100 * wer.difference, (100 * bound for bound in wer.interval)
     if points > limits.wer_tolerance and low > 0:
         verdict = Verdict.REGRESSION
-        reason = f"worse by {points:.2f} points, more than {limits.wer_tolerance:g} and than chance gives"
-        reason += f" (p = {told.p_value:.2g})"
-    elif 100 * told.at_most < limits.wer_detectable:
+        reason = f"worse by {points:.2f} points, more than {limits.wer_tolerance:g} and than chance explains"
+        reason += f" (p = {wer.p_value:.2g})"
+    elif 100 * wer.at_most < limits.wer_detectable:
         verdict = Verdict.PASS
-        reason = f"{limits.wer_detectable:g} points more are ruled out: {100 * told.at_most:+.2f} at most"
+        reason = f"{limits.wer_detectable:g} points more are ruled out: at most {100 * wer.at_most:+.2f}"
     else:
         verdict = Verdict.UNCLEAR
-        reason = f"{told.utterances:,} utterances are too few to rule out {limits.wer_detectable:g} points more: "
-        reason += f"{100 * told.at_most:+.2f} are possible"
+        reason = f"{wer.utterances:,} utterances cannot rule out {limits.wer_detectable:g} points more: "
+        reason += f"{100 * wer.at_most:+.2f} is possible"
     return Row(
         metric=f"WER on {test_set}",
         unit="%",
-        champion=100 * told.champion,
-        candidate=100 * told.candidate,
+        champion=100 * wer.champion,
+        candidate=100 * wer.candidate,
         difference=points,
         interval=(low, high),
         limit=limits.wer_tolerance,
@@ -110,23 +110,23 @@ def _wer(test_set: str, told: Difference, limits: Gate) -> Row:
     )
 
 
-def _speed(told: Ratio, limits: Gate) -> Row:
-    """Slower if the whole interval of the ratio is above the limit, not slower if it is below, else unclear."""
-    low, high = told.interval
+def _speed(speed: Ratio, limits: Gate) -> Row:
+    """Regression if the interval of the ratio is above the limit, pass if it is below, otherwise unclear."""
+    low, high = speed.interval
     if low > limits.rtf_tolerance:
-        verdict, reason = Verdict.REGRESSION, f"takes {told.ratio:.2f} times as long as the champion"
+        verdict, reason = Verdict.REGRESSION, f"takes {speed.ratio:.2f} times as long as the champion"
     elif high <= limits.rtf_tolerance:
         verdict, reason = Verdict.PASS, f"takes at most {high:.2f} times as long"
     else:
         verdict = Verdict.UNCLEAR
-        reason = f"between {low:.2f} and {high:.2f} times as long: measure again, in more rounds"
+        reason = f"between {low:.2f} and {high:.2f} times as long; measure again with more rounds"
     return Row(
         metric="real-time factor, 1 thread",
         unit="×",
-        champion=told.champion,
-        candidate=told.candidate,
-        difference=told.ratio,
-        interval=told.interval,
+        champion=speed.champion,
+        candidate=speed.candidate,
+        difference=speed.ratio,
+        interval=speed.interval,
         limit=limits.rtf_tolerance,
         verdict=verdict,
         reason=reason,
@@ -141,22 +141,12 @@ def _size(metric: str, candidate: float, champion: float | None, limit: float) -
         champion=champion,
         candidate=candidate,
         difference=None if champion is None else candidate - champion,
-        interval=None,
         limit=limit,
         verdict=Verdict.PASS if fits else Verdict.REGRESSION,
-        reason="within the limit" if fits else f"{candidate:.2f} MB, {limit:g} at most",
+        reason="within the limit" if fits else f"{candidate:.2f} MB exceeds {limit:g}",
     )
 
 
 def _parity(failed: Sequence[str]) -> Row:
-    return Row(
-        metric="parity with PyTorch",
-        unit="",
-        champion=None,
-        candidate=None,
-        difference=None,
-        interval=None,
-        limit=None,
-        verdict=Verdict.REGRESSION if failed else Verdict.PASS,
-        reason="; ".join(failed) or "every bar is reached",
-    )
+    verdict = Verdict.REGRESSION if failed else Verdict.PASS
+    return Row("parity with PyTorch", unit="", verdict=verdict, reason="; ".join(failed) or "within all limits")

@@ -1,4 +1,4 @@
-"""What is known of a difference between two models that were measured on the same speech, and in the same rounds."""
+"""Paired statistics of two models that were measured on the same speech and in the same rounds."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from velocity.evaluation.wer import Score
 
-RULE_OF_THREE = 3.0  # -ln 0.05: what makes up more than 3/n is among n draws in 95 of 100 cases (Hanley et al., 1983)
+RULE_OF_THREE = 3.0  # -ln 0.05: n draws miss a kind of share 3/n in 5 of 100 cases (Hanley and Lippman-Hand, 1983)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of the candidate's word error rate from the champion's, on one test set. Rates are fractions."""
+    """The word error rates of both models on one test set, as fractions, and their difference."""
 
     champion: float
     candidate: float
     interval: tuple[float, float]  # 95 %, of the difference
-    p_value: float  # two-sided: how often chance alone gives a difference this far from none
+    p_value: float  # two-sided
     utterances: int
     words: int
 
@@ -35,11 +35,11 @@ class Difference:
 
     @property
     def at_most(self) -> float:
-        """The difference that the test set rules out to exceed.
+        """The largest difference that the test set does not rule out.
 
-        The upper end of the interval; but resampling knows no utterance that was not drawn, and is sure of itself
-        where a few utterances went alike. By the rule of three, 3/n of the speech may be of kinds that are not among
-        n utterances, and there the candidate could have every word wrong: so it is 3/n above the difference at least.
+        This is the upper end of the interval, but at least 3/n above the difference: resampling cannot see kinds of
+        speech that are missing from the n utterances. By the rule of three such kinds may make up 3/n of the speech,
+        and the candidate could get every word of them wrong.
         """
         return max(self.interval[1], self.difference + RULE_OF_THREE / self.utterances)
 
@@ -48,7 +48,7 @@ def paired_difference(champion: Score, candidate: Score, resamples: int, seed: i
     """The paired bootstrap over utterances of Bisani and Ney (ICASSP 2004): both are scored on the same draws.
 
     What makes an utterance hard for both cancels out. The p-value is twice the share of the resamples on the far side
-    of 0, the observed one counted with them (Davison and Hinkley 1997, 4.2.3), so it is never 0.
+    of 0, the observed one included (Davison and Hinkley 1997, 4.2.3), so it is never 0.
     """
     errors = candidate.word_errors - champion.word_errors
     words = champion.words
@@ -71,7 +71,7 @@ def paired_difference(champion: Score, candidate: Score, resamples: int, seed: i
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of the candidate's processor time to the champion's: the median over rounds, and its 95 % interval."""
+    """The candidate's processor time divided by the champion's: the median over rounds with its 95 % interval."""
 
     champion: float  # seconds of work a second of audio: medians
     candidate: float
@@ -82,8 +82,8 @@ class Ratio:
 def median_ratio(champion: Sequence[float], candidate: Sequence[float], clip_seconds: float) -> Ratio:
     """From the seconds of both in the same rounds; a ratio is taken within a round.
 
-    The interval lies between order statistics (David and Nagaraja, "Order Statistics", 7.1): it supposes nothing of
-    how the ratios are distributed, so a round that something else disturbed counts as one that is high, however high.
+    The interval lies between order statistics (David and Nagaraja, "Order Statistics", 7.1): it assumes no
+    distribution of the ratios, so one disturbed round has little influence, however slow it was.
     """
     ratios = np.sort(np.asarray(candidate) / np.asarray(champion))
     first = median_rank(len(ratios))
@@ -100,7 +100,7 @@ def median_rank(count: int) -> int:
 
     0 for fewer than six, which cannot.
     """
-    below, rank = 0.0, 0  # the chance that less than ``rank`` + 1 of the values lie under the median
+    below, rank = 0.0, 0  # the probability that at most ``rank`` values lie below the median
     while (below := below + math.comb(count, rank) / 2**count) <= 0.025:
         rank += 1
     return max(rank - 1, 0)

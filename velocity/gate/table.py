@@ -1,24 +1,26 @@
-"""A judgement as people read it: in a pull request, a report, a terminal."""
+"""A judgement as Markdown for pull requests and reports, and as plain lines for a terminal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from velocity.evaluation.report import table
+from velocity.evaluation.markdown import table
 from velocity.gate.judgement import Judgement, Row, Verdict
 
-SAYS = {
-    Verdict.PASS: "may take the champion's place",
+OUTCOMES = {
+    Verdict.PASS: "may replace the champion",
     Verdict.REGRESSION: "is refused",
     Verdict.UNCLEAR: "could not be judged",
 }
-HEADER = ["metric", "champion", "candidate", "difference (95 % interval)", "limit", "verdict", "because"]
+HEADER = ["metric", "champion", "candidate", "difference (95 % interval)", "limit", "verdict", "reason"]
 
 
 def markdown(judgement: Judgement) -> str:
     """One sentence and one table."""
-    beside = f" beside `{judgement.champion}`" if judgement.champion else ", the first of its kind,"
-    sentence = f"**{judgement.verdict.capitalize()}**: `{judgement.candidate}`{beside} {SAYS[judgement.verdict]}."
+    champion = f"compared with `{judgement.champion}`" if judgement.champion else "with no champion to compare with"
+    sentence = (
+        f"**{judgement.verdict.capitalize()}**: `{judgement.candidate}`, {champion}, {OUTCOMES[judgement.verdict]}."
+    )
     return f"{sentence}\n\n{table(HEADER, [_cells(row) for row in judgement.rows])}\n"
 
 
@@ -29,7 +31,7 @@ def plain(judgement: Judgement) -> Iterator[str]:
         metric, champion, candidate, difference, _, _, reason = _cells(row)
         figures = f"{champion} → {candidate}, {difference}; " if row.candidate is not None else ""
         yield f"{metric:<{width}}  {row.verdict.upper()}: {figures}{reason}"
-    yield f"{'verdict':<{width}}  {judgement.verdict.upper()}: {judgement.candidate} {SAYS[judgement.verdict]}"
+    yield f"{'verdict':<{width}}  {judgement.verdict.upper()}: {judgement.candidate} {OUTCOMES[judgement.verdict]}"
 
 
 def _cells(row: Row) -> list[str]:

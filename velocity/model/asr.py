@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from velocity.config.model import ModelConfig
+from velocity.config.reader import parse
 from velocity.errors import VelocityError
 from velocity.model.binding import TemporalBinding
 from velocity.model.block import Block, SelectiveSSM
@@ -78,7 +79,7 @@ class VelocityModel(nn.Module):
         x, lengths = self.encode(self.normalize(mel), lengths)
         log_probs = self.head(x).float().log_softmax(-1)  # (b, l, classes)
         if self.config.classes > self.config.vocabulary:
-            log_probs = log_probs[..., : self.config.vocabulary]  # no text is of the classes beyond
+            log_probs = log_probs[..., : self.config.vocabulary]  # no text uses the classes beyond
         return log_probs, lengths
 
     def parameter_count(self) -> int:
@@ -122,7 +123,7 @@ def read_weights(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
     try:
         with safe_open(str(path), "pt") as file:
-            config = ModelConfig(**json.loads(file.metadata()["config"]))
+            config = parse(ModelConfig, json.loads(file.metadata()["config"]), str(path), "config")
             return config, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
         raise VelocityError(f"{path}: not a VELOCITY-ASR model ({error})") from error
@@ -138,15 +139,15 @@ def load_model(path: str | Path) -> VelocityModel:
 
 
 def load_encoder(model: VelocityModel, path: str | Path) -> None:
-    """Take all weights of ``path`` but the head's and the feature statistics: what pretraining hands to fine-tuning.
+    """Load all weights of ``path`` but the head's and the feature statistics: what fine-tuning takes from pretraining.
 
-    Raises VelocityError when they are of a model of other dimensions.
+    Raises VelocityError when the dimensions differ.
     """
     _, state = read_weights(path)
     state = {name: tensor for name, tensor in state.items() if not name.startswith(("head.", "feature_"))}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise VelocityError(f"{path}: of a model of other dimensions; run the stage pretrain again") from error
+        raise VelocityError(f"{path}: has other dimensions than params.yaml; run the stage pretrain again") from error
     if unexpected or any(not name.startswith(("head.", "feature_")) for name in missing):
-        raise VelocityError(f"{path}: of another model; run the stage pretrain again")
+        raise VelocityError(f"{path}: belongs to another model; run the stage pretrain again")

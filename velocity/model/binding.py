@@ -14,7 +14,7 @@ class TemporalBinding(nn.Module):
     """Normalised log-mel (b, frames, mel_bins) → (b, ⌈frames / stride⌉, dim).
 
     One convolution of kernel 3 halves the frame rate; a stride of 4 takes two. A causal model pads on the left only,
-    so that no frame waits for one that has not been heard.
+    so that no frame depends on a later one.
     """
 
     def __init__(self, mel_bins: int, dim: int, stride: int, causal: bool) -> None:

@@ -94,8 +94,8 @@ def bind(binding: TemporalBinding, x: Tensor, past: State, now: State) -> Tensor
     lead = 2 ** len(binding.convs) - 1
     for index, conv in enumerate(binding.convs):
         name = f"binding.{index}"
-        heard = (torch.arange(x.size(1), device=x.device) >= lead) | (past["position"] > 0)  # (frames,)
-        x = torch.cat([past[name], x * heard.unsqueeze(-1)], 1)  # (b, 1 + frames, channels)
+        seen = (torch.arange(x.size(1), device=x.device) >= lead) | (past["position"] > 0)  # (frames,)
+        x = torch.cat([past[name], x * seen.unsqueeze(-1)], 1)  # (b, 1 + frames, channels)
         now[name] = x[:, -1:]
         x = F.gelu(conv(x.transpose(1, 2)).transpose(1, 2))  # (b, frames / 2, dim)
         lead //= 2

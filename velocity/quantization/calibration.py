@@ -1,4 +1,4 @@
-"""Activation ranges of the INT8 model: as training left them, or chosen from what representative utterances show."""
+"""Activation ranges of the INT8 model: as trained, or chosen from representative utterances."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from velocity.errors import VelocityError
 from velocity.model.asr import BLANK, VelocityModel, read_weights
 from velocity.quantization.histogram import Histogram, Range
 from velocity.quantization.linear import QuantizedLinear, floating_point, quantize_linears, quantized_layers, set_mode
-from velocity.recognition.decoding import greedy
+from velocity.recognition.decoding.greedy import greedy
 
 Ranges = dict[str, Range]  # layer → lowest and highest input
 
@@ -42,7 +43,7 @@ def load_quantized(path: str | Path, calibration: str | Path) -> VelocityModel:
         raise VelocityError(f"{calibration}: not a calibration file; run the stage calibrate") from error
     if ranges.keys() != quantized_layers(model).keys():
         raise VelocityError(f"{calibration}: made for another model than {path}; run the stage calibrate again")
-    set_ranges(model, {name: (told["low"], told["high"]) for name, told in ranges.items()})
+    set_ranges(model, {name: (layer["low"], layer["high"]) for name, layer in ranges.items()})
     set_mode(model, "fake")
     return model
 
@@ -52,10 +53,27 @@ def set_ranges(model: VelocityModel, ranges: Ranges) -> None:
         layer.set_activation_range(*ranges[name])
 
 
+def describe_layers(model: VelocityModel, seen: Mapping[str, Histogram]) -> dict[str, dict[str, Any]]:
+    """The part of a calibration file that ``load_quantized`` and the exporters read: layer → range and grid."""
+    layers = {}
+    for name, layer in quantized_layers(model).items():
+        low, high = layer.activation_range()
+        scale, zero = layer.activation_grid()
+        layers[name] = {
+            "low": low,
+            "high": high,
+            "scale": scale.item(),
+            "zero_point": zero.item(),
+            "seen": [seen[name].low, seen[name].high],
+            "outside_percent": round(100 * seen[name].outside(low, high), 4),
+        }
+    return layers
+
+
 def observe(
     model: VelocityModel, features: Iterable[Tensor], progress: Callable[[], None] = lambda: None
 ) -> dict[str, Histogram]:
-    """Run ``model`` in floating point over utterances, each (1, frames, 80); layer → all that it was given."""
+    """Run ``model`` in floating point over utterances, each (1, frames, 80); layer → all of its inputs."""
     seen = {name: Histogram() for name in quantized_layers(model)}
 
     def keep(histogram: Histogram) -> Callable[[QuantizedLinear, tuple[Tensor, ...]], None]:
@@ -74,7 +92,7 @@ def observe(
 
 
 def choose_ranges(seen: Mapping[str, Histogram], percentile: float) -> dict[str, Ranges]:
-    """Method → ranges, from what each layer was ``seen`` to be given."""
+    """Method → ranges, from the inputs that each layer has ``seen``."""
     return {
         "minmax": {name: (histogram.low, histogram.high) for name, histogram in seen.items()},
         "percentile": {name: histogram.percentile(percentile) for name, histogram in seen.items()},
@@ -83,13 +101,13 @@ def choose_ranges(seen: Mapping[str, Histogram], percentile: float) -> dict[str,
 
 
 def trained_ranges(model: VelocityModel) -> Ranges:
-    """Those that the weights file holds."""
+    """The ranges of the weights file."""
     return {name: layer.activation_range() for name, layer in quantized_layers(model).items()}
 
 
 @dataclass
 class Agreement:
-    """How far a rounded model is from floating point, over the utterances added, and what it says of each."""
+    """How far a rounded model is from floating point over the utterances added, and its hypotheses."""
 
     signal: float = 0.0
     noise: float = 0.0
@@ -120,7 +138,8 @@ def compare(
 ) -> tuple[list[list[int]], dict[str, Agreement]]:
     """The INT8 model of each method against floating point, over utterances (1, frames, 80).
 
-    Returns the tokens that floating point finds in each utterance, and method → agreement. ``model`` keeps no range.
+    Returns the tokens of the floating-point model for each utterance, and method → agreement. Leaves ``model`` with the
+    ranges of the last method.
     """
     exactly, found = [], {method: Agreement() for method in methods}
     for mel in features:

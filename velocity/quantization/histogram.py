@@ -86,15 +86,15 @@ class Histogram:
         if len(inside) < 2 or high <= low:
             return float("inf")
         first, last = inside[0], inside[-1]
-        held = self.counts[first : last + 1]
-        if not held.any():
+        counts = self.counts[first : last + 1]
+        if not counts.any():
             return float("inf")
-        expected = held.copy()
+        expected = counts.copy()
         expected[0] += self.counts[:first].sum()
         expected[-1] += self.counts[last + 1 :].sum()
         level = np.rint((middle[first : last + 1] - low) / (high - low) * (LEVELS - 1)).astype(int)
-        filled = held > 0
-        total = np.bincount(level, held, LEVELS)
+        filled = counts > 0
+        total = np.bincount(level, counts, LEVELS)
         bins = np.bincount(level, filled, LEVELS)
         kept = np.where(filled, total[level] / np.maximum(bins[level], 1), 0.0)
         p, q = expected / expected.sum(), np.maximum(kept / kept.sum(), UNSEEN)

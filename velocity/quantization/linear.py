@@ -28,7 +28,7 @@ class QuantizedLinear(nn.Linear):
 
     - ``observe``: floating point, while the moving average of the input's range is followed;
     - ``fake``: the product of the integers, with straight-through gradients. The range goes on moving in training
-      mode; a ``learned`` one is held and stretched by the gradient instead, as LSQ does (Esser et al., "Learned step
+      mode; a ``learned`` one is fixed and stretched by the gradient instead, as LSQ does (Esser et al., "Learned step
       size quantization", ICLR 2020).
 
     ``stretch`` is the logarithm of what either end is multiplied by: 0 until the switch to ``fake``, so that learning

@@ -1,1 +1,1 @@
-"""Speech to text with an exported model: whole recordings (``offline``), live sound (``streaming``), decoding."""
+"""Speech to text with an exported model: recordings (``offline``), live audio (``streaming``), ``decoding``."""

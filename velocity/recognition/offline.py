@@ -1,4 +1,4 @@
-"""The recogniser as an application uses it: one exported folder, onnxruntime and NumPy, no PyTorch."""
+"""Recognition of recordings with an exported model: onnxruntime and NumPy, no PyTorch."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ import onnxruntime
 
 from velocity.audio import BLOCK, SAMPLE_RATE, compute_mel_spectrogram, read_blocks
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import Decoder, Hypothesis, Segment, Word, segments
+from velocity.recognition.decoding.decoder import Decoder, Hypothesis
 from velocity.recognition.decoding.pieces import pieces
-from velocity.recognition.segmentation import chunks, passages, silenced, voice_activity
+from velocity.recognition.decoding.segments import Segment, segments
+from velocity.recognition.decoding.words import Word
+from velocity.recognition.segmentation import chunks, silenced, split_posteriors, voice_activity
 from velocity.text import TextTokenizer
 
-SHIPPED = Path(__file__).parents[1] / "pretrained"  # models that come with the package, one folder a name
+SHIPPED = Path(__file__).parents[1] / "pretrained"  # models shipped with the package, one folder each
 FILES = ("model.onnx", "config.json", "tokenizer.model")
-Audio = str | Path | np.ndarray | Iterable[np.ndarray]  # a file, (samples,) float32 at 16 kHz, or blocks of such
+Audio = str | Path | np.ndarray | Iterable[np.ndarray]  # a file, (samples,) float32 at 16 kHz, or blocks of samples
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What may have been said from ``start`` to ``end``, in seconds of the audio: the best hypothesis comes first."""
+    """A stretch of audio that is decoded at once, ``start`` to ``end`` in seconds; the best hypothesis comes first."""
 
     start: float
     end: float
@@ -61,28 +63,28 @@ class VelocityASR:
         if self.tokenizer.vocabulary != self.config["vocabulary"]:
             raise VelocityError(
                 f"{self.folder}: tokenizer.model has {self.tokenizer.vocabulary} pieces, "
-                f"config.json says {self.config['vocabulary']}: files of different models"
+                f"but config.json has {self.config['vocabulary']}: the files belong to different models"
             )
-        self.decoder = Decoder(self.tokenizer, self.config["frame_seconds"])  # greedy; another may take its place
-        self._begins = np.array([piece.startswith(" ") for piece in pieces(self.tokenizer)])  # (V,): of a word
+        self.decoder = Decoder(self.tokenizer, self.config["frame_seconds"])  # greedy; may be replaced
+        self._begins = np.array([piece.startswith(" ") for piece in pieces(self.tokenizer)])  # (V,): begins a word
         self._session = _open_session(self.folder / "model.onnx", threads)
-        self._hears = self._session.get_inputs()[0].name == "waveform"  # has the features inside
+        self._takes_samples = self._session.get_inputs()[0].name == "waveform"  # the graph computes the features
 
     @classmethod
     def from_pretrained(cls, model: str | Path, quantized: bool = False, threads: int = 1) -> VelocityASR:
-        """Load ``model``: an exported folder, a folder of such (``onnx/``, ``onnx-int8/``), the name of a model shipped
-        with the package, or ``models:/name@alias`` from the MLflow registry.
+        """Load ``model``: an exported folder, a folder with several (``onnx/``, ``onnx-int8/``), the name of a model
+        shipped with the package, or ``models:/name@alias`` from the MLflow registry.
 
-        ``quantized`` chooses ``onnx-int8/`` where there are both. ``threads`` is for one recognition.
+        ``quantized`` chooses ``onnx-int8/`` if there are several. ``threads`` applies to one recognition.
         Raises VelocityError when there is no such model or it cannot be loaded.
         """
         return cls(find_model(model, quantized), threads)
 
     def __call__(self, mel: Any) -> np.ndarray:
         """(frames, 80) or (batch, frames, 80) log-mel of ``compute_mel_spectrogram``, NumPy or torch
-        → (batch, frames', V) float32 log-posteriors. Rows of a batch are wholly valid: no padding."""
-        if self._hears:
-            raise VelocityError(f"{self.folder}: takes samples and not features: give them to transcribe or log_probs")
+        → (batch, frames', V) float32 log-posteriors. All rows of a batch have the same length: no padding."""
+        if self._takes_samples:
+            raise VelocityError(f"{self.folder}: takes samples and not features: pass them to transcribe or log_probs")
         if hasattr(mel, "detach"):
             mel = mel.detach().cpu()
         mel = np.asarray(mel, dtype=np.float32)
@@ -93,35 +95,35 @@ class VelocityASR:
         (log_probs,) = self._session.run(["log_probs"], {"mel_spectrogram": mel})
         return log_probs
 
-    def _hear(self, samples: np.ndarray) -> np.ndarray:
+    def _infer(self, samples: np.ndarray) -> np.ndarray:
         """(samples,) float32 at 16 kHz → (frames', V) log-posteriors."""
-        if self._hears:
+        if self._takes_samples:
             return self._session.run(["log_probs"], {"waveform": samples[None]})[0][0]
         return self(compute_mel_spectrogram(samples))[0]
 
     def decode_ctc(self, log_probs: Any) -> str:
-        """The text of the first row of (batch, frames', V), or of (frames', V), log-posteriors, by ``decoder``."""
+        """The text of (frames', V) log-posteriors, or of the first row of (batch, frames', V), by ``decoder``."""
         log_probs = np.asarray(log_probs)
         row = log_probs[0] if log_probs.ndim == 3 else log_probs
         return self.decoder.decode(row, words=False)[0].text
 
     def transcribe(self, audio: Audio) -> str:
-        """The text of an audio file, or of (samples,) float32 at 16 kHz, or of such blocks. Audio of any length.
+        """The text of an audio file, of (samples,) float32 at 16 kHz, or of an iterable of such blocks, of any length.
 
         Raises VelocityError when the file cannot be read.
         """
         return " ".join(passage.text for passage in self.passages(audio, words=False) if passage.text)
 
     def passages(self, audio: Audio, words: bool = True) -> Iterator[Passage]:
-        """Yield what is said as it is recognised, in memory that does not grow with the audio's length.
+        """Yield passages as they are recognised, in constant memory.
 
-        Up to twenty seconds of audio are one passage, longer audio is cut in pauses between words. ``words=False``
-        saves the alignment. Raises VelocityError when the audio cannot be read, be it in its middle.
+        Audio of up to twenty seconds is one passage; longer audio is cut in pauses between words. ``words=False``
+        skips the alignment. Raises VelocityError when the audio cannot be read, even after some passages.
         """
         frame = self.config["frame_seconds"]
-        for first, log_probs in passages(self.posteriors(audio), self._begins, self.config["blank"]):
+        for first, log_probs in split_posteriors(self.posteriors(audio), self._begins, self.config["blank"]):
             start = first * frame
-            hypotheses = [_later(found, start) for found in self.decoder.decode(log_probs, words)]
+            hypotheses = [_shifted(found, start) for found in self.decoder.decode(log_probs, words)]
             yield Passage(start, start + len(log_probs) * frame, hypotheses)
 
     def segments(self, log_probs: np.ndarray) -> list[Segment]:
@@ -130,19 +132,19 @@ class VelocityASR:
         return segments(self.decoder.decode(log_probs)[0].words, seconds)
 
     def log_probs(self, audio: Audio) -> np.ndarray:
-        """(frames', V) log-posteriors of the whole audio, joined from chunks when it is long."""
+        """(frames', V) log-posteriors of the whole audio, concatenated from chunks if it is long."""
         return np.concatenate(list(self.posteriors(audio)))
 
     def posteriors(self, audio: Audio) -> Iterator[np.ndarray]:
-        """Yield ``log_probs`` in pieces of some twenty seconds at most, (frames', V) each. Where there is no voice they
-        are those of certain silence."""
+        """Yield ``log_probs`` in pieces of about twenty seconds at most, (frames', V) each. Frames without a voice are
+        certainly blank."""
         seconds, blank = self.config["frame_seconds"], self.config["blank"]
         frame = round(seconds * SAMPLE_RATE)
         for samples, start, end, whole in chunks(_blocks(audio), frame):
             active = voice_activity(samples, whole)
             piece = np.zeros((-(-len(samples) // frame), self.config["vocabulary"]), dtype=np.float32)
             if active.any():
-                piece = self._hear(samples)
+                piece = self._infer(samples)
             piece = silenced(piece, active, seconds, blank)
             yield piece[start // frame : -(-end // frame)]
 
@@ -158,13 +160,13 @@ def _blocks(audio: Audio) -> Iterable[np.ndarray]:
     return np.split(samples, range(BLOCK, len(samples), BLOCK))
 
 
-def _later(hypothesis: Hypothesis, seconds: float) -> Hypothesis:
+def _shifted(hypothesis: Hypothesis, seconds: float) -> Hypothesis:
     words = [replace(word, start=word.start + seconds, end=word.end + seconds) for word in hypothesis.words]
     return replace(hypothesis, words=words)
 
 
 def find_model(model: str | Path, quantized: bool) -> Path:
-    """The folder of the exported model that ``model`` stands for, as in ``VelocityASR.from_pretrained``."""
+    """The folder of the exported model ``model``, which is as for ``VelocityASR.from_pretrained``."""
     if str(model).startswith("models:/"):
         folder = _download(str(model))
     elif Path(model).is_dir():
@@ -173,14 +175,14 @@ def find_model(model: str | Path, quantized: bool) -> Path:
         folder = SHIPPED / str(model)
     else:
         shipped = ", ".join(sorted(path.name for path in SHIPPED.glob("*/"))) or "none"
-        raise VelocityError(f"{model}: no such model folder, nor a model shipped with the package ({shipped})")
+        raise VelocityError(f"{model}: no such model folder, and no such model shipped with the package ({shipped})")
     if (folder / "model.onnx").exists():
         return folder
-    wanted = folder / ("onnx-int8" if quantized else "onnx")
-    if not wanted.is_dir():
+    chosen = folder / ("onnx-int8" if quantized else "onnx")
+    if not chosen.is_dir():
         found = ", ".join(sorted(path.parent.name for path in folder.glob("*/model.onnx"))) or "none"
-        raise VelocityError(f"{folder}: neither model.onnx nor {wanted.name}/ in it (exported models there: {found})")
-    return wanted
+        raise VelocityError(f"{folder}: neither model.onnx nor {chosen.name}/ in it (exported models there: {found})")
+    return chosen
 
 
 def _download(uri: str) -> Path:
@@ -195,7 +197,7 @@ def _download(uri: str) -> Path:
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise VelocityError(f"{uri}: not in the model registry ({str(error).splitlines()[0]})") from error
-    return folder / "artifacts"  # of the MLflow model: its data; the code beside it is for the server
+    return folder / "artifacts"  # the MLflow model's data; the code beside it is for `mlflow models serve`
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -206,11 +208,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise VelocityError(f"{path}: not the configuration of an exported model; export it again") from error
     if version != 1:
-        raise VelocityError(f"{path}: format {version} is not known to this version; update velocity-asr")
+        raise VelocityError(f"{path}: format {version} is unknown to this version; update velocity-asr")
     if missing:
         raise VelocityError(f"{path}: lacks {', '.join(sorted(missing))}; export the model again")
     if config["sample_rate"] != SAMPLE_RATE:
-        raise VelocityError(f"{path}: sample_rate is {config['sample_rate']}, features are made at {SAMPLE_RATE}")
+        raise VelocityError(f"{path}: sample_rate is {config['sample_rate']}, but features need {SAMPLE_RATE}")
     return config
 
 
@@ -219,15 +221,15 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
-    options.enable_mem_pattern = False  # one would be kept for every length that was ever heard
+    options.enable_mem_pattern = False  # onnxruntime would keep a plan for every length it has seen
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+    except Exception as error:  # onnxruntime's exceptions have no common base class but Exception
         raise VelocityError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
     inputs = {tensor.name for tensor in session.get_inputs()}
     outputs = {tensor.name for tensor in session.get_outputs()}
     if {"mel_spectrogram", "position"} <= inputs:
-        raise VelocityError(f"{path.parent}: a model for live sound: `velocity-asr stream` takes it")
+        raise VelocityError(f"{path.parent}: a model for live audio; use it with `velocity-asr stream`")
     if not inputs & {"mel_spectrogram", "waveform"} or not {"log_probs", "lengths"} <= outputs:
         raise VelocityError(f"{path}: takes {sorted(inputs)} and gives {sorted(outputs)}: not a VELOCITY-ASR model")
     return session

@@ -1,4 +1,4 @@
-"""The sound side of live recognition: features as samples come, and where a sound begins."""
+"""The front end of live recognition: features of a stream of samples, and the detection of onsets."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import numpy as np
 
 from velocity.audio import HOP, WINDOW, compute_mel_spectrogram
 
-# Loudness is the logarithm of a frame's mean mel power; 1.4 are 6 dB.
-RISE = 1.4  # above the floor begins an utterance: little, since the model can tell noise, but not what it was not given
-FLOOR_LOW, FLOOR_START = -12.5, -9.5  # noise at -60 dB of full scale, and the floor before anything was heard
-FLOOR_CREEP = 0.003  # a frame: the floor falls at once and rises slowly, so that it lies below speech
-SURE = 3  # frames in a row that are an onset
+# Loudness is the logarithm of a frame's mean mel power; 1.4 is 6 dB.
+RISE = 1.4  # above the floor: an onset. Low, since the model can reject noise, but not recover lost speech
+FLOOR_LOW, FLOOR_START = -12.5, -9.5  # noise at -60 dB of full scale, and the floor at the start of a stream
+FLOOR_CREEP = 0.003  # per frame: the floor falls at once and rises slowly, so that it stays below speech
+SURE = 3  # consecutive loud frames that make an onset
 
 
 class Onset:
-    """Where a sound rises above the floor, which is waited for before the model is asked, and how long it is over."""
+    """Detects when sound rises above a noise floor, and counts how long it has been quiet since."""
 
     def __init__(self) -> None:
         self._floor, self._loud = FLOOR_START, 0
         self.quiet = 0  # frames since the last loud one
 
     def find(self, mel: np.ndarray) -> int | None:
-        """The next (frames, 80) → the first frame of ``SURE`` loud ones in a row, negative when it was before these."""
+        """The next (frames, 80) → the first of ``SURE`` consecutive loud frames; negative if it was before these."""
         onset = None
         for index, level in enumerate(np.log(np.exp(mel).mean(1)).tolist()):
             self._floor = max(FLOOR_LOW, min(level, self._floor + FLOOR_CREEP))
@@ -33,27 +33,27 @@ class Onset:
 
 
 class FeatureStream:
-    """Log-mel frames of a stream: ``lead`` that stand for nothing, then those that ``compute_mel_spectrogram`` makes of
-    the whole. A frame is there as soon as the last sample of its window is, 200 samples after its centre.
+    """Log-mel frames of a stream: ``lead`` frames of silence, then those that ``compute_mel_spectrogram`` gives for the
+    whole stream. A frame is available as soon as the last sample of its window is, 200 samples after its centre.
     """
 
-    LEAD = 2 * HOP  # samples that are held before the centre of the next frame: more than half a window
+    LEAD = 2 * HOP  # samples kept before the centre of the next frame: more than half a window
 
     def __init__(self, lead: int) -> None:
-        self._held = np.zeros(self.LEAD + lead * HOP, dtype=np.float32)
+        self._buffer = np.zeros(self.LEAD + lead * HOP, dtype=np.float32)
 
     def accept(self, samples: np.ndarray) -> None:
-        self._held = np.concatenate([self._held, samples])
+        self._buffer = np.concatenate([self._buffer, samples])
 
     def take(self, frames: int) -> np.ndarray | None:
-        """The next (frames, 80), once all of them can be computed."""
+        """The next (frames, 80), or None until all of them can be computed."""
         needed = self.LEAD + (frames - 1) * HOP + WINDOW // 2
-        if len(self._held) < needed:
+        if len(self._buffer) < needed:
             return None
-        mel = compute_mel_spectrogram(self._held[:needed])
-        self._held = self._held[frames * HOP :]
+        mel = compute_mel_spectrogram(self._buffer[:needed])
+        self._buffer = self._buffer[frames * HOP :]
         return np.asarray(mel[self.LEAD // HOP :][:frames])
 
     def rest(self) -> np.ndarray:
-        """The frames that are left when the sound is over: (frames, 80)."""
-        return np.asarray(compute_mel_spectrogram(self._held)[self.LEAD // HOP :])
+        """The remaining frames at the end of the stream: (frames, 80)."""
+        return np.asarray(compute_mel_spectrogram(self._buffer)[self.LEAD // HOP :])

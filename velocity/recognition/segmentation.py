@@ -1,6 +1,6 @@
-"""Long audio in memory that does not grow: chunks that are cut in pauses in, passages that end between two words out.
+"""Long audio in constant memory: audio is cut into chunks in pauses, log-posteriors into passages between words.
 
-Between them, what holds no voice is made silence, so that no text is invented for noise.
+In between, stretches without a voice are set to silence, so that noise gives no text.
 """
 
 from __future__ import annotations
@@ -11,30 +11,27 @@ from typing import NamedTuple
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, TRANSFORMED
-from velocity.recognition.decoding import best_path
+from velocity.recognition.decoding.greedy import best_path
 
-WHOLE = 20  # seconds of audio that are not cut at all
+WHOLE = 20  # seconds: shorter audio is not cut
 SHORTEST, LONGEST = 10, 20  # seconds of a chunk of longer audio
 PAUSE = 0.3  # seconds
-CONTEXT = 1.0  # seconds on either side of a chunk that it hears, and leaves to its neighbour
-LEVEL = SAMPLE_RATE // 100  # samples a level is measured on
+CONTEXT = 1.0  # seconds of its neighbours that a chunk includes on either side; their frames are discarded
+LEVEL = SAMPLE_RATE // 100  # samples per measured level
 
 VOICE_STEP = 0.02  # seconds between the decisions of ``voice_activity``
 VOICE_RATE = SAMPLE_RATE // 4  # Hz: the harmonics of a voice lie low
 VOICE_WINDOW = 160  # samples at VOICE_RATE: 40 ms, at least three periods of a low voice
 SHORTEST_PERIOD, LONGEST_PERIOD = 10, 56  # samples at VOICE_RATE: voices of 400 to 71 Hz
-CERTAIN, LIKELY = 0.9, 0.7  # periodicity of a frame that is certainly, or may well be, of a voice
-ENOUGH, WITHIN = 4, 20  # so many such frames in so many: 80 ms of 0.4 s
-ENOUGH_OF_A_PIECE, WITHIN_A_PIECE = 10, 50  # certain ones in a piece of long audio: 200 ms of a second
-CERTAIN_REACH, LIKELY_REACH = 2.0, 0.5  # seconds around them: the sentence, and the consonants beside a vowel
-SURE = -20.0  # log-posterior of what cannot be
+CERTAIN, LIKELY = 0.9, 0.7  # periodicity of a frame that is certainly, or probably, voiced
+ENOUGH, WITHIN = 4, 20  # required voiced frames within a window of frames: 80 ms of 0.4 s
+ENOUGH_OF_A_PIECE, WITHIN_A_PIECE = 10, 50  # certain ones, in a chunk of long audio: 200 ms of a second
+CERTAIN_REACH, LIKELY_REACH = 2.0, 0.5  # seconds around them: the sentence, and the consonants next to a vowel
+SURE = -20.0  # log-posterior of all other classes where the blank is certain
 
 
 class Chunk(NamedTuple):
-    """(samples,) at 16 kHz, of which those from ``start`` to ``end`` count; the others are context.
-
-    ``whole``: nothing was cut.
-    """
+    """(samples,) at 16 kHz: those from ``start`` to ``end``, with context on both sides. ``whole``: nothing was cut."""
 
     samples: np.ndarray
     start: int
@@ -43,21 +40,22 @@ class Chunk(NamedTuple):
 
 
 def chunks(blocks: Iterable[np.ndarray], frame: int) -> Iterator[Chunk]:
-    """Cut the audio that comes in ``blocks``, (samples,) at 16 kHz, where it is quietest, on multiples of ``frame``.
+    """Cut audio given in ``blocks``, (samples,) at 16 kHz each, where it is quietest, at multiples of ``frame``.
 
-    What counts in the chunks is all of the audio, once; either side of a cut hears CONTEXT seconds of the other.
+    Each sample is between ``start`` and ``end`` of exactly one chunk; chunks include CONTEXT seconds of their
+    neighbours.
     """
-    held, first, start = np.empty(0, dtype=np.float32), 0, 0  # the next chunk's context and its start, in what is held
+    buffer, first, start = np.empty(0, dtype=np.float32), 0, 0  # where the next chunk's context, and the chunk, begin
     whole = True
     context = round(CONTEXT * SAMPLE_RATE) // frame * frame
     for block in blocks:
-        held, first, start = np.concatenate([held[first:], block]), 0, start - first
-        while len(held) - start > WHOLE * SAMPLE_RATE:
-            end = start + _quietest(held[start : start + LONGEST * SAMPLE_RATE], frame)
-            yield Chunk(held[first : end + context], start - first, end - first)
+        buffer, first, start = np.concatenate([buffer[first:], block]), 0, start - first
+        while len(buffer) - start > WHOLE * SAMPLE_RATE:
+            end = start + _quietest(buffer[start : start + LONGEST * SAMPLE_RATE], frame)
+            yield Chunk(buffer[first : end + context], start - first, end - first)
             first, start, whole = end - context, end, False
-    if len(held) > start:
-        yield Chunk(held[first:], start - first, len(held) - first, whole)
+    if len(buffer) > start:
+        yield Chunk(buffer[first:], start - first, len(buffer) - first, whole)
 
 
 def _quietest(samples: np.ndarray, frame: int) -> int:
@@ -71,19 +69,19 @@ def _quietest(samples: np.ndarray, frame: int) -> int:
 
 
 def _power(samples: np.ndarray) -> np.ndarray:
-    """(samples,) → the mean square of each whole LEVEL samples, float64."""
+    """(samples,) → the mean square of each LEVEL samples, float64; an incomplete rest is ignored."""
     return np.square(samples[: len(samples) // LEVEL * LEVEL].reshape(-1, LEVEL)).mean(axis=1, dtype=np.float64)
 
 
 def voice_activity(samples: np.ndarray, whole: bool = False) -> np.ndarray:
-    """Where somebody may be speaking in (samples,) at 16 kHz: a bool every 20 ms.
+    """Where somebody may be speaking in (samples,) at 16 kHz: one bool every 20 ms.
 
-    A short recording, ``whole``, was made because somebody speaks; a piece of a long one needs more to say so.
+    A short recording (``whole``) usually contains speech; a chunk of a long one needs stronger evidence.
 
-    A voice is periodic, as breath, wind, hiss, rumble and most clatter are not. The measure is the greatest normalised
-    autocorrelation at the periods of a voice, its window's own autocorrelation divided out: Boersma, "Accurate
+    A voice is periodic; breath, wind, hiss, rumble and most clatter are not. The measure is the greatest normalised
+    autocorrelation at the periods of a voice, divided by the window's own autocorrelation: Boersma, "Accurate
     short-term analysis of the fundamental frequency and the harmonics-to-noise ratio", IFA Proceedings 17, 1993.
-    Speech is where frames are likely voiced, near some that are certainly so. Whispering is not found.
+    Speech is where frames are probably voiced, near some that certainly are. Whispering is not detected.
     """
     periodic = _periodicity(samples)
     enough, within = (ENOUGH, WITHIN) if whole else (ENOUGH_OF_A_PIECE, WITHIN_A_PIECE)
@@ -94,10 +92,10 @@ def voice_activity(samples: np.ndarray, whole: bool = False) -> np.ndarray:
 
 
 def _periodicity(samples: np.ndarray) -> np.ndarray:
-    """(samples,) at 16 kHz → (a value every 20 ms,) float32: 0 for noise, near 1 for a vowel."""
+    """(samples,) at 16 kHz → one float32 every 20 ms: 0 for noise, near 1 for a vowel."""
     step = round(VOICE_STEP * VOICE_RATE)
     four = samples[: len(samples) // 4 * 4].reshape(-1, 4).T
-    low = (four[0] + four[1] + four[2] + four[3]) / 4  # a filter of nulls at 4 and 8 kHz is enough
+    low = (four[0] + four[1] + four[2] + four[3]) / 4  # a filter with nulls at 4 and 8 kHz is enough
     frames = -(-len(samples) // (4 * step))
     padded = np.zeros((frames - 1) * step + VOICE_WINDOW, dtype=np.float32)
     low = low[: len(padded) - VOICE_WINDOW // 2]
@@ -110,7 +108,7 @@ def _periodicity(samples: np.ndarray) -> np.ndarray:
         few = framed[first : first + TRANSFORMED]
         found[first : first + TRANSFORMED] = _autocorrelation((few - few.mean(axis=1, keepdims=True)) * window)
     ratio = found[:, SHORTEST_PERIOD:] / (own[SHORTEST_PERIOD:] / own[0])
-    return ratio.max(axis=1) / (found[:, 0] + 1e-7)  # of digital silence: 0
+    return ratio.max(axis=1) / (found[:, 0] + 1e-7)  # 0 for digital silence
 
 
 def _autocorrelation(framed: np.ndarray) -> np.ndarray:
@@ -120,13 +118,13 @@ def _autocorrelation(framed: np.ndarray) -> np.ndarray:
 
 
 def _count(found: np.ndarray, width: int) -> np.ndarray:
-    """How many of the ``width`` values around each are true."""
+    """The number of true values among the ``width`` values around each."""
     sums = np.concatenate([np.zeros(width // 2 + 1, int), found, np.zeros(width, int)]).cumsum()
     return sums[width : width + len(found)] - sums[: len(found)]
 
 
 def silenced(log_probs: np.ndarray, active: np.ndarray, frame_seconds: float, blank: int) -> np.ndarray:
-    """(frames, V) log-posteriors in which frames without a voice, by ``voice_activity``, are certainly blank."""
+    """(frames, V) log-posteriors; frames that are inactive by ``voice_activity`` become certainly blank, in place."""
     steps = ((np.arange(len(log_probs)) + 0.5) * frame_seconds / VOICE_STEP).astype(int)
     quiet = ~active[np.minimum(steps, len(active) - 1)]
     log_probs[quiet] = SURE
@@ -134,31 +132,31 @@ def silenced(log_probs: np.ndarray, active: np.ndarray, frame_seconds: float, bl
     return log_probs
 
 
-def passages(pieces: Iterable[np.ndarray], begins: np.ndarray, blank: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut log-posteriors that come in ``pieces``, (frames, V) each, into what can be decoded one after the other.
+def split_posteriors(pieces: Iterable[np.ndarray], begins: np.ndarray, blank: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut log-posteriors that come in ``pieces``, (frames, V) each, into passages that can be decoded separately.
 
-    Yields (its first frame, (frames, V)). A passage ends before a class that begins a word, (V,) bool ``begins``, at
-    the longest pause there is, so the best path of the passages is the best path of the whole. A single piece is
-    a single passage; nothing is held longer than two pieces, and pieces of silence are not decoded at all.
+    Yields (first frame, (frames, V)). A passage ends before a class that begins a word, (V,) bool ``begins``, at the
+    longest pause, so the best paths of the passages together are the best path of the whole. A single piece is a
+    single passage; at most two pieces are kept in memory, and silent pieces are not decoded.
     """
-    held: np.ndarray | None = None
+    pending: np.ndarray | None = None
     first = 0
     for piece in pieces:
-        if held is not None:
-            cut = _cut(held, begins, blank)
+        if pending is not None:
+            cut = _cut(pending, begins, blank)
             if cut:
-                yield first, held[:cut]
-            cut = cut or len(held)  # nothing was said
+                yield first, pending[:cut]
+            cut = cut or len(pending)  # silence
             first += cut
-            held = np.concatenate([held[cut:], piece])
+            pending = np.concatenate([pending[cut:], piece])
         else:
-            held = piece
-    if held is not None:
-        yield first, held
+            pending = piece
+    if pending is not None:
+        yield first, pending
 
 
 def _cut(log_probs: np.ndarray, begins: np.ndarray, blank: int) -> int:
-    """The frame to cut before, in the later half if possible; 0 when there is nothing but blanks."""
+    """The frame to cut before, in the second half if possible; 0 if there are only blanks."""
     tokens, frames = best_path(log_probs, blank)
     if not len(tokens):
         return 0
@@ -169,5 +167,5 @@ def _cut(log_probs: np.ndarray, begins: np.ndarray, blank: int) -> int:
     if (late if late.any() else words).any():
         pause = np.where(late if late.any() else words, after - before, -1)
         return int(frames[pause.argmax()])
-    blanks = np.flatnonzero(log_probs.argmax(axis=1) == blank)  # one endless word: babble, or not English
+    blanks = np.flatnonzero(log_probs.argmax(axis=1) == blank)  # one endless word: babble, or another language
     return int(blanks[-1]) + 1 if len(blanks) else int(frames[-1]) or len(log_probs)

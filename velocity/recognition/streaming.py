@@ -1,10 +1,10 @@
-"""Live recognition: PCM in pieces of any size, text as soon as it is certain. NumPy and onnxruntime alone.
+"""Live recognition: PCM in pieces of any size, text as soon as it is certain. NumPy and onnxruntime only.
 
-A feature frame needs 12.5 ms of sound after its centre, and the model hears eight of its own frames at a time: with
-frames of 20 ms a letter is known 172.5 ms after its frame at the latest, and a frame follows the sound as CTC likes.
+A feature frame needs 12.5 ms of audio after its centre, and the model takes eight of its own frames at a time. With
+frames of 20 ms a letter is recognised at most 172.5 ms after its frame; CTC may place that frame after the sound.
 
-The model begins where a sound does, as it did in training, and begins anew after each utterance; what it says of the
-sound from there is what it would say of the whole at once.
+The model starts where a sound starts, as in training, and its state is reset after each utterance. Within an utterance
+the result equals that of recognising all of it at once.
 """
 
 from __future__ import annotations
@@ -21,44 +21,43 @@ import onnxruntime
 
 from velocity.audio import HOP, SAMPLE_RATE
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import Word
 from velocity.recognition.decoding.pieces import pieces
-from velocity.recognition.decoding.words import EARLY, LATE, spelled
+from velocity.recognition.decoding.words import EARLY, LATE, Word, spelled
 from velocity.recognition.offline import FILES, find_model
 from velocity.recognition.onset import FeatureStream, Onset
 from velocity.text import TextTokenizer
 
-SETTLED = 0.24  # seconds of blanks after which a word is taken for complete, its border not having come
-LOOK_BACK = 2  # chunks searched once more after an endpoint: the next word may have begun in them
-BEFORE = 3  # chunks of quiet the model hears before a sound, as in recordings of people; speech may begin softly
-AT_ONCE = SAMPLE_RATE  # samples taken from a piece at a time, so that a long one costs no memory of its length
+SETTLED = 0.24  # seconds of blanks after which a word counts as complete although no word boundary has followed
+LOOK_BACK = 2  # chunks searched again after an endpoint: the next word may have begun in them
+BEFORE = 3  # chunks of quiet given to the model before a sound, as in recordings; speech may begin softly
+AT_ONCE = SAMPLE_RATE  # samples processed at a time, so that memory does not depend on the length of a piece
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """When an utterance is over, in seconds. The model then begins anew with the next sound: it was trained on
-    utterances that begin with their first word, not on days."""
+    """When an utterance ends, in seconds. The model's state is then reset until the next sound: it was trained on
+    single utterances that begin with their first word."""
 
-    pause: float = 1.2  # without a letter or without a sound, once something was said
-    silence: float = 1.2  # the same while nothing was said; no event tells of it
-    longest: float = 20.0  # after that the next complete word ends it, and twice as long any
+    pause: float = 1.2  # without a letter or without sound, after at least one word
+    silence: float = 1.2  # the same before the first word; no event is sent
+    longest: float = 20.0  # then the next complete word ends it; after twice as long, it ends anyway
 
 
 @dataclass(frozen=True)
 class Event:
-    """What is known of an utterance; times in seconds from the beginning of the stream.
+    """The state of an utterance; times in seconds from the beginning of the stream.
 
-    ``stable`` only ever grows: each begins with the one before it, until ``final`` ends the utterance. ``partial`` is
-    the word that is being said.
+    ``stable`` only grows: each one begins with the one before, until ``final`` ends the utterance. ``partial`` is the
+    word being spoken.
     """
 
     type: Literal["partial", "final"]
     stable: str
     partial: str
-    words: list[Word]  # of ``stable``
+    words: list[Word]  # in ``stable``
     start: float  # of the first word
-    end: float  # of the last letter, that of ``partial`` included
-    heard: float  # how much of the stream had been given
+    end: float  # of the last letter, including ``partial``
+    received: float  # length of the stream so far
 
     @property
     def text(self) -> str:
@@ -76,7 +75,7 @@ class StreamingASR:
     """
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
-        """Load the artefact in ``folder``. Raises VelocityError when it is none that streams, or broken."""
+        """Load the artefact in ``folder``. Raises VelocityError when it is broken or not a streaming model."""
         self.folder = Path(folder)
         for name in FILES:
             if not (self.folder / name).is_file():
@@ -86,16 +85,16 @@ class StreamingASR:
             self.tokenizer = TextTokenizer(self.folder / "tokenizer.model")
             self.pieces, self.blank = pieces(self.tokenizer), self.config["blank"]
             self.frame_seconds = self.config["frame_seconds"]
-            self.stride = round(self.frame_seconds * SAMPLE_RATE / HOP)  # feature frames a model frame
+            self.stride = round(self.frame_seconds * SAMPLE_RATE / HOP)  # feature frames per model frame
             if "streaming" not in self.config:
                 raise VelocityError(
                     f"{self.folder}: does not stream: train with model.direction: causal, then "
                     "`velocity-asr export --target onnx-streaming`"
                 )
-            told = self.config["streaming"]
-            self.chunk_frames, self.lead_frames = told["chunk_frames"], told["lead_frames"]
-            self._initial = {name: np.zeros(each["shape"], each["dtype"]) for name, each in told["state"].items()}
-            self._outputs = ["log_probs", *(told["after"] + name for name in self._initial)]
+            layout = self.config["streaming"]
+            self.chunk_frames, self.lead_frames = layout["chunk_frames"], layout["lead_frames"]
+            self._initial = {name: np.zeros(each["shape"], each["dtype"]) for name, each in layout["state"].items()}
+            self._outputs = ["log_probs", *(layout["after"] + name for name in self._initial)]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VelocityError(f"{self.folder / 'config.json'}: not of an exported model; export it again") from error
         options = onnxruntime.SessionOptions()
@@ -103,24 +102,24 @@ class StreamingASR:
         path = self.folder / "model.onnx"
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        except Exception as error:  # onnxruntime's exceptions have no common base class but Exception
             raise VelocityError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
         if {each.name for each in self._session.get_inputs()} != {"mel_spectrogram", *self._initial}:
             raise VelocityError(f"{path}: its state is not that of config.json; export the model again")
 
     @classmethod
     def from_pretrained(cls, model: str | Path, quantized: bool = False, threads: int = 1) -> StreamingASR:
-        """Load ``model``: an exported folder, a folder of such (``onnx-streaming/``, ``onnx-streaming-int8/``), or what
-        else ``VelocityASR.from_pretrained`` takes. Raises VelocityError when there is none that streams."""
-        wanted = Path(model) / ("onnx-streaming-int8" if quantized else "onnx-streaming")
-        return cls(wanted if wanted.is_dir() else find_model(model, quantized), threads)
+        """Load ``model``: an exported folder, a folder with several (``onnx-streaming/``, ``onnx-streaming-int8/``), or
+        anything else that ``VelocityASR.from_pretrained`` takes. Raises VelocityError if it has no streaming model."""
+        chosen = Path(model) / ("onnx-streaming-int8" if quantized else "onnx-streaming")
+        return cls(chosen if chosen.is_dir() else find_model(model, quantized), threads)
 
     def stream(self, endpoint: Endpoint | None = None) -> Stream:
-        """A new stream of sound. Many may be open at once."""
+        """A new stream. Several may be open at once."""
         return Stream(self, endpoint or Endpoint())
 
     def transcribe_stream(self, pieces: Iterable[np.ndarray], endpoint: Endpoint | None = None) -> Iterator[Event]:
-        """Yield the events of ``pieces``, each (samples,) at 16 kHz, as they come."""
+        """Yield the events of ``pieces``, each (samples,) at 16 kHz, as they occur."""
         stream = self.stream(endpoint)
         for piece in pieces:
             yield from stream.accept(piece)
@@ -136,7 +135,7 @@ class StreamingASR:
 
 
 class Stream:
-    """One stream of sound, of any length in the same memory. Its events do not depend on how the sound is cut."""
+    """One stream of audio, of any length in constant memory. Its events do not depend on the sizes of the pieces."""
 
     def __init__(self, model: StreamingASR, endpoint: Endpoint) -> None:
         self._model, self._endpoint = model, endpoint
@@ -144,34 +143,34 @@ class Stream:
         self._onset = Onset()
         self._recent: deque[Chunk] = deque(maxlen=LOOK_BACK + BEFORE)
         self._samples, self._steps, self._finished = 0, 0, False
-        self._utterance: Utterance | None = None  # None: waiting for a sound
+        self._utterance: Utterance | None = None  # None: waiting for an onset
 
     @property
     def seconds(self) -> float:
-        """How much has been given."""
+        """The length of the stream so far."""
         return self._samples / SAMPLE_RATE
 
     def accept(self, samples: np.ndarray) -> list[Event]:
-        """The next (samples,) at 16 kHz, float in [-1, 1] or int16 → what they change, in order.
+        """The next (samples,) at 16 kHz, float in [-1, 1] or int16 → the resulting events, in order.
 
-        Raises VelocityError for another shape, for NaN and Inf, and after ``finish``.
+        Raises VelocityError for another shape, NaN or Inf, and after ``finish``.
         """
         if self._finished:
-            raise VelocityError("this stream is finished: begin another one")
+            raise VelocityError("this stream is finished: open a new one")
         samples = np.asarray(samples)
         samples = samples.astype(np.float32) / 32768 if samples.dtype == np.int16 else samples.astype(np.float32)
         if samples.ndim != 1 or not np.isfinite(samples).all():
-            raise VelocityError(f"audio of shape {samples.shape}: expected (samples,), all of them numbers")
+            raise VelocityError(f"audio of shape {samples.shape}: expected (samples,), without NaN and Inf")
         self._samples += len(samples)
         events = []
         for start in range(0, len(samples), AT_ONCE):
             self._features.accept(samples[start : start + AT_ONCE])
             while (mel := self._features.take(self._model.chunk_frames)) is not None:
-                events += self._hear(mel)
+                events += self._process(mel)
         return events
 
     def finish(self) -> list[Event]:
-        """The sound is over: at most one event, the rest of what was said."""
+        """End the stream: at most one event, with the rest of the utterance."""
         if not self._finished:
             self._finished = True
             model, rest = self._model, self._features.rest()
@@ -183,14 +182,14 @@ class Stream:
                 return [self._event("final")]
         return []
 
-    def _hear(self, mel: np.ndarray) -> list[Event]:
-        """(chunk_frames, 80), the next ones of the stream."""
+    def _process(self, mel: np.ndarray) -> list[Event]:
+        """The next (chunk_frames, 80) of the stream."""
         self._take(Chunk(mel, len(mel) // self._model.stride, self._onset.find(mel)))
         events = []
         if self._utterance and self._over():
             if self._utterance.words():
                 events.append(self._event("final"))
-            # No further back than half of the pause: what was heard of the last word must not be heard again.
+            # Go back by at most half of the pause, so that the last word is not recognised twice.
             half = max(self._utterance.quiet, self._onset.quiet // self._model.stride) // 2
             again = min(half // self._recent[-1].steps, LOOK_BACK)
             while len(self._recent) > again:
@@ -210,14 +209,14 @@ class Stream:
             self._begin(1)
 
     def _begin(self, newest: int) -> None:
-        """A new utterance where a sound begins in the ``newest`` chunks; none if it does not."""
+        """Start a new utterance at an onset in the ``newest`` chunks, or none if there is no onset."""
         self._utterance, recent = None, list(self._recent)
         for index in range(len(recent) - newest, len(recent)):
             if recent[index].onset is not None:
-                heard = recent[max(0, index - BEFORE) :]
+                start = recent[max(0, index - BEFORE) :]
                 self._state, self._shown = self._model.initial_state(), ("", "")
-                self._utterance = Utterance(self._model, self._steps - sum(chunk.steps for chunk in heard))
-                for chunk in heard:
+                self._utterance = Utterance(self._model, self._steps - sum(chunk.steps for chunk in start))
+                for chunk in start:
                     self._step(chunk)
                 return
 
@@ -228,7 +227,7 @@ class Stream:
     def _over(self) -> bool:
         rule, utterance, frame = self._endpoint, self._utterance, self._model.frame_seconds
         length = (utterance.end - utterance.start) * frame
-        quiet = max(utterance.quiet * frame, self._onset.quiet * HOP / SAMPLE_RATE)  # letters may be of noise
+        quiet = max(utterance.quiet * frame, self._onset.quiet * HOP / SAMPLE_RATE)  # noise may give letters
         if not utterance.words():
             pause = rule.silence
         else:
@@ -238,23 +237,23 @@ class Stream:
     def _event(self, type: Literal["partial", "final"]) -> Event:
         words = self._utterance.words()
         count = len(words) if type == "final" else self._utterance.settle()
-        stable, partial = in_text(words[:count]), in_text(words[count:])
-        end = min(words[-1].end, self.seconds)  # the last model frame may reach beyond the sound
+        stable, partial = joined(words[:count]), joined(words[count:])
+        end = min(words[-1].end, self.seconds)  # the last model frame may extend beyond the stream
         return Event(type, stable, partial, words[:count], words[0].start, end, self.seconds)
 
 
 class Chunk(NamedTuple):
     mel: np.ndarray  # (frames, 80)
-    steps: int  # model frames of it that are of the stream
-    onset: int | None  # frame at which a sound began
+    steps: int  # its model frames that are part of the stream, not padding
+    onset: int | None  # the frame of an onset, if there is one
 
 
 class Utterance:
-    """The best path of one utterance so far, grown chunk by chunk (``velocity.recognition.decoding.best_path``)."""
+    """The best path of one utterance so far, extended chunk by chunk (``velocity.recognition.decoding.greedy``)."""
 
     def __init__(self, model: StreamingASR, start: int) -> None:
         self._model = model
-        self.start = self.end = start  # model frames of the stream
+        self.start = self.end = start  # in model frames of the stream
         self._tokens: list[int] = []
         self._first: list[int] = []  # frame of each token
         self._last: list[int] = []
@@ -282,7 +281,7 @@ class Utterance:
         return self.end - (self._last[-1] + 1 if self._tokens else self.start)
 
     def words(self) -> list[Word]:
-        """As ``velocity.recognition.decoding`` times them, in seconds of the stream."""
+        """The words so far, timed as by ``velocity.recognition.decoding.words``, in seconds of the stream."""
         frame, found = self._model.frame_seconds, []
         for text, members in spelled(self._tokens, self._model.pieces):
             confidence = float(np.exp(np.mean([self._peak[index] for index in members])))
@@ -292,21 +291,21 @@ class Utterance:
         return found
 
     def settle(self) -> int:
-        """How many words are complete: a border follows them, or ``SETTLED`` seconds without a letter.
+        """The number of complete words: followed by a word boundary, or by ``SETTLED`` seconds without a letter.
 
-        Never fewer than before: the rare letter that comes later lengthens a word that was thought complete.
+        It never decreases: a rare late letter lengthens a word that was already complete.
         """
         words = len(self.words())
         if words:
-            border = self._model.pieces[self._tokens[-1]].isspace()
-            complete = border or self.quiet * self._model.frame_seconds >= SETTLED
+            boundary = self._model.pieces[self._tokens[-1]].isspace()
+            complete = boundary or self.quiet * self._model.frame_seconds >= SETTLED
             self._settled = max(self._settled, words if complete else words - 1)
         return self._settled
 
     def stable_and_partial(self) -> tuple[str, str]:
         words, count = self.words(), self.settle()
-        return in_text(words[:count]), in_text(words[count:])
+        return joined(words[:count]), joined(words[count:])
 
 
-def in_text(words: list[Word]) -> str:
+def joined(words: list[Word]) -> str:
     return " ".join(word.text for word in words)

@@ -1,4 +1,4 @@
-"""The application: what is served where."""
+"""The application: its routes and error handlers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from velocity.server.endpoint import Transcriptions
-from velocity.server.failures import RequestError, answer_fault, answer_http_error, answer_request_error
+from velocity.server.failures import RequestError, answer_fault, answer_http_error
 from velocity.server.service import Service
-from velocity.server.uploads import Lingering
+from velocity.server.uploads import LingeringClose
 
 
 def application(service: Service) -> Starlette:
-    """The ASGI application; ending it ends the service's threads."""
+    """The ASGI application; its shutdown stops the service's threads."""
 
     def models(request: Request) -> JSONResponse:
         one = {"id": service.name, "object": "model", "created": service.created, "owned_by": "velocity-asr"}
-        asked = request.path_params.get("model")
-        if asked is None:
+        requested = request.path_params.get("model")
+        if requested is None:
             return JSONResponse({"object": "list", "data": [one]})
-        if asked != service.name:
+        if requested != service.name:
             raise RequestError(HTTPStatus.NOT_FOUND, "no such model", "model", "model_not_found")
         return JSONResponse(one)
 
@@ -46,18 +46,14 @@ def application(service: Service) -> Starlette:
             Route("/v1/models/{model:path}", models),
             Route("/health", health),
         ],
-        middleware=[Middleware(Lingering)],
+        middleware=[Middleware(LingeringClose)],
         exception_handlers={
-            RequestError: answer_request_error,
+            RequestError: lambda request, error: error.response(),
             HTTPException: answer_http_error,
-            ClientDisconnect: _nobody_listens,
+            ClientDisconnect: lambda request, error: Response(status_code=HTTPStatus.BAD_REQUEST),
             Exception: answer_fault,
         },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     return app
-
-
-def _nobody_listens(request: Request, error: ClientDisconnect) -> Response:
-    return Response(status_code=HTTPStatus.BAD_REQUEST)

@@ -1,4 +1,4 @@
-"""``POST /v1/audio/transcriptions``, from the first byte of the upload to the last of the answer."""
+"""``POST /v1/audio/transcriptions``."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from starlette.types import Receive, Scope, Send
 
 from velocity.server.events import Events
 from velocity.server.failures import RequestError
-from velocity.server.request import read_wishes
-from velocity.server.responses import answer
+from velocity.server.request import parse_request
+from velocity.server.responses import response
 from velocity.server.service import Service
-from velocity.server.transcribe import hear, with_decoder
+from velocity.server.transcribe import transcribe_upload, with_decoder
 from velocity.server.uploads import received_form
 
 
 @dataclass(frozen=True)
 class Transcriptions:
-    """The ASGI application of the one path."""
+    """The ASGI application of this path."""
 
     service: Service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service, started, events = self.service, time.perf_counter(), Events(send)
         try:
-            # A client that reads its answer slowly gives its place back before.
+            # The place is free again before the response is sent, which a client may read slowly.
             with service.queue.place():
                 async with received_form(Request(scope, receive), service.limits) as form:
-                    wishes = read_wishes(form, service.name)
-                    if wishes.file.size > service.limits.file_bytes:
+                    request = parse_request(form, service.name)
+                    if request.file.size > service.limits.file_bytes:
                         raise service.limits.too_large()
-                    model = with_decoder(service.model, service.decoding, wishes.hotwords)
-                    say = events.say if wishes.stream else None
-                    work = partial(hear, model, wishes.file.file, service.limits.seconds, say)
+                    model = with_decoder(service.model, service.decoding, request.hotwords)
+                    on_text = events.send_text if request.stream else None
+                    work = partial(transcribe_upload, model, request.file.file, service.limits.seconds, on_text)
                     transcript = await service.queue.run(work, receive)
         except (RequestError, ClientDisconnect) as error:
-            if not events.begun:
+            if not events.started:
                 raise
-            await events.end({"error": error.told if isinstance(error, RequestError) else None})
+            await events.end({"error": error.body if isinstance(error, RequestError) else None})
             return
         took = time.perf_counter() - started
-        print(f"{transcript.seconds:.1f} s of audio in {took:.2f} s", file=sys.stderr)  # no word of what was said
-        if wishes.stream:
+        print(f"{transcript.seconds:.1f} s of audio in {took:.2f} s", file=sys.stderr)  # never the text
+        if request.stream:
             await events.end({"type": "transcript.text.done", "text": transcript.text})
             return
-        await answer(transcript, wishes, service.model.tokenizer.encode)(scope, receive, send)
+        await response(transcript, request, service.model.tokenizer.encode)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""An answer that comes bit by bit: server-sent events, as OpenAI's ``stream=true`` has them."""
+"""Streamed responses: server-sent events as with OpenAI's ``stream=true``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.types import Send
 
 
 class Events:
-    """The answer begins with the first event, so that a request can still be refused before it."""
+    """The response starts with the first event; until then the request can still be refused."""
 
     def __init__(self, send: Send) -> None:
         self._send, self._loop = send, asyncio.get_running_loop()
@@ -18,15 +18,15 @@ class Events:
         self._writer: asyncio.Task[None] | None = None
 
     @property
-    def begun(self) -> bool:
+    def started(self) -> bool:
         return self._writer is not None
 
-    def say(self, text: str) -> None:
-        """More of the text, from any thread; whoever calls waits for no client."""
+    def send_text(self, text: str) -> None:
+        """Queue more of the text; callable from any thread, never waits for the client."""
         self._loop.call_soon_threadsafe(self._put, {"type": "transcript.text.delta", "delta": text})
 
     async def end(self, value: dict[str, Any]) -> None:
-        """The last event."""
+        """Send the last event."""
         self._put(value)
         self._pending.put_nowait(None)
         await self._writer

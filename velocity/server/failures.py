@@ -1,4 +1,4 @@
-"""What goes wrong with a request, said as OpenAI says it: ``{"error": {"message", "type", "param", "code"}}``."""
+"""Errors in OpenAI's shape: ``{"error": {"message", "type", "param", "code"}}``."""
 
 from __future__ import annotations
 
@@ -8,37 +8,33 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-RETRY_SECONDS = 2  # what a client is told to wait when the server is busy
+RETRY_SECONDS = 2  # the Retry-After of a busy server
 
 
 class RequestError(Exception):
-    """A request that is answered with ``status`` and a reason; ``param`` is the field at fault."""
+    """Answer a request with ``status`` and a message; ``param`` is the field at fault."""
 
     def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
 
     @property
-    def told(self) -> dict[str, str | None]:
+    def body(self) -> dict[str, str | None]:
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         return {"message": self.message, "type": kind, "param": self.param, "code": self.code}
 
     def response(self) -> JSONResponse:
         busy = {"Retry-After": str(RETRY_SECONDS)} if self.status == HTTPStatus.SERVICE_UNAVAILABLE else None
-        return JSONResponse({"error": self.told}, self.status, busy)
-
-
-def answer_request_error(request: Request, error: RequestError) -> JSONResponse:
-    return error.response()
+        return JSONResponse({"error": self.body}, self.status, busy)
 
 
 def answer_http_error(request: Request, error: HTTPException) -> JSONResponse:
-    """Starlette's own: no such path, or a method it does not have."""
+    """Starlette's own errors: an unknown path or method."""
     answer = RequestError(error.status_code, f"{HTTPStatus(error.status_code).phrase}: {request.method}").response()
     answer.headers.update(error.headers or {})
     return answer
 
 
 def answer_fault(request: Request, error: Exception) -> JSONResponse:
-    """Our own mistake: the traceback is for the server's log, not for the client."""
-    return RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log says why").response()
+    """A bug of the server: the traceback goes to its log, not to the client."""
+    return RequestError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; see the server's log").response()

@@ -1,4 +1,4 @@
-"""The application on a socket, until SIGTERM or Ctrl-C: what is being recognised is finished and answered first."""
+"""Run the application on a socket until SIGTERM or Ctrl-C; running requests are finished first."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from velocity.errors import VelocityError
 
-HEADER_SECONDS = 15.0  # from the first byte of a request, or the connection, to the end of its headers
+HEADER_SECONDS = 15.0  # from the connection or the first byte of a request to the end of its headers
 CONNECTIONS = 256
-GRACE_SECONDS = 60  # for requests that are being answered when the server is told to stop
+GRACE_SECONDS = 60  # for running requests when the server stops
 
 
 class Connection(H11Protocol):
-    """uvicorn waits for a request's headers for ever: a client that dribbles them would keep its connection."""
+    """Time out headers: uvicorn waits for them for ever, so a slow client could hold its connection."""
 
     watch: asyncio.TimerHandle | None = None
 
@@ -51,7 +51,7 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn raises the signal that stopped it again; for a command that was asked to stop this is success."""
+    """Exit with success on a signal; uvicorn would raise it again after stopping."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -64,7 +64,7 @@ class Server(uvicorn.Server):
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 is any free one. Raises VelocityError when it is taken or the host is not ours."""
+    """A listening socket; port 0 picks a free one. Raises VelocityError when it cannot listen there."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family)
@@ -74,13 +74,13 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def address(listener: socket.socket) -> IPv4Address | IPv6Address:
-    """Where it listens."""
+    """The address it listens on."""
     return ip_address(listener.getsockname()[0])
 
 
 def server(app: Starlette) -> Server:
-    """What runs ``app`` on listening sockets until it is told to stop."""
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # tracebacks, not what clients do wrong
+    """The server that runs ``app`` on listening sockets until it is stopped."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # tracebacks, not client errors
     config = uvicorn.Config(
         app,
         http=Connection,

@@ -16,7 +16,7 @@ from velocity.server.failures import RequestError
 from velocity.text import normalize
 
 ENGLISH = re.compile(r"en(glish)?([-_][a-z]+)?", re.IGNORECASE)
-PHRASES, PHRASE_WORDS, PHRASE_LETTERS = 100, 5, 80  # of a prompt that are listened for
+PHRASES, PHRASE_WORDS, PHRASE_LETTERS = 100, 5, 80  # limits on the hot words of a prompt
 GRANULARITIES = {"word", "segment"}
 
 
@@ -29,76 +29,78 @@ class ResponseFormat(StrEnum):
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a client wants of its file. Fields of OpenAI's that are not here change nothing."""
+class TranscriptionRequest:
+    """The fields of OpenAI's API that have an effect here; others are ignored."""
 
     file: UploadFile
-    form: ResponseFormat
+    response_format: ResponseFormat
     granularities: frozenset[str]
-    hotwords: dict[str, float]  # of the prompt
+    hotwords: dict[str, float]  # from the prompt
     stream: bool
 
 
-def read_wishes(fields: FormData, model: str) -> Wishes:
-    """Raises RequestError: 404 for another model than ``model``, 400 for the rest."""
+def parse_request(fields: FormData, model: str) -> TranscriptionRequest:
+    """Raises RequestError: 404 for a model other than ``model``, 400 for any other fault."""
     file = fields.get("file")
     if not isinstance(file, UploadFile):
-        raise wrong("file", "a file is needed in the field `file`")
+        raise invalid("file", "the field `file` must contain a file")
     if not file.size:
-        raise wrong("file", "the file is empty")
-    asked = _text(fields, "model", model)
-    if asked != model:
+        raise invalid("file", "the file is empty")
+    requested = _text(fields, "model", model)
+    if requested != model:
         raise RequestError(
             HTTPStatus.NOT_FOUND,
-            f"the model {_quoted(asked)} is not served here; {model} is",
+            f"the model {_quoted(requested)} is not served here; {model} is",
             "model",
             "model_not_found",
         )
     if not ENGLISH.fullmatch(language := _text(fields, "language", "en")):
-        raise wrong("language", f"{_quoted(language)}: only English (en) is recognised")
+        raise invalid("language", f"{_quoted(language)}: only English (en) is supported")
     try:
         fits = 0 <= float(temperature := _text(fields, "temperature", "0")) <= 1
     except ValueError:
         fits = False
     if not fits:
-        raise wrong("temperature", f"{_quoted(temperature)}: a number from 0 to 1 (which changes nothing here)")
-    form = _text(fields, "response_format", ResponseFormat.JSON)
-    if form not in list(ResponseFormat):
-        raise wrong("response_format", f"{_quoted(form)}: one of {', '.join(ResponseFormat)}")
+        raise invalid("temperature", f"{_quoted(temperature)}: must be a number from 0 to 1 (it has no effect here)")
+    response_format = _text(fields, "response_format", ResponseFormat.JSON)
+    if response_format not in list(ResponseFormat):
+        raise invalid("response_format", f"{_quoted(response_format)}: must be one of {', '.join(ResponseFormat)}")
     granularities = frozenset(
         value for name in ("timestamp_granularities[]", "timestamp_granularities") for value in fields.getlist(name)
     )
     if not granularities <= GRANULARITIES:
-        raise wrong("timestamp_granularities", "word or segment")
-    if granularities and form != ResponseFormat.VERBOSE_JSON:
-        raise wrong("timestamp_granularities", "needs response_format=verbose_json")
+        raise invalid("timestamp_granularities", "must be word or segment")
+    if granularities and response_format != ResponseFormat.VERBOSE_JSON:
+        raise invalid("timestamp_granularities", "requires response_format=verbose_json")
     stream = _text(fields, "stream", "false").lower() in ("true", "1")
-    if stream and form not in (ResponseFormat.JSON, ResponseFormat.TEXT):
-        raise wrong("stream", "only text comes bit by bit: response_format json or text")
+    if stream and response_format not in (ResponseFormat.JSON, ResponseFormat.TEXT):
+        raise invalid("stream", "only text can be streamed: response_format json or text")
     hotwords = read_hotwords(_text(fields, "prompt", ""))
-    return Wishes(file, ResponseFormat(form), granularities or frozenset({"segment"}), hotwords, stream)
+    return TranscriptionRequest(
+        file, ResponseFormat(response_format), granularities or frozenset({"segment"}), hotwords, stream
+    )
 
 
 def read_hotwords(prompt: str) -> dict[str, float]:
-    """The phrases of a prompt, normalised, and their weights: what lies between commas, semicolons, full stops and line
-    breaks. Prose is no hot word: longer phrases, and those with figures, are passed over."""
+    """The normalised phrases of a prompt and their weights. Commas, semicolons, full stops and line breaks separate
+    phrases; long ones and those with digits are ignored as prose."""
     parts = (part for part in re.split(r"[,;.\n]", prompt) if len(part) <= PHRASE_LETTERS)
     phrases = (part for part in parts if not re.search(r"\d", part))
     found = (phrase for phrase in map(normalize, phrases) if 0 < len(phrase.split()) <= PHRASE_WORDS)
     return dict.fromkeys(islice(found, PHRASES), HOT)
 
 
-def wrong(field: str, message: str) -> RequestError:
+def invalid(field: str, message: str) -> RequestError:
     return RequestError(HTTPStatus.BAD_REQUEST, message, field)
 
 
 def _text(fields: FormData, name: str, default: str) -> str:
     value: Any = fields.get(name, default)
     if not isinstance(value, str):
-        raise wrong(name, "must be text, not a file")
+        raise invalid(name, "must be text, not a file")
     return value.strip() or default
 
 
 def _quoted(text: str) -> str:
-    """A client's text as it may stand in a message: short and on one line."""
+    """A client's text for a message: short and on one line."""
     return repr(text if len(text) <= 40 else f"{text[:40]}…")

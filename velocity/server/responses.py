@@ -11,19 +11,20 @@ import numpy as np
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from velocity.commands.formats import Format, Transcript, written
-from velocity.recognition.decoding import Segment, Word
-from velocity.server.request import ResponseFormat, Wishes
+from velocity.recognition.decoding.segments import Segment
+from velocity.recognition.decoding.words import Word
+from velocity.server.request import ResponseFormat, TranscriptionRequest
 
 PLAIN = {ResponseFormat.TEXT: Format.TEXT, ResponseFormat.SRT: Format.SRT, ResponseFormat.VTT: Format.VTT}
-HOP = 0.01  # seconds that OpenAI's ``seek`` counts in
+HOP = 0.01  # the unit of OpenAI's ``seek``, in seconds
 
 
-def answer(transcript: Transcript, wishes: Wishes, encode: Callable[[str], list[int]]) -> Response:
-    """``text``, ``srt`` and ``vtt`` are byte for byte what ``velocity-asr transcribe --format`` writes."""
-    if wishes.form in PLAIN:
-        media = "text/vtt" if wishes.form is ResponseFormat.VTT else "text/plain"
-        return PlainTextResponse("".join(written(transcript, PLAIN[wishes.form])), media_type=media)
-    if wishes.form is ResponseFormat.JSON:
+def response(transcript: Transcript, request: TranscriptionRequest, encode: Callable[[str], list[int]]) -> Response:
+    """``text``, ``srt`` and ``vtt`` equal byte for byte what ``velocity-asr transcribe --format`` writes."""
+    if request.response_format in PLAIN:
+        media = "text/vtt" if request.response_format is ResponseFormat.VTT else "text/plain"
+        return PlainTextResponse("".join(written(transcript, PLAIN[request.response_format])), media_type=media)
+    if request.response_format is ResponseFormat.JSON:
         return JSONResponse({"text": transcript.text})
     value: dict[str, Any] = {
         "task": "transcribe",
@@ -31,9 +32,9 @@ def answer(transcript: Transcript, wishes: Wishes, encode: Callable[[str], list[
         "duration": round(transcript.seconds, 3),
         "text": transcript.text,
     }
-    if "word" in wishes.granularities:
+    if "word" in request.granularities:
         value["words"] = [_timed("word", word) for word in transcript.words]
-    if "segment" in wishes.granularities:
+    if "segment" in request.granularities:
         words = iter(transcript.words)
         value["segments"] = [
             _segment(n, cue, list(islice(words, len(cue.text.split()))), encode)
@@ -42,15 +43,15 @@ def answer(transcript: Transcript, wishes: Wishes, encode: Callable[[str], list[
     return JSONResponse(value)
 
 
-def _timed(name: str, spoken: Word | Segment) -> dict[str, Any]:
-    return {name: spoken.text, "start": round(spoken.start, 3), "end": round(spoken.end, 3)}
+def _timed(name: str, part: Word | Segment) -> dict[str, Any]:
+    return {name: part.text, "start": round(part.start, 3), "end": round(part.end, 3)}
 
 
 def _segment(n: int, cue: Segment, words: Sequence[Word], encode: Callable[[str], list[int]]) -> dict[str, Any]:
-    """The fields that strict clients insist on, each as near to Whisper's meaning as CTC has it.
+    """The fields that strict clients require, as close to Whisper's meaning as CTC allows.
 
     ``avg_logprob`` is the mean logarithm of the words' confidences, ``no_speech_prob`` the probability that none of
-    them was said if they were independent; ``compression_ratio`` is Whisper's.
+    them was spoken if they were independent; ``compression_ratio`` is Whisper's.
     """
     text, confidences = cue.text.encode(), np.clip([word.confidence for word in words], 1e-9, 1.0)
     return {

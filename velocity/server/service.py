@@ -1,4 +1,4 @@
-"""What all requests share: the recogniser, its queue, and what a request may ask for."""
+"""What all requests share: the recogniser, its queue and the limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from velocity.server.work import Queue
 
 @dataclass(frozen=True)
 class Service:
-    """``decoding`` are arguments of ``Decoder`` that hold for all requests."""
+    """``decoding`` are arguments of ``Decoder`` for all requests."""
 
     model: VelocityASR
     limits: Limits
@@ -22,7 +22,7 @@ class Service:
 
     @property
     def name(self) -> str:
-        """What clients call the model."""
+        """The model's name in the API."""
         return str(self.model.config.get("name") or self.model.folder.name)
 
     @property

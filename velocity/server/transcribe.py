@@ -1,4 +1,4 @@
-"""From an uploaded file to a transcript, as ``velocity-asr transcribe`` makes it."""
+"""Transcribe an uploaded file as ``velocity-asr transcribe`` does."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from velocity.audio import SAMPLE_RATE, claimed_seconds, read_blocks
 from velocity.commands.formats import Transcript
 from velocity.commands.transcribe import listen
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import Decoder
+from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.offline import Passage, VelocityASR
 from velocity.server.failures import RequestError
 
 
 class Abandoned(Exception):
-    """Nobody waits for the answer."""
+    """The client has gone."""
 
 
 def with_decoder(model: VelocityASR, decoding: Mapping[str, Any], hotwords: Mapping[str, float]) -> VelocityASR:
-    """The model with a decoder of its own; ``decoding`` are the decoder's other arguments."""
-    own = copy.copy(model)  # the network is everybody's
+    """A copy of the model with its own decoder; ``decoding`` are the decoder's other arguments."""
+    own = copy.copy(model)  # shares the network
     own.decoder = Decoder(model.tokenizer, model.config["frame_seconds"], hotwords=hotwords or None, **decoding)
     return own
 
 
-def hear(
-    model: VelocityASR, upload: BinaryIO, longest: float, say: Callable[[str], None] | None, abandoned: Event
+def transcribe_upload(
+    model: VelocityASR, upload: BinaryIO, longest: float, on_text: Callable[[str], None] | None, abandoned: Event
 ) -> Transcript:
-    """Transcribe an upload from a temporary file whose name owes nothing to the client's.
+    """Transcribe an upload through a temporary file whose name does not depend on the client.
 
-    ``say`` hears the text bit by bit. Raises RequestError, 400 when it is no audio and 413 when it has more than
-    ``longest`` seconds, and Abandoned.
+    ``on_text`` receives the text piece by piece. Raises RequestError, 400 when the upload is not audio and 413 when it
+    is longer than ``longest`` seconds, and Abandoned.
     """
-    said = False
+    separator = ""
 
     def after(passage: Passage) -> None:
-        nonlocal said
+        nonlocal separator
         if abandoned.is_set():
             raise Abandoned
-        if say and passage.text:
-            say(f" {passage.text}" if said else passage.text)
-            said = True
+        if on_text and passage.text:
+            on_text(separator + passage.text)
+            separator = " "
 
     with NamedTemporaryFile(prefix="velocity-asr-") as file:
         shutil.copyfileobj(upload, file)
@@ -63,14 +63,14 @@ def hear(
 
 
 def _refuse_long(path: Path, longest: float, abandoned: Event) -> None:
-    """No reader gives more than a header claims, but a header may claim more than there is, or nothing."""
+    """Readers never return more than the header claims; it may claim too much or nothing, so then count the samples."""
     if 0 < claimed_seconds(path) <= longest:
         return
     samples = 0
     for block in read_blocks(path):
         samples += len(block)
         if samples > longest * SAMPLE_RATE:
-            told = f"the audio is too long: at most {longest:g} s"
-            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told, "file")
+            message = f"the audio is too long: at most {longest:g} s"
+            raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, "file")
         if abandoned.is_set():
             raise Abandoned

@@ -1,4 +1,4 @@
-"""A multipart form as it arrives: refused as soon as it is too large, too slow or no form."""
+"""Receive a multipart form; refuse it as soon as it is too large, too slow or malformed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
-import python_multipart  # noqa: F401  (Starlette would miss it only when a form arrives)
+import python_multipart  # noqa: F401  (otherwise its absence shows only when a form arrives)
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -17,15 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from velocity.server.failures import RequestError
 
 MEGABYTE = 2**20
-FIELDS_BYTES = MEGABYTE // 4  # of a form beside its file: fields, headers, borders
+FIELDS_BYTES = MEGABYTE // 4  # of a form without its file: fields, headers, boundaries
 FIELD_BYTES = MEGABYTE // 16
 FIELDS = 64
-LINGER_SECONDS = 2.0  # a refused client may go on sending for so long before it is cut off
+LINGER_SECONDS = 2.0  # how long a refused client may go on sending
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client may ask for."""
+    """Limits on one request."""
 
     file_bytes: int = 25 * MEGABYTE
     seconds: float = 3600.0  # of audio
@@ -33,16 +33,16 @@ class Limits:
     upload_seconds: float = 300.0
 
     def too_large(self) -> RequestError:
-        told = f"the file is too large: at most {self.file_bytes / MEGABYTE:g} MB"
-        return RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, told, "file")
+        message = f"the file is too large: at most {self.file_bytes / MEGABYTE:g} MB"
+        return RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message, "file")
 
 
 @asynccontextmanager
 async def received_form(request: Request, limits: Limits) -> AsyncIterator[FormData]:
-    """Yield the fields and the one file of a multipart request; the file is in memory or, unnamed, in the temporary
-    folder, and gone when the block is left.
+    """Yield the fields and the one file of a multipart request. The file is in memory or an unnamed temporary file,
+    and is deleted when the block ends.
 
-    Raises RequestError (400, 408, 413, 415), ClientDisconnect when the client went away.
+    Raises RequestError (400, 408, 413, 415), and ClientDisconnect when the client has gone.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise RequestError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be multipart/form-data")
@@ -54,8 +54,8 @@ async def received_form(request: Request, limits: Limits) -> AsyncIterator[FormD
     )
     try:
         form = await parser.parse()
-    except (MultiPartException, UnicodeError) as error:  # the latter: what Python's stranger codecs raise
-        reason = getattr(error, "message", "text in no known encoding")
+    except (MultiPartException, UnicodeError) as error:  # some of Python's codecs raise UnicodeError
+        reason = getattr(error, "message", "its text has an unknown encoding")
         raise RequestError(HTTPStatus.BAD_REQUEST, f"the form cannot be read: {reason}") from error
     try:
         yield form
@@ -82,8 +82,8 @@ async def _body(receive: Receive, limits: Limits) -> AsyncIterator[bytes]:
         yield body
 
 
-class Lingering:
-    """Hear a refused client out: a connection closed with bytes unread is reset, and the answer is lost."""
+class LingeringClose:
+    """Read on after refusing an upload: closing with unread bytes resets the connection and loses the response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""The recogniser's queue: so many at once, so many waiting, and nobody else."""
+"""The recogniser's queue: limited numbers of running and waiting requests."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ Result = TypeVar("Result")
 
 
 class Queue:
-    """``jobs`` recognitions at a time. A request has its place from its first byte to its answer: there are
-    ``jobs + waiting`` places, which bounds uploads, memory and temporary files as well."""
+    """Run ``jobs`` recognitions at a time. A request holds one of ``jobs + waiting`` places from its first byte to its
+    result, which also bounds uploads, memory and temporary files."""
 
     def __init__(self, jobs: int, waiting: int) -> None:
         self.places, self.taken = jobs + waiting, 0
-        self.pool = ThreadPoolExecutor(
-            jobs, "recognise"
-        )  # onnxruntime and NumPy compute outside the interpreter's lock
+        self.pool = ThreadPoolExecutor(jobs, "recognise")  # onnxruntime and NumPy release the GIL
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Raises RequestError (503) when all are taken."""
+        """Hold a place. Raises RequestError (503) when all are taken."""
         if self.taken >= self.places:
             raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is busy; try again", code="busy")
         self.taken += 1
@@ -40,10 +38,10 @@ class Queue:
             self.taken -= 1
 
     async def run(self, work: Callable[[Event], Result], receive: Receive) -> Result:
-        """``work(abandoned)`` in a thread, as soon as one is free; ``abandoned`` is set when nobody waits any more.
+        """Run ``work(abandoned)`` in a thread as soon as one is free; ``abandoned`` is set when the client has gone.
 
-        Returns or raises when the thread has let go of its data, whatever happens to the client or the server.
-        Raises ClientDisconnect when the client went away first.
+        Returns or raises only when the thread no longer uses its data, even when the client or the server stops.
+        Raises ClientDisconnect when the client goes before the work is done.
         """
         abandoned = Event()
         task = self.pool.submit(work, abandoned)
@@ -57,10 +55,10 @@ class Queue:
         finally:
             gone.cancel()
             abandoned.set()
-            task.cancel()  # where it has not begun
+            task.cancel()  # if it has not started
             await asyncio.wait({job})
             if not job.cancelled():
-                job.exception()  # seen: it is nobody's any more
+                job.exception()  # retrieve it, or asyncio logs it
 
     def stop(self) -> None:
         self.pool.shutdown(wait=False, cancel_futures=True)

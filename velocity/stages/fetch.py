@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 
 from velocity.config import load_params
-from velocity.corpora.kinds import KINDS
+from velocity.config.corpora import KINDS
 from velocity.data.manifests import save_manifests
 from velocity.errors import VelocityError
 from velocity.files import atomic_directory
+from velocity.project import MANIFESTS, RAW
 from velocity.stages import run
 
 
@@ -19,14 +19,13 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) == 2 else ""
     if name not in params.corpora:
         raise VelocityError(f"fetch: name one of the corpora of params.yaml: {', '.join(params.corpora)}")
-    corpus = params.corpora[name]
+    corpus, raw, manifests = params.corpora[name], RAW / name, MANIFESTS / name
     kind = KINDS[corpus.kind]
-    raw, manifests = Path("data/raw", name), Path("data/manifests", name)
     shutil.rmtree(manifests, ignore_errors=True)  # a failure must not leave the description of something else
 
     with atomic_directory(raw) as folder:
         kind.bring(corpus, params.seed, folder)
-    save_manifests(*kind.read(name, corpus, raw), manifests)
+    save_manifests(kind.read(name, corpus, raw), manifests)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,24 @@
-"""Stage ``finetune``: CTC on labelled speech, quantisation-aware from a point of the training on."""
+"""Stage ``finetune``: CTC on labelled speech, with quantisation-aware training from ``finetune.qat_start`` on."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import asdict
-from pathlib import Path
 
-from velocity.config import load_params
+from velocity.config.finetuning import Finetuning
+from velocity.config.model import ModelConfig
+from velocity.config.reader import load_section
+from velocity.journal import Journal, open_journal
+from velocity.project import FEATURES, FINETUNED, PRETRAINED, REPORTS, TOKENIZER, TRAIN, VALIDATION
 from velocity.stages import run
 from velocity.stages.inputs import feature_statistics, fresh_model, training_shards
 from velocity.stages.outputs import write_curve
-from velocity.tracking import Run, track_run
-
-PRETRAINED = Path("models/pretrained.safetensors")
-OUTPUT = Path("models/finetuned.safetensors")
 
 
 def main() -> None:
     import torch
 
     from velocity.data.batches import Loader
-    from velocity.data.cuts import load_cuts
+    from velocity.data.manifests import load_cuts
     from velocity.files import write_json
     from velocity.model.asr import load_encoder, save_model
     from velocity.quantization.linear import quantize_linears, set_mode
@@ -28,73 +26,66 @@ def main() -> None:
     from velocity.text import TextTokenizer
     from velocity.training.checkpoint import Checkpoints, fingerprint
     from velocity.training.devices import set_determinism, start
-    from velocity.training.distillation import Distilled
     from velocity.training.loop import fit
-    from velocity.training.objectives import CTC
+    from velocity.training.objectives.ctc import CTC
     from velocity.training.scoring import validation_scores
 
-    params = load_params()
-    settings = params.finetune
-    set_determinism(params.threads)
-    fabric = start(settings.optimisation)
-    torch.manual_seed(params.seed)
-    model = fresh_model(params.model)
-    if settings.use_pretrained:
-        load_encoder(model, PRETRAINED)
-    parameters = model.parameter_count()  # of the recogniser: what learns its ranges is not in it
+    seed, threads = load_section("seed", int), load_section("threads", int)
+    config, settings = load_section("model", ModelConfig), load_section("finetune", Finetuning)
+    schedule, seconds = settings.optimisation, settings.optimisation.batch_seconds
+    weights = [PRETRAINED] if settings.start_from == "pretrained" else []
+
+    set_determinism(threads)
+    fabric = start(schedule)
+    torch.manual_seed(seed)
+    model = fresh_model(config)
+    for path in weights:
+        load_encoder(model, path)
+    parameters = model.parameter_count()  # of the recogniser, without the learned ranges of quantisation
     if settings.weight_bits < 8:
         learn_low_bits(model, settings.weight_bits)
     elif settings.qat:
         quantize_linears(model, learned=settings.activation_ranges == "learned")
-    objective = Distilled(model, settings.distillation) if settings.distillation.weight else CTC(model)
-    validation = load_cuts("data/prepared/validation.jsonl")
-    tokenizer = TextTokenizer("data/prepared/tokenizer.model")
-    shards = training_shards(params.prepare.shards.cache_gb)
-    seconds, processes = settings.optimisation.batch_seconds, settings.optimisation.loaders
-    fill = feature_statistics()["mean"]
-    loader = Loader(tokenizer, fill, params.seed, settings.augmentation, params.threads, shards, processes)
-    qat_from = max(1, round(settings.qat_start * settings.optimisation.steps))  # ranges are observed before they serve
+    qat_from = max(1, round(settings.qat_start * schedule.steps))  # ranges are observed before they are used
+    objective = CTC(model)
 
-    inputs = [Path("data/prepared", name) for name in ("train.jsonl", "features.json", "tokenizer.model")]
-    inputs += [PRETRAINED] if settings.use_pretrained else []
-    checkpoints = Checkpoints(
+    tokenizer, validation = TextTokenizer(TOKENIZER), load_cuts(VALIDATION)
+    fill, shards = feature_statistics()["mean"], training_shards()
+    loader = Loader(tokenizer, fill, seed, settings.augmentation, threads, shards, schedule.loaders)
+    mark = fingerprint([str((seed, config, settings)), TRAIN, FEATURES, TOKENIZER, *weights])
+    checkpoints = Checkpoints("finetune", mark, schedule.keep_checkpoints)
+    journal = open_journal() if fabric.is_global_zero else Journal(None)
+    journal.params({"seed": seed, "model": asdict(config), "finetune": asdict(settings)})
+    history = fit(
+        fabric,
+        objective,
+        lambda position: loader.training(TRAIN, seconds, position, fabric.global_rank, fabric.world_size),
+        schedule,
+        seed,
+        checkpoints,
         "finetune",
-        fingerprint([str((params.seed, params.model, settings)), *inputs]),
-        settings.optimisation.keep_checkpoints,
+        before_step=lambda step: set_mode(model, "fake" if step >= qat_from else "observe"),
+        validate=lambda: validation_scores(objective, loader.plain(validation, seconds), tokenizer),
+        log=journal.log,
+        judge_from=qat_from if settings.qat else 0,
     )
-    recorded = {"seed": params.seed, "model": asdict(params.model), "finetune": asdict(settings)}
-    place = fabric.global_rank, fabric.world_size
-    with track_run("finetune", recorded) if fabric.is_global_zero else nullcontext(Run()) as tracked:
-        history = fit(
-            fabric,
-            objective,
-            lambda position: loader.training("data/prepared/train.jsonl", seconds, position, *place),
-            settings.optimisation,
-            params.seed,
-            checkpoints,
-            "finetune",
-            before_step=lambda step: set_mode(model, "fake" if step >= qat_from else "observe"),
-            validate=lambda: validation_scores(objective, loader.plain(validation, seconds), tokenizer),
-            log=tracked.log,
-            judge_from=qat_from if settings.qat else 0,
-        )
-        if not fabric.is_global_zero:
-            return
-        metrics = {
-            "steps": history["training"][-1]["step"],
-            "audio_hours": round(history["audio_seconds"] / 3600, 4),
-            "parameters": parameters,
-            "loss": history["training"][-1]["loss"],
-            "validation_loss": history["kept"]["loss"],
-            "validation_wer": history["kept"]["wer"],
-        }
-        write_curve("reports/finetune.csv", history["training"])
-        write_curve("reports/finetune-validation.csv", history["validation"])
-        write_json("reports/finetune.json", metrics)
-        keep_rounded(model)
-        save_model(model, OUTPUT)
-        tracked.metrics(metrics)
-        checkpoints.clear()
+    if not fabric.is_global_zero:
+        return
+    metrics = {
+        "steps": history["training"][-1]["step"],
+        "audio_hours": round(history["audio_seconds"] / 3600, 4),
+        "parameters": parameters,
+        "loss": history["training"][-1]["loss"],
+        "validation_loss": history["kept"]["loss"],
+        "validation_wer": history["kept"]["wer"],
+    }
+    write_curve(REPORTS / "finetune.csv", history["training"])
+    write_curve(REPORTS / "finetune-validation.csv", history["validation"])
+    write_json(REPORTS / "finetune.json", metrics)
+    keep_rounded(model)
+    save_model(model, FINETUNED)
+    journal.metrics(metrics)
+    checkpoints.clear()
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from velocity.files import write_text
 
 
-def write_curve(path: str, rows: list[dict[str, float]]) -> None:
+def write_curve(path: Path, rows: list[dict[str, float]]) -> None:
     """One line a row, columns as in the first row, floats with all their digits."""
     columns = list(rows[0])
     lines = [",".join(columns)] + [",".join(repr(row[column]) for column in columns) for row in rows]

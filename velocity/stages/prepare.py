@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from velocity.config import load_params
-from velocity.data.cuts import LEFT_OUT, Alignable, Cut, place_cuts, read_cuts, write_splits
-from velocity.data.manifests import read_lines
+from velocity.data.cuts import LEFT_OUT, Alignable, Cut, place_cuts, write_splits
+from velocity.data.manifests import read_cuts, read_lines
 from velocity.data.sharding import write_shards
 from velocity.data.shards import INDEX
 from velocity.data.splits import SPLITS, Splits
 from velocity.data.statistics import measure_features
 from velocity.errors import VelocityError
 from velocity.files import atomic_directory, write_json
+from velocity.project import EXCLUSIONS, MANIFESTS, PREPARED
 from velocity.stages import run
 from velocity.text import train_tokenizer
-
-MANIFESTS = Path("data/manifests")
-EXCLUSIONS = Path("data/validated/exclusions.jsonl")
-OUTPUT = Path("data/prepared")
 
 
 def main() -> None:
@@ -32,7 +28,7 @@ def main() -> None:
         for name, corpus in sorted(params.corpora.items()):
             yield from place_cuts(name, corpus, MANIFESTS / name, splits, excluded, alignable)
 
-    with atomic_directory(OUTPUT) as folder:
+    with atomic_directory(PREPARED) as folder:
         kind, vocabulary = params.prepare.tokenizer.kind, params.prepare.tokenizer.vocabulary
         texts = (cut["supervisions"][0]["text"] for place, cut in placed(lambda text, frames: True) if place == "train")
         tokenizer = train_tokenizer(texts, kind, vocabulary, folder / "tokenizer.model")

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from velocity.evaluation.model_card import model_card
 from velocity.evaluation.plots import draw
-from velocity.evaluation.report import Results, report
+from velocity.evaluation.report import Results, model_card, report
 from velocity.files import atomic_directory, write_text
+from velocity.project import MODEL_CARD, REPORT, REPORTS
 from velocity.stages import run
-
-REPORTS = Path("reports")
 
 
 def main() -> None:
     results = Results.load()
     with atomic_directory(REPORTS / "plots") as folder:
         draw(results, folder)
-    write_text(REPORTS / "README.md", report(results))
-    write_text(REPORTS / "MODEL_CARD.md", model_card(results))
+    write_text(REPORT, report(results))
+    write_text(MODEL_CARD, model_card(results))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from velocity.config import load_params
 from velocity.data.checks import add_comparisons, checks
@@ -12,27 +11,28 @@ from velocity.data.expectations import judge
 from velocity.data.tables import measure_corpora
 from velocity.data.validation import Outcome, examples, exclusions, list_findings, refuse, summarise
 from velocity.files import write_json, write_json_lines
+from velocity.project import (
+    ACCEPTED,
+    DATA_DOCS,
+    DISTRIBUTIONS,
+    EXCLUSIONS,
+    FINDINGS,
+    MANIFESTS,
+    VALIDATION_SUMMARY,
+)
 from velocity.stages import run
-
-MANIFESTS = Path("data/manifests")
-ACCEPTED = Path("data/accepted.json")
-EXCLUSIONS = Path("data/validated/exclusions.jsonl")
-DISTRIBUTIONS = Path("data/validated/distributions.json")
-SUMMARY = Path("reports/validation/summary.json")
-FINDINGS = Path("reports/validation/findings.jsonl")
-DATA_DOCS = Path("reports/validation/data_docs")
 
 
 def main() -> None:
     params = load_params()
-    for accepted in (EXCLUSIONS, DISTRIBUTIONS, SUMMARY):
+    for accepted in (EXCLUSIONS, DISTRIBUTIONS, VALIDATION_SUMMARY):
         accepted.unlink(missing_ok=True)  # they stand for accepted speech: a refusal must not leave the last ones
     folders = {name: MANIFESTS / name for name in sorted(params.corpora)}
+    looked_for = checks(params)
     measured = measure_corpora(folders, params.threads)
     add_comparisons(measured, params)
-    wanted = checks(params)
-    failed = judge(measured.tables, wanted, DATA_DOCS)
-    outcomes = [Outcome(c, params.validate.severity_of(c.name), rows) for c, rows in zip(wanted, failed, strict=True)]
+    failed = judge(measured.tables, looked_for, DATA_DOCS)
+    outcomes = [Outcome(check, check.severity, rows) for check, rows in zip(looked_for, failed, strict=True)]
     write_json_lines(FINDINGS, map(asdict, list_findings(measured, outcomes, folders)))
     changes = compare(measured, load_accepted(ACCEPTED), params.validate.drift)
     show(changes)
@@ -43,7 +43,7 @@ def main() -> None:
 
     write_json_lines(EXCLUSIONS, exclusions(measured, outcomes))
     write_json(DISTRIBUTIONS, distributions(measured))
-    write_json(SUMMARY, {**summary, "drift": describe(changes)})
+    write_json(VALIDATION_SUMMARY, {**summary, "drift": describe(changes)})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Checkpoints of a running training: whole or absent, without pickle, resumed only by the training they are of.
+"""Checkpoints of a running training: whole or absent, without pickle, resumed only by the same training.
 
-A checkpoint holds no random state: every draw of a training follows from its seed and the step (``training.loop``), and
-every distortion from the seed and the place in the data, so step and position say all.
+A checkpoint holds no random state: every draw follows from the seed and the step (``training.loop``), and every
+distortion from the seed and the position in the data, so step and position suffice.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from velocity.files import atomic_directory
+from velocity.project import CHECKPOINTS
 
-FOLDER = Path("models/checkpoints")
 STATE, CHECKSUMS = "state.json", "checksums.json"
 
 
@@ -32,12 +32,12 @@ class Checkpoints:
     """
 
     def __init__(self, name: str, fingerprint: str, keep: int = 2) -> None:
-        self.path, self.fingerprint, self.keep = FOLDER / name, fingerprint[:16], keep
+        self.path, self.fingerprint, self.keep = CHECKPOINTS / name, fingerprint[:16], keep
 
     def save(self, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> bool:
-        """Write groups of tensors, a file each, and ``state``, as JSON takes it.
+        """Write groups of tensors, a file each, and ``state`` as JSON.
 
-        If they cannot be written, as on a full disk, the older checkpoints stay: one line says so, and False returns.
+        If that fails, as on a full disk, print a warning, keep the older checkpoints and return False.
         """
         target = self.path / f"{step:08d}-{self.fingerprint}"
         try:
@@ -48,10 +48,10 @@ class Checkpoints:
                 (folder / CHECKSUMS).write_text(json.dumps({path.name: _digest(path) for path in folder.iterdir()}))
         except (OSError, SafetensorError) as error:
             older = [int(path.name[:8]) for path in self._own()]
-            stays = f"the one after step {max(older)} stays" if older else "there is none yet"
+            stays = f"the one after step {max(older)} is kept" if older else "there is none yet"
             print(f"warning: no checkpoint after step {step} in {self.path}: {error}; {stays}", flush=True)
             return False
-        # Later ones than this are damaged, or restore would have begun with them.
+        # Later ones than this are damaged, or the training would have resumed from them.
         kept = [path for path in self._own() if path.name <= target.name][-self.keep :]
         for path in self.path.iterdir():
             if path not in kept:
@@ -64,11 +64,11 @@ class Checkpoints:
             try:
                 for name, digest in json.loads((folder / CHECKSUMS).read_text()).items():
                     if _digest(folder / name) != digest:
-                        raise ValueError(f"{name} is not what was written")
+                        raise ValueError(f"{name}: wrong checksum")
                 tensors = {path.stem: load_file(path) for path in sorted(folder.glob("*.safetensors"))}
                 return tensors, json.loads((folder / STATE).read_text())
             except (OSError, ValueError) as error:
-                print(f"note: {folder}: a damaged checkpoint ({error}), passed over", flush=True)
+                print(f"note: {folder}: skipped, damaged checkpoint ({error})", flush=True)
         return None
 
     def clear(self) -> None:
@@ -84,7 +84,7 @@ def fingerprint(parts: Iterable[str | Path]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         with open(part, "rb") if isinstance(part, Path) else BytesIO(part.encode()) as data:
-            digest.update(hashlib.file_digest(data, "sha256").digest())  # of one length: borders cannot be mistaken
+            digest.update(hashlib.file_digest(data, "sha256").digest())  # digests of one length: no ambiguity
     return digest.hexdigest()
 
 

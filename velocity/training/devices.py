@@ -1,6 +1,6 @@
 """Where a training runs: one process or many, on CPUs or GPUs, from one setting, through Lightning Fabric.
 
-Each process hears batches of its own: one step hears ``accumulate`` × processes × ``batch_seconds`` seconds of audio.
+Each process trains on its own batches: one step takes ``accumulate`` × processes × ``batch_seconds`` seconds of audio.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from velocity.config.training import Optimisation
-
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+    from velocity.config.optimisation import Optimisation
 
 
 def set_determinism(threads: int) -> None:
@@ -21,23 +21,23 @@ def set_determinism(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Nothing here reads memory that it has not written; to fill it first took 4 to 15 % of the time of a step.
+    # Nothing here reads memory that it has not written; filling it first would take 4 to 15 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def start(settings: Optimisation) -> Fabric:
-    """The Fabric of a training, with the processes that ``devices`` and ``nodes`` ask for.
+    """The Fabric of a training, with the processes that ``devices`` and ``nodes`` request.
 
-    One process is this one. For more, each is this same command, which from here on runs in all of them: Fabric starts
-    those of this machine, unless torchrun or a cluster's scheduler has started them already. Only the first process
-    (``fabric.is_global_zero``) validates, reports and writes.
+    With several, each runs this same command from here on: Fabric starts those of this machine, unless torchrun or a
+    cluster's scheduler has started them already. Only the first process (``fabric.is_global_zero``) validates, reports
+    and writes.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import TorchElasticEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
     devices, nodes, threads = settings.devices, settings.nodes, torch.get_num_threads()
-    if TorchElasticEnvironment.detect():  # torchrun has the last word on how many there are
+    if TorchElasticEnvironment.detect():  # torchrun decides how many there are
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     elif devices == "auto":
@@ -58,9 +58,9 @@ def total(fabric: Fabric, value: float) -> float:
 
 
 def gathered(fabric: Fabric, names: list[str]) -> list[str]:
-    """The names that all processes give."""
+    """The names of all processes."""
     if fabric.world_size == 1:
         return names
-    everybody: list[list[str]] = [[] for _ in range(fabric.world_size)]
-    torch.distributed.all_gather_object(everybody, names)
-    return [name for some in everybody for name in some]
+    of_each: list[list[str]] = [[] for _ in range(fabric.world_size)]
+    torch.distributed.all_gather_object(of_each, names)
+    return [name for some in of_each for name in some]

@@ -1,4 +1,4 @@
-"""The training loop, for both stages: Lightning Fabric for devices and precision, everything else in sight.
+"""The training loop of both stages. Lightning Fabric handles devices and precision; everything else is here.
 
 Every random draw of step k follows from the seed and k: dropout and masks through the seed set at the step, batches and
 distortions through their position in the data. So a checkpoint holds that position and no random state, and a resumed
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from velocity.config.training import Optimisation
+from velocity.config.optimisation import Optimisation
 from velocity.data.batches import Batch, Position
 from velocity.errors import VelocityError
 from velocity.progress import Progress
@@ -46,18 +46,17 @@ def fit(
     log: Callable[[dict[str, float]], None] = lambda row: None,
     judge_from: int = 0,
 ) -> dict[str, Any]:
-    """Train ``objective`` in place for ``settings.steps`` steps, resuming from ``checkpoints`` where there is one.
+    """Train ``objective`` in place for ``settings.steps`` steps, resuming from the last of ``checkpoints`` if any.
 
-    ``batches(position)`` yields this process's batches of a training from there on. ``validate`` is called in the first
-    process, with the average of the weights in place where one is kept; by its "wer", then its "loss", the validations
-    at ``judge_from`` steps and later are compared where ``settings.patience`` may end the training early: then
-    ``objective`` gets the weights of the best one. ``log`` is given each row of the history, with the speed or with
-    "validation_" before its keys.
+    ``batches(position)`` yields this process's batches from that position on. ``validate`` runs in the first process,
+    on the averaged weights if an average is kept. With ``settings.patience``, validations from ``judge_from`` steps on
+    are compared by "wer", then "loss"; training may end early, and ``objective`` gets the weights of the best one.
+    ``log`` receives each row of the history, with the speed or with "validation_" before its keys.
 
     Returns the history: {"training": [row…], "validation": [row…], "audio_seconds": seconds of audio trained on,
-    "kept": the validation of the weights that ``objective`` is left with}, rows being dictionaries with "step".
-    Raises VelocityError when the loss stops being a number or runs away, naming the step, its utterances and how to go
-    on past them, which is from a checkpoint of the state before that step.
+    "kept": the validation of the weights that ``objective`` ends with}; rows are dictionaries with "step".
+    Raises VelocityError when the loss is not finite or diverges, naming the step, its utterances and how to skip them:
+    a checkpoint holds the state before that step.
     """
     average = weight_average(objective, settings.ema).to(fabric.device) if settings.ema else None
     model, optimizer = fabric.setup(objective, adamw(objective, settings))
@@ -68,18 +67,18 @@ def fit(
         log(row)
     guard = Guard(settings.divergence, state.losses)
     stream = batches(state.position)
-    started, heard_before = time.monotonic(), state.history["audio_seconds"]
+    started, seconds_before = time.monotonic(), state.history["audio_seconds"]
     with Progress(title, settings.steps, state.step) if first else nullcontext() as progress:
         for step in range(state.step, settings.steps):
             before_step(step)
-            heard = [next(stream).to(fabric.device) for _ in range(settings.accumulate)]
+            taken = [next(stream).to(fabric.device) for _ in range(settings.accumulate)]
             skipped, rate = step in settings.skip_steps, learning_rate(step, settings)
             if not skipped:
                 torch.manual_seed((seed + 7919 * fabric.global_rank) * 1_000_003 + step)
                 buffers = clone(dict(objective.named_buffers()))
-                loss = backward(fabric, model.train(), heard)
+                loss = backward(fabric, model.train(), taken)
                 norm = torch.nn.utils.clip_grad_norm_(objective.parameters(), settings.clip).item()
-                if trouble := guard.watch(step, loss, norm, partial(_before, fabric, state, buffers, heard)):
+                if trouble := guard.watch(step, loss, norm, partial(_before, fabric, state, buffers, taken)):
                     suspect, (names, parts) = guard.first
                     if first:
                         checkpoints.save(suspect, *parts)
@@ -91,11 +90,11 @@ def fit(
                 if average:
                     average.update_parameters(objective)
                 state.unlogged.append(loss)
-                state.history["audio_seconds"] += total(fabric, sum(b.lengths.sum().item() / 100 for b in heard))
+                state.history["audio_seconds"] += total(fabric, sum(b.lengths.sum().item() / 100 for b in taken))
 
-            state.step, state.position = step + 1, heard[-1].position.following()
+            state.step, state.position = step + 1, taken[-1].position.following()
             last = state.step == settings.steps
-            speed = (state.history["audio_seconds"] - heard_before) / (time.monotonic() - started)
+            speed = (state.history["audio_seconds"] - seconds_before) / (time.monotonic() - started)
             if (state.step % LOG_EVERY == 0 or last) and not skipped:
                 mean = sum(state.unlogged) / len(state.unlogged)
                 row = {"step": state.step, "loss": mean, "learning_rate": rate, "gradient_norm": norm}
@@ -119,39 +118,39 @@ def fit(
     return {**state.history, "kept": state.best_row or state.history["validation"][-1]}
 
 
-def backward(fabric: Fabric, model: nn.Module, heard: list[Batch]) -> float:
-    """Add the gradient of the mean loss over all utterances of ``heard``, in all processes; returns that mean.
+def backward(fabric: Fabric, model: nn.Module, taken: list[Batch]) -> float:
+    """Add the gradient of the mean loss over all utterances of ``taken``, in all processes; returns that mean.
 
-    An objective gives the mean over the utterances of a batch, so a batch weighs as much as it has utterances, and many
-    small ones are as good as one large.
+    An objective gives the mean over the utterances of a batch. Batches are weighted by their number of utterances, so
+    many small ones are equivalent to one large one.
     """
-    utterances = total(fabric, sum(len(batch.ids) for batch in heard))
+    utterances = total(fabric, sum(len(batch.ids) for batch in taken))
     mean = 0.0
-    for batch in heard:
-        with fabric.no_backward_sync(model, enabled=batch is not heard[-1]):
+    for batch in taken:
+        with fabric.no_backward_sync(model, enabled=batch is not taken[-1]):
             loss = model(batch) * (len(batch.ids) / utterances)
             mean += loss.item()
             fabric.backward(loss * fabric.world_size)  # the processes' gradients are averaged, not added
     return total(fabric, mean)
 
 
-def _before(fabric: Fabric, state: TrainingState, buffers: dict[str, Tensor], heard: list[Batch]) -> tuple[Any, ...]:
-    """The utterances of a step, and the state before it: its forward pass has changed the buffers alone."""
-    return gathered(fabric, [name for batch in heard for name in batch.ids]), copy.deepcopy(state.parts(buffers))
+def _before(fabric: Fabric, state: TrainingState, buffers: dict[str, Tensor], taken: list[Batch]) -> tuple[Any, ...]:
+    """The utterances of a step, and the state before it: its forward pass has changed nothing but buffers."""
+    return gathered(fabric, [name for batch in taken for name in batch.ids]), copy.deepcopy(state.parts(buffers))
 
 
 def _resume(fabric: Fabric, state: TrainingState, checkpoints: Checkpoints, title: str) -> None:
     """Every process reads the same checkpoint, in a folder that all machines share."""
     found = checkpoints.restore()
     if len(set(gathered(fabric, [str(found and found[1]["step"])]))) > 1:
-        raise VelocityError(f"{checkpoints.path}: not the same in all processes; put it where all machines see it")
+        raise VelocityError(f"{checkpoints.path}: differs between processes; put it on storage that all machines share")
     if found is None:
         return
     tensors, remembered = found
     if remembered["processes"] != fabric.world_size:
         raise VelocityError(
-            f"{checkpoints.path}: of a training in {remembered['processes']} processes, not {fabric.world_size}: set "
-            f"{title}.optimisation.devices and nodes as they were, or remove that folder to begin anew"
+            f"{checkpoints.path}: of a training in {remembered['processes']} processes, not {fabric.world_size}: "
+            f"restore {title}.optimisation.devices and nodes, or remove that folder to start over"
         )
     state.take(tensors, remembered)
     if fabric.is_global_zero:
@@ -159,7 +158,7 @@ def _resume(fabric: Fabric, state: TrainingState, checkpoints: Checkpoints, titl
 
 
 def _validated(fabric: Fabric, state: TrainingState, validate: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The new row of the history: the first process validates, all hear of it."""
+    """The new row of the history: the first process validates and broadcasts it."""
     figures = {}
     if fabric.is_global_zero:
         state.model.eval()

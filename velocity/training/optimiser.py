@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from velocity.config.training import Optimisation
+from velocity.config.optimisation import Optimisation
 
 
 def adamw(model: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
@@ -30,7 +30,7 @@ def learning_rate(step: int, settings: Optimisation) -> float:
 
 
 def ema_decay(updates: int, decay: float) -> float:
-    """The decay after so many updates: it rises to ``decay``, so that an average over few steps forgets its start."""
+    """The decay after ``updates``: rises to ``decay``, so that early weights are soon forgotten."""
     return min(decay, (1 + updates) / (10 + updates))
 
 
@@ -48,7 +48,7 @@ def weight_average(model: nn.Module, decay: float) -> AveragedModel:
 
 @contextmanager
 def averaged(model: nn.Module, average: AveragedModel | None) -> Iterator[None]:
-    """``average`` in the place of the weights of ``model`` for as long as the block lasts; None: the weights stay."""
+    """``model`` has the weights of ``average`` within the block; None: it keeps its own."""
     if average is None:
         yield
         return

@@ -1,5 +1,5 @@
-"""Is what a pretraining learned worth anything? A linear CTC head is trained on the frozen encoder, and one on the same
-encoder as it was before; speakers that neither head has heard tell the difference.
+"""What is pretraining worth? A linear CTC head is trained on the frozen encoder and another on the untrained encoder;
+both are compared on speakers that neither head was trained on.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from velocity.config.training import Probe
+from velocity.config.pretraining import Probe
 from velocity.data.batches import Batch
 from velocity.model.asr import BLANK, VelocityModel
-from velocity.recognition.decoding import greedy
+from velocity.recognition.decoding.greedy import greedy
 
 RESAMPLES = 1000  # of the bootstrap
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a frozen encoder makes of b utterances, and what is said in them."""
+    """The output of a frozen encoder for b utterances, and their labels."""
 
     frames: Tensor  # (b, l, dim) float32
     lengths: Tensor  # (b,) int64
@@ -35,8 +35,8 @@ class Encoded:
 class Reading:
     """How a head did on held-out speech: three (utterances,) arrays."""
 
-    errors: np.ndarray  # edits from the tokens said to those read
-    tokens: np.ndarray  # said
+    errors: np.ndarray  # edits from the reference to the hypothesis
+    tokens: np.ndarray  # in the reference
     losses: np.ndarray  # CTC, in nats
 
     def figures(self) -> dict[str, float]:
@@ -73,10 +73,10 @@ def verdict(figures: dict[str, Any]) -> str:
     """One line on what ``probe`` found."""
     ours, theirs = (100 * figures[name]["token_error_rate"] for name in ("pretrained", "random"))
     low, high = (100 * bound for bound in figures["difference_ci95"])
-    says = "pretraining helps" if high < 0 else "pretraining harms" if low > 0 else "no difference is shown"
+    conclusion = "pretraining helps" if high < 0 else "pretraining harms" if low > 0 else "no difference is shown"
     return (
         f"probe: a linear head on the frozen encoder gets {ours:.1f} % of the tokens wrong, {theirs:.1f} % without "
-        f"pretraining (95 % interval of the difference {low:+.1f} to {high:+.1f}): {says}"
+        f"pretraining (95 % interval of the difference {low:+.1f} to {high:+.1f}): {conclusion}"
     )
 
 
@@ -97,7 +97,7 @@ def encode(model: VelocityModel, batches: Iterable[Batch]) -> list[Encoded]:
 def train_head(batches: Sequence[Encoded], vocabulary: int, settings: Probe) -> nn.Module:
     """dim → vocabulary, one linear layer behind channels of mean 0 and deviation 1.
 
-    It starts from zero, so there is nothing to draw; the batches take turns, and Adam's rate falls to zero in a line.
+    It starts from zero, so nothing is drawn; batches are used in turn, and Adam's rate falls linearly to zero.
     """
     channels = torch.cat([batch.frames[row, :length] for batch in batches for row, length in enumerate(batch.lengths)])
     scale = Standardise(channels.mean(0), channels.std(0))
@@ -145,10 +145,10 @@ def read(head: nn.Module, batches: Iterable[Encoded]) -> Reading:
         logits = head(batch.frames)  # (b, l, vocabulary)
         losses += ctc(logits, batch).tolist()
         for row, length, target, size in zip(logits, batch.lengths, batch.targets, batch.target_lengths, strict=True):
-            said, understood = target[:size].tolist(), greedy(row[:length].cpu().numpy())
-            edits = jiwer.process_words(" ".join(map(str, said)), " ".join(map(str, understood)))  # a word a token
+            reference, hypothesis = target[:size].tolist(), greedy(row[:length].cpu().numpy())
+            edits = jiwer.process_words(" ".join(map(str, reference)), " ".join(map(str, hypothesis)))  # a word a token
             errors.append(edits.substitutions + edits.deletions + edits.insertions)
-            tokens.append(len(said))
+            tokens.append(len(reference))
     return Reading(np.array(errors), np.array(tokens), np.array(losses))
 
 

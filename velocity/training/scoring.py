@@ -1,4 +1,4 @@
-"""What the validation set says of a model in training."""
+"""Validation of a model in training."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import torch
 
 from velocity.data.batches import Batch
-from velocity.recognition.decoding import greedy
+from velocity.recognition.decoding.greedy import greedy
 from velocity.text import TextTokenizer
-from velocity.training.objectives import CTC
+from velocity.training.objectives.ctc import CTC
 
 
 @torch.no_grad()

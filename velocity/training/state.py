@@ -1,4 +1,4 @@
-"""What the steps of a training change: all of it lies in a checkpoint, and nothing else does."""
+"""The state of a training: exactly what a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class TrainingState:
     waited: int = 0  # validations since then
 
     def weights(self) -> Weights:
-        """The weights that this training has to show: the average where one is kept."""
+        """The result so far: the average of the weights if one is kept."""
         return (self.average.module if self.average else self.model).state_dict()
 
     def parts(self, buffers: Weights | None = None) -> tuple[dict[str, Weights], dict[str, Any]]:
-        """Tensors and the rest, as ``Checkpoints.save`` takes them; ``buffers`` in the place of the model's own."""
+        """Tensors and the rest, as ``Checkpoints.save`` takes them; ``buffers`` instead of the model's own."""
         model = self.model.state_dict()
         model |= {name: buffer for name, buffer in (buffers or {}).items() if name in model}
         tensors = {"model": model, "optimizer": _flatten(self.optimizer)}
@@ -46,7 +46,7 @@ class TrainingState:
         return tensors, {name: getattr(self, name) for name in REMEMBERED}
 
     def take(self, tensors: dict[str, Weights], remembered: dict[str, Any]) -> None:
-        """Go on from what ``parts`` gave."""
+        """Restore what ``parts`` gave."""
         self.model.load_state_dict(tensors["model"])
         _unflatten(self.optimizer, tensors["optimizer"])
         if self.average:

@@ -1,4 +1,4 @@
-// Greedy CTC decoding (Graves et al. 2006), as velocity/recognition/decoding/greedy.py.
+// Greedy CTC decoding (Graves et al. 2006), as in velocity/recognition/decoding/greedy.py.
 
 // (frames · V) log-posteriors → the most probable class of each frame: (frames,) Int32Array.
 export function bestClasses(logProbs, vocabulary) {
@@ -12,7 +12,7 @@ export function bestClasses(logProbs, vocabulary) {
   return path;
 }
 
-// Repetitions merged and blanks removed: the tokens of a path, and the frame each one starts at.
+// Merges repetitions and removes blanks: the tokens of a path, and the frame at which each starts.
 export function collapse(path, blank) {
   const tokens = [], frames = [];
   path.forEach((label, frame) => {
@@ -24,7 +24,7 @@ export function collapse(path, blank) {
   return { tokens, frames };
 }
 
-// What a path writes; pieces: the text of each class, '' for the blank and the unknown.
+// The text of a path; pieces: the text of each class, '' for the blank and the unknown.
 export function textOf(path, pieces, blank) {
   return collapse(path, blank).tokens.map((token) => pieces[token]).join('').trim();
 }

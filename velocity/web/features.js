@@ -1,4 +1,4 @@
-// Log-mel features, those of velocity/audio.py: the model hears in the browser what it heard in training.
+// Log-mel features as in velocity/audio.py, so that the input in the browser equals that of training.
 
 import { FFT } from './fft.js';
 
@@ -14,19 +14,19 @@ const fft = new FFT(POINTS);
 const window = periodicHann();
 const filters = melFilters();
 
-// One frame a started hop, at least one.
+// One frame per started hop, at least one.
 export function frameCount(samples) {
   return Math.max(1, Math.ceil(samples / HOP));
 }
 
 // (samples,) Float32Array at 16 kHz → (frames · 80) Float32Array, natural logarithm of mel power. Frame t is centred on
-// sample 160 t, the signal is zero outside itself.
+// sample 160 t; outside its bounds the signal is zero.
 export function melSpectrogram(samples) {
   const frames = frameCount(samples.length);
   const features = new Float32Array(frames * MEL_BINS);
   const re = new Float64Array(POINTS), im = new Float64Array(POINTS);
   for (let frame = 0; frame < frames; frame += 2) {
-    // Two real frames are one complex one; their spectra are its even and its odd part.
+    // Two real frames are transformed as one complex frame; their spectra are its even and odd parts.
     fill(re, samples, frame);
     fill(im, samples, frame + 1);
     fft.transform(re, im);
@@ -65,7 +65,7 @@ function periodicHann() {
   return values.map((value) => value / Math.sqrt(energy));
 }
 
-// Triangles of unit height, equally spaced on the HTK mel scale: of each its first bin of the spectrum and its weights.
+// Triangular filters of unit height on the HTK mel scale: the first bin of each and its weights.
 function melFilters() {
   const toMel = (hertz) => 2595 * Math.log10(1 + hertz / 700);
   const toHertz = (mel) => 700 * (10 ** (mel / 2595) - 1);

@@ -1,17 +1,17 @@
-// Live sound: the utterance that is being said is recognised again and again, and ends at a pause. The model hears it
-// whole, from both ends, which a small model needs more than it needs the time this takes.
+// Live audio: the current utterance is recognised again and again until it ends at a pause. The bidirectional model
+// always gets all of it, which helps a small model more than the repeated work costs.
 
 import { SAMPLE_RATE } from './features.js';
 import { VOICE_STEP, quietest, voiceActivity } from './segmentation.js';
 
-const STEP = 0.5; // seconds of new sound until it is recognised again
-const QUIET = 0.4; // seconds without a voice that end an utterance; voiceActivity waits half a second before it says so
-const BEFORE = 1; // seconds kept before a sound: a voice may begin softly
-const LONGEST = 20; // seconds; then it is cut where it is quietest
-const AFTER = 1; // seconds behind such a cut that are heard as well
+const STEP = 0.5; // seconds of new audio before it is recognised again
+const QUIET = 0.4; // seconds without a voice that end an utterance, after the half second of voiceActivity
+const BEFORE = 1; // seconds kept before an onset: speech may begin softly
+const LONGEST = 20; // seconds; then the utterance is cut where it is quietest
+const AFTER = 1; // seconds after such a cut that are included
 
 export class Live {
-  // tell({ text, final, seconds, took }): what is understood of the utterance, how long it is, and how long that took.
+  // tell({ text, final, seconds, took }): the utterance so far, its length, and the time spent on it.
   constructor(recogniser, tell) {
     Object.assign(this, { recogniser, tell, held: new Float32Array(0), recognised: 0, working: null });
   }
@@ -22,7 +22,7 @@ export class Live {
     await this.working;
   }
 
-  // The sound is over.
+  // End of the audio.
   async finish() {
     await this.working;
     while (this.held.length) await this.#recognise(true);
@@ -35,7 +35,7 @@ export class Live {
   async #recognise(over) {
     const started = performance.now();
     const { recogniser } = this;
-    let samples = this.held; // more may come meanwhile
+    let samples = this.held; // more may arrive meanwhile
     this.recognised = samples.length;
     let end = samples.length;
     if (end > LONGEST * SAMPLE_RATE) {

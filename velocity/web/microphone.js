@@ -1,4 +1,4 @@
-// The microphone at 16 kHz, as it sounds: the model learned from recordings that nothing had improved.
+// The microphone at 16 kHz without processing: the model was trained on unprocessed recordings.
 
 const SOUND = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 const REASONS = {
@@ -8,7 +8,8 @@ const REASONS = {
   NotSupportedError: 'This browser gives no sound at 16 kHz: record a file and open it instead.',
 };
 
-// Calls hear(samples) with (1600,) Float32Array pieces. Returns what switches it off. Throws an Error for people.
+// Calls hear(samples) with (1600,) Float32Array pieces. Returns a function that stops it. Errors have a message for
+// the user.
 export async function openMicrophone(hear) {
   if (!navigator.mediaDevices) throw new Error('Browsers give the microphone to https and to localhost only.');
   let stream, context;

@@ -1,4 +1,4 @@
-// The page: files and the microphone in, text out. All recognition is in the worker behind Speech.
+// The page: files and the microphone in, text out. Recognition runs in the worker behind Speech.
 
 import { openMicrophone } from './microphone.js';
 import { Speech, readAudio } from './speech.js';
@@ -9,7 +9,7 @@ const waveform = new Waveform(part('waveform'));
 const providers = { wasm: 'WebAssembly', webgpu: 'WebGPU' };
 let speech = null;
 let microphone = null; // { close, live } while it is open
-let turn = 0; // which recording or setting was asked for last
+let turn = 0; // the latest request: a recording or a setting
 
 function status(text) {
   part('status').textContent = text;

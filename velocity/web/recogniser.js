@@ -5,13 +5,13 @@ import { bestClasses, textOf } from './decoding.js';
 import { VOICE_STEP, chunks, passages, voiceActivity } from './segmentation.js';
 
 const RUNTIMES = { wasm: './ort/ort.wasm.min.mjs', webgpu: './ort/ort.webgpu.min.mjs' };
-// ONNX Runtime rounds activations on the processor only, and each would go there and back, 43 times in the reference
-// model: on a GPU they stay as they are, and the integers are those of the weights.
+// ONNX Runtime rounds activations on the CPU only, and each would be copied there and back, 43 times in the reference
+// model. On a GPU, therefore, only the weights are integers.
 const EXTRA = { wasm: {}, webgpu: { session: { enable_quant_qdq_cleanup: '1' } } };
 
 export class Recogniser {
-  // provider: 'wasm', 'webgpu', or 'auto': WebGPU where there is real hardware for it, else WebAssembly. threads are of
-  // WebAssembly; a page that is not cross-origin isolated has one. Throws an Error whose message is for people.
+  // provider: 'wasm', 'webgpu', or 'auto': WebGPU if there is a hardware GPU, else WebAssembly. threads apply to
+  // WebAssembly; a page that is not cross-origin isolated has one. Errors have a message for the user.
   static async load({ provider = 'auto', threads = defaultThreads() } = {}) {
     const config = await (await get('config.json')).json();
     const wanted = provider === 'auto' ? ((await hasGraphics()) ? ['webgpu', 'wasm'] : ['wasm']) : [provider];
@@ -34,7 +34,7 @@ export class Recogniser {
     Object.assign(this, { ort, session, config, pieces, provider });
     this.threads = provider === 'wasm' ? ort.env.wasm.numThreads : 1;
     this.frame = Math.round(config.frame_seconds * SAMPLE_RATE); // samples
-    this.begins = pieces.map((piece) => piece.startsWith(' ')); // of a word
+    this.begins = pieces.map((piece) => piece.startsWith(' ')); // a word
   }
 
   // (frames · 80) log-mel → (frames' · V) log-posteriors, both Float32Array.
@@ -46,7 +46,7 @@ export class Recogniser {
     return values;
   }
 
-  // (samples,) at 16 kHz → the best class of each frame; the blank where there is no voice by voiceActivity.
+  // (samples,) at 16 kHz → the best class of each frame; the blank where voiceActivity finds no voice.
   async path(samples, active) {
     const { blank, frame_seconds: seconds, vocabulary } = this.config;
     if (!active.includes(1)) return new Int32Array(Math.ceil(samples.length / this.frame)).fill(blank);
@@ -59,7 +59,7 @@ export class Recogniser {
     return textOf(path, this.pieces, this.config.blank);
   }
 
-  // Yields { start, text } of what is said, start in seconds, and tells heard(seconds) how far it has listened.
+  // Yields { start, text } for each passage, start in seconds, and reports progress through heard(seconds).
   async *transcribe(samples, heard = () => {}) {
     const { frame } = this;
     const paths = async function* () {
@@ -81,7 +81,7 @@ export function defaultThreads() {
   return Math.min(4, navigator.hardwareConcurrency ?? 1);
 }
 
-// A file of the bundle, whose bytes must be those that config.json lists.
+// A file of the bundle; its bytes must match the digest in config.json.
 async function get(name, files = {}) {
   const url = new URL(name, import.meta.url);
   try {

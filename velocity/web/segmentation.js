@@ -1,24 +1,24 @@
-// Long audio in chunks that are cut in pauses, and silence where nobody speaks: velocity/recognition/segmentation.py says why.
+// Long audio in chunks that are cut in pauses, and silence where nobody speaks; see velocity/recognition/segmentation.py.
 
 import { SAMPLE_RATE } from './features.js';
 import { collapse } from './decoding.js';
 
-const WHOLE = 20; // seconds of audio that are not cut at all
+const WHOLE = 20; // seconds: shorter audio is not cut
 const SHORTEST = 10, LONGEST = 20; // seconds of a chunk of longer audio
 const PAUSE = 0.3; // seconds
-const CONTEXT = 1; // seconds on either side of a chunk that it hears, and leaves to its neighbour
-const LEVEL = SAMPLE_RATE / 100; // samples a level is measured on
+const CONTEXT = 1; // seconds of its neighbours that a chunk includes on either side
+const LEVEL = SAMPLE_RATE / 100; // samples per measured level
 
 export const VOICE_STEP = 0.02; // seconds between the decisions of voiceActivity
 const DECIMATION = 4; // the harmonics of a voice lie below 2 kHz
 const VOICE_WINDOW = 160; // samples at 4 kHz: 40 ms
 const SHORTEST_PERIOD = 10, LONGEST_PERIOD = 56; // samples at 4 kHz: voices of 400 to 71 Hz
-const CERTAIN = 0.9, LIKELY = 0.7; // periodicity of a frame that is certainly, or may well be, of a voice
-const ENOUGH = 4, WITHIN = 20; // so many such frames in so many
-const ENOUGH_OF_A_PIECE = 10, WITHIN_A_PIECE = 50; // certain ones in a piece of long audio
+const CERTAIN = 0.9, LIKELY = 0.7; // periodicity of a frame that is certainly, or probably, voiced
+const ENOUGH = 4, WITHIN = 20; // required voiced frames within a window of frames
+const ENOUGH_OF_A_PIECE = 10, WITHIN_A_PIECE = 50; // certain ones, in a chunk of long audio
 const CERTAIN_REACH = 2, LIKELY_REACH = 0.5; // seconds around them
 
-// Yields { samples, start, end, whole }: of samples, those from start to end count, the others are context.
+// Yields { samples, start, end, whole }: the samples from start to end, with context on both sides.
 export function* chunks(audio, frame) {
   const context = Math.floor((CONTEXT * SAMPLE_RATE) / frame) * frame;
   let first = 0, start = 0;
@@ -47,7 +47,7 @@ export function quietest(samples, frame) {
   return Math.floor(middle / frame) * frame;
 }
 
-// Where somebody may be speaking: a 0 or 1 every 20 ms. A short recording, whole, needs less to say so.
+// Where somebody may be speaking: 0 or 1 every 20 ms. A short recording (whole) needs less evidence.
 export function voiceActivity(samples, whole) {
   const periodic = periodicity(samples);
   const [enough, within] = whole ? [ENOUGH, WITHIN] : [ENOUGH_OF_A_PIECE, WITHIN_A_PIECE];
@@ -58,7 +58,7 @@ export function voiceActivity(samples, whole) {
   return reach(certain, CERTAIN_REACH).map((found, step) => found > 0 && near[step] > 0);
 }
 
-// A value every 20 ms: 0 for noise, near 1 for a vowel (Boersma 1993).
+// One value every 20 ms: 0 for noise, near 1 for a vowel (Boersma 1993).
 function periodicity(samples) {
   const step = Math.round((VOICE_STEP * SAMPLE_RATE) / DECIMATION);
   const low = new Float32Array(Math.floor(samples.length / DECIMATION));
@@ -78,7 +78,7 @@ function periodicity(samples) {
     for (let lag = SHORTEST_PERIOD; lag <= LONGEST_PERIOD; lag++) {
       greatest = Math.max(greatest, autocorrelation(framed, lag) / (own[lag] / own[0]));
     }
-    return greatest / (autocorrelation(framed, 0) + 1e-7); // of digital silence: 0
+    return greatest / (autocorrelation(framed, 0) + 1e-7); // 0 for digital silence
   });
 }
 
@@ -88,7 +88,7 @@ function autocorrelation(values, lag) {
   return sum;
 }
 
-// How many of the width values around each are true.
+// The number of true values among the width values around each.
 function count(found, width) {
   const counts = new Float64Array(found.length), before = Math.floor(width / 2);
   let sum = 0;
@@ -100,8 +100,8 @@ function count(found, width) {
   return counts;
 }
 
-// Cut best paths that come in pieces into what can be read one after the other: { first, path }. A passage ends before
-// a class that begins a word, at the longest pause there is, so that together they write what the whole path writes.
+// Cuts best paths that come in pieces into passages that can be decoded separately: { first, path }. A passage ends
+// before a class that begins a word, at the longest pause, so that together they give the text of the whole path.
 export async function* passages(pieces, begins, blank) {
   let held = null, first = 0;
   for await (const piece of pieces) {
@@ -111,14 +111,14 @@ export async function* passages(pieces, begins, blank) {
     }
     let end = cutFrame(held, begins, blank);
     if (end) yield { first, path: held.subarray(0, end) };
-    else end = held.length; // nothing was said
+    else end = held.length; // silence
     first += end;
     held = Int32Array.of(...held.subarray(end), ...piece);
   }
   if (held) yield { first, path: held };
 }
 
-// The frame to cut before, in the later half if possible; 0 when there is nothing but blanks.
+// The frame to cut before, in the second half if possible; 0 if there are only blanks.
 function cutFrame(path, begins, blank) {
   const { tokens, frames } = collapse(path, blank);
   if (!tokens.length) return 0;
@@ -127,6 +127,6 @@ function cutFrame(path, begins, blank) {
   const pause = (i) => (frames[i + 1] ?? path.length) - (frames[i - 1] ?? 0);
   const longest = (late.length ? late : words).reduce((best, i) => (best < 0 || pause(i) > pause(best) ? i : best), -1);
   if (longest >= 0) return frames[longest];
-  const blanks = path.lastIndexOf(blank); // one endless word: babble, or not English
+  const blanks = path.lastIndexOf(blank); // one endless word: babble, or another language
   return blanks >= 0 ? blanks + 1 : frames.at(-1) || path.length;
 }

@@ -1,10 +1,10 @@
-// The recogniser as a page uses it: all work is done in a worker, so that the page never waits.
+// The recogniser for a page: all work is done in a worker, so that the page stays responsive.
 //
 //   const speech = await Speech.load();
 //   const { text } = await speech.transcribe(await readAudio(file));
 
 export class Speech {
-  // options: { provider: 'auto' | 'webgpu' | 'wasm', threads }. Rejects with an Error whose message is for people.
+  // options: { provider: 'auto' | 'webgpu' | 'wasm', threads }. Rejects with an Error that has a message for the user.
   static async load(options = {}) {
     const speech = new Speech();
     Object.assign(speech, await speech.#ask('load', { options })); // provider, threads, name, seconds
@@ -20,8 +20,8 @@ export class Speech {
     this.#worker.onerror = () => this.#fail('The recogniser cannot run in this browser; a newer one is needed.');
   }
 
-  // (samples,) Float32Array at 16 kHz, which is handed over → { text, passages, seconds, took }, or null when another
-  // job began before its end. tell({ passage: { start, text } }) and tell({ heard, took }) come meanwhile.
+  // (samples,) Float32Array at 16 kHz, which is transferred → { text, passages, seconds, took }, or null if another
+  // job began before its end. Calls tell({ passage: { start, text } }) and tell({ heard, took }) meanwhile.
   async transcribe(samples, tell = () => {}) {
     const passages = [];
     const listen = (event) => {
@@ -32,7 +32,8 @@ export class Speech {
     return result && { ...result, passages, text: passages.map(({ text }) => text).filter(Boolean).join(' ') };
   }
 
-  // Live sound: give it to hear(samples), and finish() at its end. tell({ utterance: { text, final, seconds, took } }).
+  // Live audio: pass it to hear(samples), and call finish() at its end. Calls tell({ utterance: { text, final, seconds,
+  // took } }).
   async listen(tell) {
     const job = this.#last + 1;
     await this.#ask('listen', {}, tell, [], true);

@@ -1,8 +1,8 @@
-// A waveform on a canvas: what has been heard in the accent colour, the rest in grey.
+// A waveform on a canvas: the recognised part in the accent colour, the rest in grey.
 
 const BAR = 3, GAP = 1; // CSS pixels
-const LEVELS = 1000; // kept of a recording, more than a screen has bars
-const LOOKED_AT = 400; // samples a level, at most: an hour is shown as fast as a second
+const LEVELS = 1000; // levels kept per recording, more than a screen has bars
+const LOOKED_AT = 400; // samples per level, at most: an hour is drawn as fast as a second
 
 export class Waveform {
   #levels = new Float32Array(LEVELS);
@@ -15,20 +15,20 @@ export class Waveform {
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#draw());
   }
 
-  // All of a recording, (samples,); without one, silence.
+  // A whole recording, (samples,); silence without one.
   show(samples = [0]) {
     this.#levels = peaks(samples, LEVELS);
     this.#live = false;
     this.heard(0);
   }
 
-  // The share of it that has been recognised, 0 to 1.
+  // The recognised share, 0 to 1.
   heard(share) {
     this.#share = share;
     this.#draw();
   }
 
-  // The next piece of live sound, which comes in from the right.
+  // The next piece of live audio, which enters from the right.
   add(samples) {
     this.#levels = Float32Array.of(...this.#levels.subarray(1), ...peaks(samples, 1));
     this.#live = true;

@@ -1,11 +1,11 @@
-// The recogniser's own thread. Messages are those of speech.js.
+// The recogniser's thread. The messages are those of speech.js.
 
 import { Live } from './live.js';
 import { Recogniser } from './recogniser.js';
 import { SAMPLE_RATE } from './features.js';
 
 let recogniser, live;
-let current = 0; // the job that is wanted
+let current = 0; // the current job
 
 const tasks = {
   async load({ options }) {
@@ -20,7 +20,7 @@ const tasks = {
     const took = () => (performance.now() - started) / 1000;
     const heard = (seconds) => postMessage({ job, heard: seconds, took: took() });
     for await (const passage of recogniser.transcribe(samples, heard)) {
-      await new Promise((resolve) => setTimeout(resolve)); // a newer job may have come
+      await new Promise((resolve) => setTimeout(resolve)); // a newer job may have arrived
       if (job !== current) return null;
       postMessage({ job, passage });
     }

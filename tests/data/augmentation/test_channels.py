@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velocity.audio import SAMPLE_RATE
-from velocity.data.augmentation.channels import CODECS, compress_mu_law, expand_mu_law, lossy_codec, telephone
+from velocity.data.augmentation.codec import CODECS, lossy_codec
+from velocity.data.augmentation.telephone import compress_mu_law, expand_mu_law, telephone
 
 
 def band_db(samples, low, high):
@@ -19,8 +20,8 @@ def band_db(samples, low, high):
     return 10 * np.log10(spectrum[(hertz >= low) & (hertz < high)].mean())
 
 
-def snr_db(clean, heard):
-    return 10 * np.log10(np.mean(clean.astype(np.float64) ** 2) / np.mean((heard - clean.astype(np.float64)) ** 2))
+def snr_db(clean, output):
+    return 10 * np.log10(np.mean(clean.astype(np.float64) ** 2) / np.mean((output - clean.astype(np.float64)) ** 2))
 
 
 def test_every_code_expands_as_libsndfile_does_it():
@@ -55,11 +56,11 @@ def test_a_tone_survives_mu_law_at_any_level(peak, seed):
 
 def test_a_telephone_keeps_its_band_and_nothing_else():
     noise = 0.1 * np.random.default_rng(2).standard_normal(4 * SAMPLE_RATE, dtype=np.float32)
-    heard = telephone(noise)
+    output = telephone(noise)
     for low, high in ((350, 1_000), (1_000, 2_000), (2_000, 3_350)):
-        assert band_db(heard, low, high) - band_db(noise, low, high) == pytest.approx(0, abs=0.5)
+        assert band_db(output, low, high) - band_db(noise, low, high) == pytest.approx(0, abs=0.5)
     for low, high in ((0, 180), (3_600, 4_000), (4_200, 8_000)):
-        assert band_db(heard, low, high) - band_db(noise, low, high) < -30
+        assert band_db(output, low, high) - band_db(noise, low, high) < -30
 
 
 def test_a_telephone_moves_nothing_and_adds_the_noise_of_eight_bits():
@@ -79,10 +80,10 @@ def test_what_is_louder_than_full_scale_is_not_clipped(channel, speech):
 @pytest.mark.parametrize("name", sorted(CODECS))
 def test_a_codec_keeps_length_and_place_and_loses_more_the_stronger_it_is(name, speech):
     mild, strong = (lossy_codec(speech, name, strength) for strength in (0.0, 1.0))
-    for heard in (mild, strong):
-        assert heard.shape == speech.shape
-        assert heard.dtype == np.float32
-        lags = np.fft.irfft(np.fft.rfft(heard, 1 << 17) * np.conj(np.fft.rfft(speech, 1 << 17)))
+    for output in (mild, strong):
+        assert output.shape == speech.shape
+        assert output.dtype == np.float32
+        lags = np.fft.irfft(np.fft.rfft(output, 1 << 17) * np.conj(np.fft.rfft(speech, 1 << 17)))
         assert min(int(lags.argmax()), (1 << 17) - int(lags.argmax())) <= 1
     assert snr_db(speech, mild) > snr_db(speech, strong) > 2
     assert snr_db(speech, mild) < 40
@@ -92,7 +93,7 @@ def test_a_codec_keeps_length_and_place_and_loses_more_the_stronger_it_is(name, 
 @given(st.integers(1, 9_000), st.integers(0, 2**32), st.floats(0, 1))
 def test_any_length_comes_back(length, seed, strength):
     samples = 0.1 * np.random.default_rng(seed).standard_normal(length, dtype=np.float32)
-    for heard in (telephone(samples), *(lossy_codec(samples, name, strength) for name in ("vorbis", "mp3"))):
-        assert heard.shape == samples.shape
-        assert heard.dtype == np.float32
-        assert np.isfinite(heard).all()
+    for output in (telephone(samples), *(lossy_codec(samples, name, strength) for name in ("vorbis", "mp3"))):
+        assert output.shape == samples.shape
+        assert output.dtype == np.float32
+        assert np.isfinite(output).all()

@@ -8,18 +8,22 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velocity.audio import SAMPLE_RATE
-from velocity.config import load_params, parse_params
-from velocity.config.training import Augmentation
-from velocity.data.augmentation import Distortion
+from tests.augmentation import augmentation, only
+from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, resample
+from velocity.config import parse_params
+from velocity.config.augmentation import EFFECTS
+from velocity.data.augmentation.codec import lossy_codec
+from velocity.data.augmentation.noise import add_noise, generate_noise
+from velocity.data.augmentation.rooms import reverberate, rooms_from
+from velocity.data.augmentation.telephone import telephone
+from velocity.data.distortion import Distortion
 from velocity.errors import VelocityError
 
-OFF = {"speeds": (1.0,), "gain_db": 0.0, "time_masks": 0, "frequency_masks": 0}
 EVERYTHING = {"rooms": 1.0, "simulated_rooms": 2, "noise": 1.0, "telephone": 1.0, "codec": 1.0}
 
 
 def distort(samples, seed=0, **settings):
-    return Distortion(Augmentation(**{**OFF, **settings}), 1).distort(samples, np.random.default_rng(seed))
+    return Distortion(only(**settings), 1).distort(samples, np.random.default_rng(seed))
 
 
 def pitch(samples):
@@ -30,7 +34,7 @@ def pitch(samples):
 @given(st.integers(1, 100_000), st.integers(0, 2**32))
 def test_all_off_changes_no_byte(length, seed):
     samples = np.random.default_rng(seed).standard_normal(length, dtype=np.float32)
-    nothing = Distortion(Augmentation(**OFF), 1)
+    nothing = Distortion(only(), 1)
     random = np.random.default_rng(seed)
     assert nothing.distort(samples, random).tobytes() == samples.tobytes()
     features = np.random.default_rng(seed).standard_normal((max(1, length // 160), 80), dtype=np.float32)
@@ -39,7 +43,7 @@ def test_all_off_changes_no_byte(length, seed):
 
 @pytest.fixture(scope="module")
 def everything():
-    return Distortion(Augmentation(**EVERYTHING), 1)
+    return Distortion(augmentation(**EVERYTHING), 1)
 
 
 @given(st.integers(1, 12_000), st.integers(0, 2**32))
@@ -59,9 +63,9 @@ def test_threads_side_by_side_give_the_bytes_of_one(everything, speech):
 
 
 def test_a_new_training_from_the_same_seed_has_the_same_rooms_and_another_seed_has_others(everything, speech):
-    heard = [Distortion(Augmentation(**EVERYTHING), seed).distort(speech, np.random.default_rng(4)) for seed in (1, 2)]
-    assert heard[0].tobytes() == everything.distort(speech, np.random.default_rng(4)).tobytes()
-    assert heard[0].tobytes() != heard[1].tobytes()
+    output = [Distortion(augmentation(**EVERYTHING), seed).distort(speech, np.random.default_rng(4)) for seed in (1, 2)]
+    assert output[0].tobytes() == everything.distort(speech, np.random.default_rng(4)).tobytes()
+    assert output[0].tobytes() != output[1].tobytes()
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.1, 1.25])
@@ -74,7 +78,7 @@ def test_speed_moves_pitch_and_length_by_its_factor(factor):
 
 def test_gain_is_within_its_decibels_on_either_side_and_clips_nothing(speech):
     gains = [
-        20 * np.log10(heard[9_999] / speech[9_999]) for heard in (distort(speech, s, gain_db=9.0) for s in range(40))
+        20 * np.log10(output[9_999] / speech[9_999]) for output in (distort(speech, s, gain_db=9.0) for s in range(40))
     ]
     assert -9 <= min(gains) < -7
     assert 7 < max(gains) <= 9
@@ -84,17 +88,64 @@ def test_gain_is_within_its_decibels_on_either_side_and_clips_nothing(speech):
 
 @pytest.mark.parametrize("switch", ["rooms", "noise", "telephone", "codec"])
 def test_a_switch_is_the_share_of_utterances_that_it_touches(switch, speech):
-    settings = Augmentation(**{**OFF, switch: 0.3, "simulated_rooms": 1, "codecs": ("vorbis",)})
+    settings = only(**{switch: 0.3}, simulated_rooms=1, codecs=("vorbis",))
     distortion = Distortion(settings, 1)
     random = np.random.default_rng(0)
     touched = [distortion.distort(speech[:800], random).tobytes() != speech[:800].tobytes() for _ in range(300)]
     assert np.mean(touched) == pytest.approx(0.3, abs=0.08)
 
 
-def test_the_switches_of_params_yaml_are_those_of_the_code():
-    default = load_params("params.yaml").finetune.augmentation
-    assert default.rooms == default.telephone == default.codec == 0  # the embedded default is trained without them
-    assert distort(np.zeros(1600, np.float32), noise=default.noise, speeds=default.speeds).dtype == np.float32
+def as_one_function(samples, settings, rooms, random):
+    """The chain as it was before effects were modules of their own: the order and number of draws are part of it."""
+    samples = resample(samples, SAMPLE_RATE * random.choice(settings.speeds))
+    if random.random() < settings.rooms:
+        samples = reverberate(samples, rooms(random))
+    if random.random() < settings.noise:
+        snr_db = random.uniform(*settings.noise_snr_db)
+        samples = add_noise(samples, generate_noise(len(samples), random), snr_db)
+    samples = samples * np.float32(10 ** (random.uniform(-settings.gain_db, settings.gain_db) / 20))
+    if random.random() < settings.telephone:
+        samples = telephone(samples)
+    if random.random() < settings.codec:
+        samples = lossy_codec(samples, random.choice(settings.codecs), random.random())
+    return samples
+
+
+def masks_as_one_function(features, settings, fill, random):
+    features, frames = np.array(features), len(features)
+    for _ in range(settings.time_masks):
+        width = int(random.integers(0, int(frames * settings.time_mask_share) + 1))
+        start = int(random.integers(0, frames - width + 1))
+        features[start : start + width] = fill
+    for _ in range(settings.frequency_masks):
+        width = int(random.integers(0, settings.frequency_mask_bins + 1))
+        low = int(random.integers(0, 80 - width + 1))
+        features[:, low : low + width] = fill[low : low + width]
+    return features
+
+
+def test_effects_draw_in_one_order_and_give_the_bytes_of_one_function(speech):
+    shares = dict.fromkeys(("rooms", "noise", "telephone", "codec"), 0.5)
+    settings = augmentation(**shares, simulated_rooms=2, time_masks=2, frequency_masks=2)
+    distortion, rooms = Distortion(settings, 1), rooms_from(settings, 1)
+    fill = np.arange(80, dtype=np.float32)
+    for seed in range(16):
+        one, other = (np.random.default_rng(seed) for _ in range(2))
+        expected = as_one_function(speech[: 8000 + 700 * seed], settings, rooms, one)
+        output = distortion.distort(speech[: 8000 + 700 * seed], other)
+        assert output.tobytes() == expected.tobytes()
+        features = compute_mel_spectrogram(output)
+        expected = masks_as_one_function(features, settings, fill, one)
+        assert distortion.mask(features, fill, other).tobytes() == expected.tobytes()
+        assert one.bit_generator.state == other.bit_generator.state
+
+
+def test_every_effect_has_a_place_of_its_own_and_values_that_switch_it_off():
+    assert len({effect.order for effect in EFFECTS}) == len(EFFECTS) == 8
+    keys = set(vars(augmentation()))
+    for effect in EFFECTS:
+        assert effect.off.keys() < keys
+        assert effect.prepare(only(), 1) is None or effect.off == {"speeds": [1.0]}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +175,7 @@ def test_a_value_that_makes_no_sense_is_refused_with_its_key(key, value):
 def test_a_folder_without_usable_audio_is_named_before_the_training(switch, key, tmp_path):
     def message(folder):
         with pytest.raises(VelocityError, match=rf"finetune\.augmentation\.{key}: .*{folder.name}") as error:
-            Distortion(Augmentation(**{switch: 0.5, key: str(folder)}), 1)
+            Distortion(augmentation(**{switch: 0.5, key: str(folder)}), 1)
         return str(error.value)
 
     assert "no such folder" in message(tmp_path / "nowhere")
@@ -135,4 +186,4 @@ def test_a_folder_without_usable_audio_is_named_before_the_training(switch, key,
     (tmp_path / "empty.wav").unlink()
     (tmp_path / "broken.flac").write_bytes(b"fLaC and no more")
     assert "broken.flac: cannot be read" in message(tmp_path)
-    Distortion(Augmentation(**{key: str(tmp_path)}), 1)  # not asked for, not looked at
+    Distortion(only(**{key: str(tmp_path)}), 1)  # switched off: not read

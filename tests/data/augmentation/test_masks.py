@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velocity.config.training import Augmentation
-from velocity.data.augmentation.masks import mask_features
+from tests.augmentation import augmentation
+from velocity.data.distortion import Distortion
 
 FILL = -np.arange(1, 81, dtype=np.float32)  # no feature has these values
 
@@ -20,10 +20,10 @@ FILL = -np.arange(1, 81, dtype=np.float32)  # no feature has these values
 def test_masks_are_bounded_rectangles_of_the_fill(frames, time, bins, seed):
     features = np.random.default_rng(seed).uniform(0, 1, (frames, 80)).astype(np.float32)
     before = features.copy()
-    settings = Augmentation(
+    settings = augmentation(
         time_masks=time[0], time_mask_share=time[1], frequency_masks=bins[0], frequency_mask_bins=bins[1]
     )
-    masked = mask_features(features, settings, FILL, np.random.default_rng(seed))
+    masked = Distortion(settings, 1).mask(features, FILL, np.random.default_rng(seed))
     assert (features == before).all()  # a copy
     assert masked.dtype == np.float32
     hidden = masked != features
@@ -37,11 +37,12 @@ def test_masks_are_bounded_rectangles_of_the_fill(frames, time, bins, seed):
 
 
 def test_one_mask_of_each_kind_takes_every_width_up_to_its_longest_and_every_place():
-    settings = Augmentation(time_masks=1, time_mask_share=0.1, frequency_masks=1, frequency_mask_bins=8)
+    settings = augmentation(time_masks=1, time_mask_share=0.1, frequency_masks=1, frequency_mask_bins=8)
+    distortion = Distortion(settings, 1)
     random, features = np.random.default_rng(0), np.ones((100, 80), np.float32)
     widths, bands, hidden = set(), set(), np.zeros((100, 80))
     for _ in range(600):
-        masked = mask_features(features, settings, FILL, random) != features
+        masked = distortion.mask(features, FILL, random) != features
         widths.add(int(masked.all(axis=1).sum()))
         bands.add(int(masked.all(axis=0).sum()))
         hidden += masked

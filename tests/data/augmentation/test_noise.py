@@ -6,10 +6,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.augmentation import only
 from velocity.audio import SAMPLE_RATE
-from velocity.config.training import Augmentation
-from velocity.data.augmentation import Distortion
 from velocity.data.augmentation.noise import add_noise, generate_noise, noise_from
+from velocity.data.distortion import Distortion
 
 
 def power_db(samples):
@@ -41,9 +41,9 @@ def test_the_ratio_is_the_one_asked_for(snr_db, length, seed):
 @pytest.mark.parametrize("recorded", [False, True])
 def test_the_ratio_is_drawn_from_its_range(recorded, recordings, speech):
     settings = {"noise": 1.0, "noise_snr_db": (5.0, 15.0), "noise_source": recordings if recorded else None}
-    distortion = Distortion(Augmentation(speeds=(1.0,), gain_db=0.0, **settings), 1)
+    distortion = Distortion(only(**settings), 1)
     noisy = [distortion.distort(speech, np.random.default_rng(seed)) for seed in range(30)]
-    ratios = [power_db(speech) - power_db(heard - speech) for heard in noisy]
+    ratios = [power_db(speech) - power_db(output - speech) for output in noisy]
     assert 5 <= round(min(ratios), 2) < 7
     assert 13 < round(max(ratios), 2) <= 15
 
@@ -73,13 +73,13 @@ def test_recordings_give_any_length(recordings, length, seed):
 
 
 def test_every_recording_is_drawn_from_many_places_as_mono_at_16_khz(recordings):
-    draw, heard, starts = noise_from(recordings), {}, set()
+    draw, output, starts = noise_from(recordings), {}, set()
     for seed in range(30):
         noise = draw(SAMPLE_RATE, np.random.default_rng(seed))
         frequency = int(np.abs(np.fft.rfft(noise)).argmax())  # one second: bins are Hz
-        heard[frequency] = np.sqrt(2 * np.mean(noise**2))
+        output[frequency] = np.sqrt(2 * np.mean(noise**2))
         starts.add(float(noise[:1600].sum()))
-    assert sorted(heard) == [500, 3000]
-    assert heard[3000] == pytest.approx(0.2, rel=0.02)  # the mean of the channels
-    assert heard[500] == pytest.approx(0.3, rel=0.05)  # 0.2 s, played five times without a gap
+    assert sorted(output) == [500, 3000]
+    assert output[3000] == pytest.approx(0.2, rel=0.02)  # the mean of the channels
+    assert output[500] == pytest.approx(0.3, rel=0.05)  # 0.2 s, played five times without a gap
     assert len(starts) > 20

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from velocity.recognition.decoding import best_path
 from velocity.recognition.decoding.alignment import align
-from velocity.recognition.decoding.greedy import best_alignment
+from velocity.recognition.decoding.greedy import best_alignment, best_path
 
 
 @st.composite

@@ -10,8 +10,9 @@ import pytest
 
 from velocity.commands.decoder import HOT, decoder_from, read_hotwords
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import Decoder, NGram
+from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.decoding.kneser_ney import estimate, write_arpa
+from velocity.recognition.decoding.ngram import NGram
 from velocity.recognition.decoding.pieces import pieces
 from velocity.text import TextTokenizer, train_tokenizer
 

@@ -8,9 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velocity.recognition.decoding import Segment, best_path, greedy, segments
-from velocity.recognition.decoding.greedy import best_alignment
-from velocity.recognition.decoding.segments import LONGEST, PAUSE
+from velocity.recognition.decoding.greedy import best_alignment, best_path, greedy
+from velocity.recognition.decoding.segments import LONGEST, PAUSE, Segment, segments
 from velocity.recognition.decoding.words import EARLY, LATE, Word, timed_words
 
 LETTERS = "_?abcdefghijklmnopqrstuvwxyz "  # class → letter; 0 is the blank

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from velocity.cli import main
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import NGram
 from velocity.recognition.decoding.kneser_ney import END, START, UNKNOWN, estimate, write_arpa
+from velocity.recognition.decoding.ngram import NGram
 
 SENTENCES = [
     "the cat sat",

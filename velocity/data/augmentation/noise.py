@@ -7,9 +7,33 @@ from collections.abc import Callable
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE
-from velocity.data.augmentation.sounds import Sound, find_sounds
+from velocity.config.section import Share, section
+from velocity.data.augmentation import Apply, Effect, in_share
+from velocity.data.sounds import Sound, find_sounds
 
 DrawNoise = Callable[[int, np.random.Generator], np.ndarray]
+
+
+@section
+class Noise(Effect):
+    order, off = 30, {"noise": 0.0}
+
+    noise: Share  # share of the utterances that get noise
+    noise_source: str | None  # a folder of recordings; without one, noise is generated, white to pink
+    noise_snr_db: tuple[float, float]
+
+    def check(self) -> None:
+        if self.noise_snr_db[0] > self.noise_snr_db[1]:
+            raise ValueError(f"noise_snr_db must be [low, high] in dB, not {list(self.noise_snr_db)}")
+
+    def prepare(self, seed: int) -> Apply | None:
+        draw = noise_from(self.noise_source) if self.noise else generate_noise
+
+        def add(samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
+            snr_db = random.uniform(*self.noise_snr_db)
+            return add_noise(samples, draw(len(samples), random), snr_db)
+
+        return in_share(self.noise, add)
 
 
 def noise_from(folder: str | None) -> DrawNoise:
@@ -35,10 +59,10 @@ def generate_noise(length: int, random: np.random.Generator) -> np.ndarray:
 
 def excerpt(sound: Sound, length: int, random: np.random.Generator) -> np.ndarray:
     """``length`` samples from a drawn place of a recording on, which begins anew where it ends: (length,) float32."""
-    wanted = -(-length * sound.rate // SAMPLE_RATE) + 1  # frames; one more than rounding could take away
-    first = int(random.integers(max(1, sound.frames - wanted + 1)))
-    if sound.frames >= wanted:
-        return sound.read(first, wanted)[:length]
+    needed = -(-length * sound.rate // SAMPLE_RATE) + 1  # frames; one more than rounding could take away
+    first = int(random.integers(max(1, sound.frames - needed + 1)))
+    if sound.frames >= needed:
+        return sound.read(first, needed)[:length]
     start = int(random.integers(sound.frames)) * SAMPLE_RATE // sound.rate
     return sound.read().take(np.arange(start, start + length), mode="wrap")
 
@@ -47,3 +71,6 @@ def add_noise(samples: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarr
     """Speech plus noise of the same length, scaled to a ratio of their mean powers in dB."""
     power = lambda signal: float(np.mean(signal**2)) + 1e-12  # noqa: E731
     return samples + noise * np.float32(np.sqrt(power(samples) / power(noise) / 10 ** (snr_db / 10)))
+
+
+EFFECT = Noise

@@ -1,4 +1,4 @@
-"""Speech as a microphone hears it in a room: convolution with impulse responses, simulated or recorded.
+"""Speech as a microphone in a room records it: convolution with impulse responses, simulated or recorded.
 
 Simulated rooms are boxes whose echoes come from mirror images of the talker (Allen & Berkley 1979), by pyroomacoustics.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from velocity.audio import SAMPLE_RATE
-from velocity.config.training import Augmentation
-from velocity.data.augmentation.sounds import find_sounds
+from velocity.config.section import Share, section
+from velocity.data.augmentation import Apply, Effect, in_share
+from velocity.data.sounds import find_sounds
 from velocity.progress import track
 
 SMALLEST, LARGEST = (3.0, 2.5, 2.4), (8.0, 6.0, 3.5)  # m: length, width, height
@@ -33,7 +36,25 @@ class Room:
 DrawRoom = Callable[[np.random.Generator], Room]
 
 
-def rooms_from(settings: Augmentation, seed: int) -> DrawRoom:
+@section
+class Rooms(Effect):
+    order, off = 20, {"rooms": 0.0}
+
+    rooms: Share  # share of the utterances moved into a room
+    room_source: str | None  # a folder of impulse responses; without one, rooms are simulated
+    simulated_rooms: Annotated[int, Field(ge=1)]
+    room_rt60: tuple[float, float]  # seconds in which the sound of a simulated room falls by 60 dB
+
+    def check(self) -> None:
+        if not 0 < self.room_rt60[0] <= self.room_rt60[1]:
+            raise ValueError(f"room_rt60 must be [low, high] in seconds, above 0, not {list(self.room_rt60)}")
+
+    def prepare(self, seed: int) -> Apply | None:
+        draw = rooms_from(self, seed) if self.rooms else None
+        return in_share(self.rooms, lambda samples, random: reverberate(samples, draw(random)))
+
+
+def rooms_from(settings: Rooms, seed: int) -> DrawRoom:
     """A function that draws a room: from the responses below ``room_source``, or else of those simulated here.
 
     Raises VelocityError when the folder is missing or holds no audio.
@@ -108,6 +129,9 @@ def reverberate(samples: np.ndarray, room: Room) -> np.ndarray:
     """(samples,) → (samples,) float32 of the same power; the direct sound stays where it was, so labels do too."""
     from scipy.signal import oaconvolve
 
-    heard = oaconvolve(samples, room.response)[room.direct : room.direct + len(samples)].astype(np.float32, copy=False)
-    before, after = (float(np.square(signal, dtype=np.float64).sum()) for signal in (samples, heard))
-    return heard * np.float32(np.sqrt(before / after)) if after else heard
+    wet = oaconvolve(samples, room.response)[room.direct : room.direct + len(samples)].astype(np.float32, copy=False)
+    before, after = (float(np.square(signal, dtype=np.float64).sum()) for signal in (samples, wet))
+    return wet * np.float32(np.sqrt(before / after)) if after else wet
+
+
+EFFECT = Rooms

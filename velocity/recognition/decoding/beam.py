@@ -1,9 +1,9 @@
-"""CTC prefix beam search: the labellings with the most probability over all their paths, or with the best score when a
-language model and hot words have a say (Graves & Jaitly 2014, algorithm 1; Hannun et al. 2014, "First-pass large
+"""CTC prefix beam search: the labellings with the highest probability over all their paths, or with the best score if a
+language model and hot words contribute (Graves & Jaitly 2014, algorithm 1; Hannun et al. 2014, "First-pass large
 vocabulary continuous speech recognition using bi-directional recurrent DNNs").
 
-Two paths that write the same labels meet in one prefix. A prefix keeps the probability of its paths that end in the
-blank and of those that end in its last label, because only the former can write that label once more.
+Paths with the same labels share one prefix. A prefix keeps separate probabilities for its paths that end in the blank
+and for those that end in its last label, because only the former can repeat that label.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ from typing import Protocol
 
 import numpy as np
 
-TOKENS = 12  # classes of a frame that prefixes are extended with
-FLOOR = -7.0  # natural logarithm: less probable classes of a frame are not tried
-MARGIN = 14.0  # prefixes that much worse than the best one, in natural logarithms, are dropped
+TOKENS = 12  # classes per frame by which prefixes are extended
+FLOOR = -7.0  # natural logarithm: less probable classes of a frame are skipped
+MARGIN = 14.0  # natural logarithm: prefixes worse than the best one by this much are dropped
 
 
 class Context(Protocol):
-    """What fusion remembers of a prefix; ``bonus`` is all it has added to the prefix's score, in natural logarithms,
-    ``loan`` the part of it that may yet prove to have been for nothing."""
+    """The state of fusion for a prefix. ``bonus`` is what it adds to the prefix's score (natural logarithm), ``loan``
+    the part that is taken back if a phrase is not completed."""
 
     bonus: float
     loan: float
 
 
 class Fusion(Protocol):
-    """Scores of labels that do not come from the sound."""
+    """Scores of labels from other sources than the audio."""
 
     def start(self) -> Context: ...
 
     def extend(self, context: Context, token: int) -> Context: ...
 
     def finish(self, context: Context) -> float:
-        """The bonus when the utterance ends here."""
+        """The final bonus if the utterance ends here."""
         ...
 
 
 @dataclass(frozen=True)
 class Labelling:
     tokens: list[int]
-    log_prob: float  # over all paths that were kept
-    score: float  # log_prob and the bonus of fusion
+    log_prob: float  # sum over all paths that were kept
+    score: float  # log_prob plus the bonus of fusion
 
 
 class Prefix:
-    """A node of the tree of prefixes. Probabilities are relative to a scale that all prefixes share."""
+    """A node of the tree of prefixes. Probabilities are relative to a scale shared by all prefixes."""
 
     __slots__ = ("bonus", "children", "context", "frame", "in_blank", "in_token", "loan", "next_blank",
                  "next_token", "parent", "rank", "token")  # fmt: skip
@@ -59,7 +59,7 @@ class Prefix:
         self.bonus, self.loan = (context.bonus, context.loan) if context is not None else (0.0, 0.0)
         self.children: dict[int, Prefix] = {}
         self.in_blank = self.in_token = self.next_blank = self.next_token = self.rank = 0.0
-        self.frame = -1  # that next_blank and next_token are of
+        self.frame = -1  # the frame of next_blank and next_token
 
     def tokens(self) -> list[int]:
         found, node = [], self
@@ -78,23 +78,23 @@ def prefix_beam_search(
     floor: float = FLOOR,
     margin: float = MARGIN,
 ) -> list[Labelling]:
-    """(frames, V) log-posteriors → at most ``beam`` labellings, twice as many where fusion lends, the best first.
+    """(frames, V) log-posteriors → at most ``beam`` labellings, twice as many if fusion grants loans, best first.
 
-    Nothing is pruned, and the probabilities are exact, when ``beam``, ``tokens`` and ``margin`` are large enough and
-    ``floor`` is minus infinity. Memory grows with the frames: it is meant for a stretch of a minute or so.
+    Nothing is pruned, and the probabilities are exact, if ``beam``, ``tokens`` and ``margin`` are large enough and
+    ``floor`` is minus infinity. Memory grows with the frames: use it for up to a minute or so.
     """
     root = Prefix(None, blank, fusion.start() if fusion else None)
     root.in_blank = 1.0
     prefixes, scale = [root], 0.0
     by_rank = attrgetter("rank")
 
-    def sound(prefix: Prefix) -> float:
+    def without_loan(prefix: Prefix) -> float:
         return prefix.rank - prefix.loan
 
     blanks = np.exp(log_probs[:, blank].astype(np.float64)).tolist()
     frames = zip(blanks, _candidates(log_probs, blank, tokens, floor), strict=True)
     for frame, (in_blank, candidates) in enumerate(frames):
-        if not candidates:  # nothing grows, nothing overtakes
+        if not candidates:  # no prefix grows and their order stays
             for prefix in prefixes:
                 prefix.in_blank, prefix.in_token = prefix.in_blank + prefix.in_token, 0.0
             scale += math.log(max(in_blank, 1e-300))
@@ -126,8 +126,8 @@ def prefix_beam_search(
             prefix.rank = math.log(mass) + prefix.bonus if mass > 0.0 else -math.inf
             most = max(most, mass)
         prefixes = _best(reached, by_rank, beam, margin)
-        if any(prefix.loan for prefix in reached):  # those on credit must not crowd out those that are sound
-            prefixes = list(dict.fromkeys(prefixes + _best(reached, sound, beam, margin)))
+        if any(prefix.loan for prefix in reached):  # prefixes with loans must not crowd out those without
+            prefixes = list(dict.fromkeys(prefixes + _best(reached, without_loan, beam, margin)))
         for prefix in prefixes:
             prefix.in_blank, prefix.in_token = prefix.next_blank / most, prefix.next_token / most
         scale += math.log(most)
@@ -147,16 +147,16 @@ def _best(prefixes: list[Prefix], value: Callable[[Prefix], float], beam: int, m
 
 
 def _candidates(log_probs: np.ndarray, blank: int, tokens: int, floor: float) -> list[list[tuple[int, float]]]:
-    """The (class, probability) of each frame that are worth trying, the blank left out."""
+    """For each frame, the (class, probability) pairs that are probable enough, without the blank."""
     labels = np.array(log_probs, dtype=np.float64)  # (frames, V)
     labels[:, blank] = -np.inf
     if tokens < labels.shape[1]:
         order = np.argpartition(-labels, tokens, axis=1)[:, :tokens]  # (frames, tokens)
-        order.sort(axis=1)  # so that equal ones come in the same order whatever the library's version
+        order.sort(axis=1)  # so that ties have the same order in every NumPy version
     else:
         order = np.broadcast_to(np.arange(labels.shape[1]), labels.shape)
     chosen = np.take_along_axis(labels, order, axis=1)
-    # The best class of a frame whose blank is improbable must stay, however flat the frame.
+    # If the blank is improbable, the best class must stay, however flat the distribution.
     least = np.minimum(floor, np.where(log_probs[:, blank] < floor, chosen.max(axis=1), floor))
     kept = (chosen >= least[:, None]) & (chosen > -np.inf)
     probabilities = np.exp(chosen)

@@ -17,15 +17,15 @@ from velocity.recognition.decoding.ngram import NGram
 from velocity.recognition.decoding.pieces import Tokenizer, pieces
 from velocity.recognition.decoding.words import Word, timed_words
 
-BEAM = 16  # prefixes, where a language model or hot words need them
+BEAM = 16  # prefixes, with a language model or hot words
 LM_WEIGHT = 0.5
 WORD_BONUS = 2.0  # nats; a language model alone prefers few words
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What may have been said. ``score`` is a natural logarithm: of the path's probability when decoding is greedy,
-    of ln P_CTC with the language model and the rewards of hot words otherwise."""
+    """A possible text. ``score`` is a natural logarithm: of the path's probability for greedy decoding, otherwise
+    ln P_CTC plus the scores of the language model and the hot words."""
 
     text: str
     score: float
@@ -49,7 +49,7 @@ class Decoder:
         lm_weight: float = LM_WEIGHT,
         word_bonus: float = WORD_BONUS,
     ) -> None:
-        """``hotwords``: normalised phrases → nats a letter. ``beam``: prefixes kept a frame. ``lm_weight`` and
+        """``hotwords``: normalised phrases → nats per letter. ``beam``: prefixes kept per frame. ``lm_weight`` and
         ``word_bonus`` have no effect without ``lm``."""
         self.tokenizer, self.frame_seconds, self.n_best = tokenizer, frame_seconds, n_best
         self.beam = beam or (max(BEAM, n_best) if lm or hotwords or n_best > 1 else None)
@@ -61,9 +61,9 @@ class Decoder:
             self._fusion = TextFusion(self.pieces, lm, hot, weight, bonus)
 
     def decode(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
-        """(frames, V) log-posteriors → up to ``n_best`` hypotheses that differ in text, the best first.
+        """(frames, V) log-posteriors → up to ``n_best`` hypotheses that differ in text, best first.
 
-        ``words=False`` saves the alignment; their list is then empty.
+        ``words=False`` skips the alignment and leaves the lists of words empty.
         """
         log_probs, blank = np.asarray(log_probs), self.tokenizer.blank
         if self.beam is None:
@@ -81,7 +81,7 @@ class Decoder:
         return found
 
     def _search(self, log_probs: np.ndarray) -> list[tuple[str, list[int], float]]:
-        best: dict[str, tuple[list[int], float]] = {}  # labellings that write the same text count as one
+        best: dict[str, tuple[list[int], float]] = {}  # labellings with the same text count as one
         for labelling in prefix_beam_search(log_probs, self.tokenizer.blank, self.beam, self._fusion):
             text = self._text(labelling.tokens)
             tokens, score = best.get(text, (labelling.tokens, -math.inf))

@@ -1,4 +1,4 @@
-"""Shallow fusion: a language model's opinion of each word, a bonus a word, and the rewards of hot words."""
+"""Shallow fusion: the language model's score of each word, a bonus per word, and the rewards of hot words."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import numpy as np
 from velocity.recognition.decoding.hotwords import HotWords, Node
 from velocity.recognition.decoding.ngram import NGram
 
-UNKNOWN_WORD = -5.0  # nats for a word the language model does not know, beside the probability it gives to such
+UNKNOWN_WORD = -5.0  # nats for a word the language model does not know, added to its probability of <unk>
 AFTER_LETTERS = "\x7f"  # sorts after every letter of a word
 
 
 @dataclass(frozen=True, slots=True)
 class TextContext:
-    """What a prefix says so far: whole words are settled in ``earned``, ``word`` is still being spelled."""
+    """The state after a prefix: ``earned`` is the score of complete words, ``word`` the incomplete one."""
 
     bonus: float
-    loan: float  # what hot words have lent; the language model's outlook is no loan, it only comes early
+    loan: float  # lent by hot words; the language model's look-ahead is not a loan, only an early score
     earned: float
     word: str
-    state: Any  # the language model's, after the whole words
-    place: Node | None  # the hot words'
+    state: Any  # of the language model, after the complete words
+    place: Node | None  # in the hot words' automaton
 
 
 class TextFusion:
     """score = ln P_CTC + ``lm_weight`` · ln P_LM + ``word_bonus`` · words + rewards of hot words.
 
-    A word that the language model does not know costs UNKNOWN_WORD more, unless it is part of a hot phrase. A word that
-    is being spelled has lent what the likeliest word that begins so has as a unigram (Ortmanns et al. 1996, "Language-
-    model look-ahead"): prefixes of any length can be compared, and a dead end shows before the word is over.
+    A word unknown to the language model costs UNKNOWN_WORD extra, unless it is part of a hot phrase. An incomplete word
+    gets the unigram score of the most probable word that begins with it (Ortmanns et al. 1996, "Language-model
+    look-ahead"): this makes prefixes of any length comparable and shows a dead end before the word is complete.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TextFusion:
         vocabulary = {**dict.fromkeys(hot_words, lm.unknown), **lm.unigrams} if lm else {}
         self._words = sorted(vocabulary)
         self._unigrams = np.array([vocabulary[word] for word in self._words])
-        self._ahead: dict[str, float] = {"": 0.0}  # the beginning of a word → what it is lent
+        self._ahead: dict[str, float] = {"": 0.0}  # the beginning of a word → its look-ahead score
 
     def start(self) -> TextContext:
         return TextContext(
@@ -78,7 +78,7 @@ class TextFusion:
         return earned + (self.lm_weight * self.lm.end(state) if self.lm else 0.0)
 
     def _complete(self, context: TextContext) -> tuple[Any, float, Node | None]:
-        """The word is whole: (the language model's state, earned so far, the hot words' place)."""
+        """Complete the word: (the language model's state, the score earned, the place in the hot words)."""
         state, earned, place = context.state, context.earned + self.word_bonus, context.place
         if self.lm:
             state, log_prob = self.lm.word(state, context.word)
@@ -89,15 +89,15 @@ class TextFusion:
         return state, earned, place
 
     def _look_ahead(self, beginning: str) -> float:
-        lent = self._ahead.get(beginning)
-        if lent is None:
+        score = self._ahead.get(beginning)
+        if score is None:
             first = bisect_left(self._words, beginning)
             unigrams = self._unigrams[first : bisect_left(self._words, beginning + AFTER_LETTERS)]
             if not self._words:
-                lent = 0.0
+                score = 0.0
             elif len(unigrams):
-                lent = self.lm_weight * float(unigrams.max()) + self.word_bonus
+                score = self.lm_weight * float(unigrams.max()) + self.word_bonus
             else:
-                lent = self.lm_weight * self.lm.unknown + self.word_bonus + UNKNOWN_WORD
-            self._ahead[beginning] = lent
-        return lent
+                score = self.lm_weight * self.lm.unknown + self.word_bonus + UNKNOWN_WORD
+            self._ahead[beginning] = score
+        return score

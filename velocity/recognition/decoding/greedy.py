@@ -8,7 +8,7 @@ import numpy as np
 def best_path(log_probs: np.ndarray, blank: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(frames, V) log-posteriors → (tokens, frames): the collapsed best path and the frame each token starts at.
 
-    The most probable class of every frame is taken, repetitions are merged, blanks removed; both are (n,) int64.
+    Takes the most probable class of every frame, merges repetitions and removes blanks; both results are (n,) int64.
     """
     path = np.asarray(log_probs).argmax(axis=-1)  # (frames,)
     starts = np.ones(len(path), dtype=bool)
@@ -18,8 +18,10 @@ def best_path(log_probs: np.ndarray, blank: int = 0) -> tuple[np.ndarray, np.nda
 
 
 def best_alignment(log_probs: np.ndarray, blank: int = 0) -> np.ndarray:
-    """(frames, V) log-posteriors → (frames,) int64: the index of the label each frame of the best path writes, -1 for
-    blank. It is the forced alignment of the best path's own labels, for free."""
+    """(frames, V) log-posteriors → (frames,) int64: the index of each frame's label on the best path, -1 for blank.
+
+    It equals the forced alignment of the best path's own labels, without the search.
+    """
     path = np.asarray(log_probs).argmax(axis=-1)  # (frames,)
     starts = np.ones(len(path), dtype=bool)
     starts[1:] = path[1:] != path[:-1]

@@ -1,8 +1,8 @@
-"""Hot words: phrases whose letters earn a reward while they are being spelled, which is taken back when they are left.
+"""Hot words: phrases whose letters are rewarded while they are spelled; an incomplete phrase loses its reward again.
 
-The phrases, each between two spaces, are an Aho–Corasick automaton over characters (Aho & Corasick 1975), so a phrase
-is found wherever it begins and whatever pieces a tokenizer writes it in. The reward of a whole phrase stays; that of a
-part is only lent, as in the context graph of icefall (k2-fsa), here for CTC prefixes.
+The phrases, each between two spaces, form an Aho–Corasick automaton over characters (Aho & Corasick 1975), so a phrase
+is found wherever it begins and whatever pieces the tokenizer has. The reward of a complete phrase stays; that of a part
+is only lent, as in the context graph of icefall (k2-fsa), here for CTC prefixes.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Mapping
 
 
 class Node:
-    """A place in the automaton: the longest end of the text so far that is the beginning of a phrase."""
+    """A state of the automaton: the longest suffix of the text so far that is a prefix of a phrase."""
 
     __slots__ = ("fail", "lent", "letters", "next", "reward")
 
     def __init__(self, letters: int = 0) -> None:
         self.next: dict[str, Node] = {}
         self.fail: Node = self
-        self.letters = letters  # of the phrase, up to here
-        self.lent = 0.0  # nats for what is spelled so far
-        self.reward = 0.0  # nats for the phrases that are whole with this character
+        self.letters = letters  # of the phrase so far
+        self.lent = 0.0  # nats for the incomplete phrase
+        self.reward = 0.0  # nats for the phrases that end with this character
 
 
 class HotWords:
-    """``phrases``: normalised text → nats a letter. ``words`` are all their words.
+    """``phrases``: normalised text → nats per letter. ``words`` are all their words.
 
     >>> node, earned = hot.start, 0.0
     >>> for character in "to ann ": node, reward = hot.step(node, character); earned += reward
@@ -54,7 +54,7 @@ class HotWords:
             node = pending.popleft()
             for character, child in node.next.items():
                 child.fail = self._follow(node.fail, character)
-                child.reward += child.fail.reward  # phrases that end here as well
+                child.reward += child.fail.reward  # of shorter phrases that end here
                 pending.append(child)
             node.lent = max(node.lent, node.fail.lent)
 
@@ -64,6 +64,6 @@ class HotWords:
         return node.next.get(character, self._root)
 
     def step(self, node: Node, character: str) -> tuple[Node, float]:
-        """(the next place, the nats earned for good). ``place.lent`` is lent as long as it is the place."""
+        """(the next node, the nats earned for good). ``node.lent`` counts only while the text is at that node."""
         node = self._follow(node, character)
         return node, node.reward

@@ -1,10 +1,10 @@
 """Word n-gram models from text: interpolated modified Kneser–Ney smoothing, written as ARPA.
 
 Chen & Goodman 1998, "An empirical study of smoothing techniques for language modeling", with the conventions of KenLM's
-``lmplz`` (Heafield et al. 2013), which comes with no Python package: n-grams that begin a sentence keep their own
-counts, the unigrams are interpolated with the uniform distribution over all words, ``</s>`` and ``<unk>``.
+``lmplz`` (Heafield et al. 2013), which no Python package includes: n-grams that begin a sentence keep their own
+counts, and the unigrams are interpolated with the uniform distribution over all words, ``</s>`` and ``<unk>``.
 
-All counts are held in memory, about 450 bytes an n-gram: for texts of up to some ten million words.
+All counts are in memory, about 450 bytes per n-gram: for texts of up to ten million words or so.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from pathlib import Path
 from velocity.files import atomic_path
 
 START, END, UNKNOWN = "<s>", "</s>", "<unk>"
-FALLBACK = (0.5, 1.0, 1.5)  # discounts where a text is too small or too regular to estimate them; lmplz has the same
+FALLBACK = (0.5, 1.0, 1.5)  # discounts if a text is too small or too regular to estimate them, as in lmplz
 
 Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class NGramModel:
-    """``probabilities[n]``: n + 1 words → that of the last one after the others. ``backoffs[n]``: n + 1 words → the
-    probability left for words not seen after them, which ``n`` words then share out."""
+    """``probabilities[n]``: n + 1 words → the probability of the last one after the others. ``backoffs[n]``: n + 1
+    words → the probability left for words not seen after them, which the model of ``n`` words distributes."""
 
     order: int
     probabilities: list[dict[Words, float]]
     backoffs: list[dict[Words, float]]
 
     def probability(self, word: str, history: Words = ()) -> float:
-        """Of ``word`` after ``history``, of which the last ``order - 1`` words count."""
+        """The probability of ``word`` after ``history``, whose last ``order - 1`` words count."""
         word = word if (word,) in self.probabilities[0] else UNKNOWN
         history = history[len(history) - min(len(history), self.order - 1) :]
         share = 1.0
@@ -45,16 +45,15 @@ class NGramModel:
 
 
 def estimate(sentences: Iterable[str], order: int, prune: int = 0) -> NGramModel:
-    """The model of ``sentences``, words between spaces; KenLM reads those of ``order`` 2 and more.
+    """The model of ``sentences``, words separated by spaces; KenLM reads ``order`` 2 and above.
 
-    ``prune``: n-grams of three words and more that are seen no more often than this are left out, and what they had is
-    left to shorter ones.
+    ``prune``: n-grams of three and more words seen at most this often are left out; their mass goes to shorter ones.
     """
     raw = _count(sentences, order)
     adjusted = [*(_continuations(shorter, longer) for shorter, longer in pairwise(raw)), raw[-1]]
     adjusted[0].pop((START,), None)  # never predicted
     words = [*(word for (word,) in adjusted[0]), UNKNOWN]
-    below: dict[Words, float] = {(): 1.0 / len(words)}  # of the n-gram without its first word, that is of all words
+    below: dict[Words, float] = {(): 1.0 / len(words)}  # probability of the n-gram without its first word
     adjusted[0][UNKNOWN,] = 0
     probabilities, backoffs = [], []
     for index, counts in enumerate(adjusted):
@@ -92,14 +91,14 @@ def _count(sentences: Iterable[str], order: int) -> list[Counter[Words]]:
 
 
 def _continuations(shorter: Counter[Words], longer: Counter[Words]) -> Counter[Words]:
-    """How many different words come before each n-gram; at the start of a sentence, where there is none, its count."""
+    """The number of different words before each n-gram; for n-grams that start a sentence, their count."""
     found = Counter(ngram[1:] for ngram in longer)
     found.update({ngram: count for ngram, count in shorter.items() if ngram[0] == START})
     return found
 
 
 def _discounts(counts: Counter[Words]) -> tuple[float, float, float]:
-    """What is taken off an n-gram counted once, twice, more often (Chen & Goodman 1998, equation 26)."""
+    """The discounts of n-grams counted once, twice and more often (Chen & Goodman 1998, equation 26)."""
     n1, n2, n3, n4 = (sum(count == k for count in counts.values()) for k in (1, 2, 3, 4))
     if not (n1 and n2 and n3 and n4):
         return FALLBACK

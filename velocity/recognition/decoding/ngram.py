@@ -1,4 +1,4 @@
-"""A word n-gram model behind KenLM, which reads ARPA files and its own binaries."""
+"""Word n-gram models through KenLM, which reads ARPA files and its own binaries."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ LN10 = math.log(10)
 
 
 class NGram:
-    """The conditional probabilities of words, in natural logarithms (Heafield 2011, "KenLM").
+    """The conditional log-probabilities of words, natural logarithms (Heafield 2011, "KenLM").
 
-    ``unigrams``: each word's, empty when the file is a binary, which does not list them; ``unknown``: any other word's.
+    ``unigrams``: of each word, empty for a binary, which does not list its words; ``unknown``: of any other word.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Raises VelocityError when KenLM is not installed, or ``path`` is missing or no model."""
+        """Raises VelocityError when KenLM is not installed, or ``path`` is missing or not a model."""
         try:
             import kenlm
         except ImportError as error:

@@ -1,4 +1,4 @@
-"""What each CTC class writes: a letter, or a piece of several, perhaps with the space before it."""
+"""The text of each CTC class: a letter or several, possibly with a space in front."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Tokenizer(Protocol):
-    """What decoding asks of a tokenizer (``velocity.text.TextTokenizer``)."""
+    """What decoding needs from a tokenizer (``velocity.text.TextTokenizer``)."""
 
     blank: int
 
@@ -19,9 +19,9 @@ class Tokenizer(Protocol):
 
 
 def pieces(tokenizer: Tokenizer) -> list[str]:
-    """Class → the text it adds, ``""`` for the blank and the unknown. A space in front says that a word begins here.
+    """Class → its text, ``""`` for the blank and the unknown. A space in front means that a word begins.
 
-    Decoding strips the ends of a text, so each class is decoded between two that write one letter and no space.
+    Decoding strips the ends of a text, so each class is decoded between two classes of one letter without a space.
     """
     anchor = next(c for c in range(tokenizer.vocabulary) if len(tokenizer.decode([c, c])) == 2)
     return [tokenizer.decode([anchor, c, anchor])[1:-1] for c in range(tokenizer.vocabulary)]

@@ -1,4 +1,4 @@
-"""Subtitle cues, made of words with times."""
+"""Subtitle cues from words with times."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from velocity.recognition.decoding.words import Word
 
 PAUSE = 0.7  # seconds without a word that end a cue
-LONGEST = 7.0  # seconds of a cue
+LONGEST = 7.0  # seconds: longest cue
 LEAD, TAIL = 0.1, 0.3  # seconds a cue is shown before its first word and after its last one
 
 
@@ -22,7 +22,7 @@ class Segment:
 
 
 def segments(words: Sequence[Word], seconds: float) -> list[Segment]:
-    """Cues of the words of ``seconds`` of sound: words in a row, ended by a pause or by a cue's longest time."""
+    """The cues of ``words`` in ``seconds`` of audio: consecutive words, up to a pause or the longest cue."""
     cues: list[Segment] = []
     for word in words:
         last = cues[-1] if cues else None

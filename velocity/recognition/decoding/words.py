@@ -1,4 +1,4 @@
-"""Words with times and confidences, from the alignment of labels with the sound."""
+"""Words with times and confidences, from the alignment of labels with frames."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LATE, EARLY = 0.03, 0.02  # seconds that a word's first label comes after its sound begins, and its last before it ends
+LATE, EARLY = 0.03, 0.02  # seconds by which a word's first label is late, and its last label early, against the audio
 
 
 @dataclass(frozen=True)
 class Word:
     """``start`` and ``end`` in seconds.
 
-    ``confidence`` is the geometric mean, over the word's labels, of each one's highest posterior where it is aligned
+    ``confidence`` is the geometric mean, over the word's labels, of the highest posterior where each is aligned
     (the maximum-probability measure of Laptev & Ginsburg 2022, "Fast entropy-based methods of word-level confidence
     estimation for end-to-end automatic speech recognition").
     """
@@ -28,7 +28,7 @@ class Word:
 def timed_words(
     log_probs: np.ndarray, tokens: list[int], path: np.ndarray, pieces: list[str], frame_seconds: float
 ) -> list[Word]:
-    """The words that ``tokens`` write along ``path``, the index of the label that each frame writes (-1 for blank)."""
+    """The words of ``tokens``, aligned by ``path``: the index of each frame's label (-1 for blank)."""
     frames = np.flatnonzero(path >= 0)
     indices = np.arange(len(tokens))
     first = frames[np.searchsorted(path[frames], indices)]
@@ -43,7 +43,7 @@ def timed_words(
 
 
 def spelled(tokens: list[int], pieces: list[str]) -> Iterator[tuple[str, list[int]]]:
-    """Yield each word of ``tokens`` and the indices of those that write its letters."""
+    """Yield each word of ``tokens`` and the indices of the tokens that spell it."""
     text, members = "", []
     for index, token in enumerate(tokens):
         letters = pieces[token].lstrip(" ")

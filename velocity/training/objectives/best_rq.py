@@ -1,4 +1,4 @@
-"""BEST-RQ: what was hidden is said in the labels of a random quantiser.
+"""BEST-RQ: predict the labels that a random quantiser gives to what was hidden.
 
 Chiu et al., "Self-supervised learning with random-projection quantizer for speech recognition", ICML 2022; several
 codebooks as in Zhang et al., "Google USM", 2023.
@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from velocity.config.training import Pretraining
+from velocity.config.pretraining import Pretraining
 from velocity.data.batches import Batch
 from velocity.model.asr import VelocityModel
-from velocity.training.objectives.masking import MaskedPrediction, draw_spans, heard
+from velocity.training.objectives.masking import MaskedPrediction, draw_spans, in_speech
 
 
 class RandomProjectionQuantizer(nn.Module):
-    """Frames (…, width) → labels (…, codebooks) int64 in [0, size): nothing in it is learned or saved, all is drawn.
+    """Frames (…, width) → labels (…, codebooks) int64 in [0, size): all is drawn, nothing is learned or saved.
 
     Each codebook projects a frame to ``dim`` numbers (Xavier-uniform) and names the nearest of ``size`` standard normal
     vectors, these and the projection brought to length 1.
@@ -37,7 +37,7 @@ class RandomProjectionQuantizer(nn.Module):
 
     @torch.no_grad()
     def forward(self, frames: Tensor) -> Tensor:
-        with torch.autocast(frames.device.type, enabled=False):  # the labels do not hang on the training's precision
+        with torch.autocast(frames.device.type, enabled=False):  # labels do not depend on the training's precision
             labels = [
                 # Of vectors of length 1, the nearest is the one with the largest product.
                 (F.normalize(frames @ projection, dim=-1) @ codes.T).argmax(-1)
@@ -47,7 +47,7 @@ class RandomProjectionQuantizer(nn.Module):
 
 
 class BestRQ(MaskedPrediction):
-    """Hidden frames become noise; the encoder names the labels of what was there: cross-entropy on these alone.
+    """Hidden frames become noise; the encoder predicts the labels of what was there: cross-entropy on these alone.
 
     A frame of the model stands for ``stride`` feature frames, normalised and stacked. It counts when all of them are
     hidden. The loss of a frame is the mean over codebooks.
@@ -87,16 +87,16 @@ class BestRQ(MaskedPrediction):
 
     @torch.no_grad()
     def validation(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Also "codebook_perplexity": how many labels the speech uses, were they used evenly; mean over codebooks.
+        """Also "codebook_perplexity": the effective number of labels that the speech uses, mean over codebooks.
 
-        1 would be a quantiser that calls everything the same. A loss below its logarithm tells more than their shares.
+        At 1 all speech has the same label. A loss below its logarithm has learned more than the labels' frequencies.
         """
         used = torch.zeros_like(self.quantizer.codes[..., 0])  # (codebooks, size)
 
         def counted() -> Iterable[Batch]:
             for batch in batches:
                 batch = batch.to(used.device)
-                whole = self.stack(heard(batch.lengths, batch.features.size(1)).unsqueeze(-1)).all(-1)  # (b, l)
+                whole = self.stack(in_speech(batch.lengths, batch.features.size(1)).unsqueeze(-1)).all(-1)  # (b, l)
                 labels = self.quantizer(self.stack(self.model.normalize(batch.features))[whole]).T  # (codebooks, n)
                 used.scatter_add_(1, labels, torch.ones_like(labels, dtype=used.dtype))
                 yield batch

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from velocity.config.training import Pretraining
+from velocity.config.pretraining import Pretraining
 from velocity.data.batches import Batch
 from velocity.model.asr import VelocityModel
 
 
 class MaskedPrediction(nn.Module):
-    """Hide stretches of the audio, and have the encoder say what was there.
+    """Hide stretches of the audio, and have the encoder predict what was there.
 
     ``forward`` gives the mean over utterances of the mean loss over an utterance's hidden places; nothing else counts.
     """
@@ -28,9 +28,9 @@ class MaskedPrediction(nn.Module):
         raise NotImplementedError
 
     def generators(self, batch: Batch) -> list[np.random.Generator]:
-        """A source of randomness for each utterance, of the seed, the epoch and its name.
+        """A random generator for each utterance, seeded by the seed, the epoch and the utterance's id.
 
-        So an utterance is hidden alike whatever batch and process it is in, and otherwise in each epoch.
+        So its mask does not depend on its batch or process, and differs in each epoch.
         """
         return [np.random.default_rng([self.seed, batch.position.epoch, crc32(name.encode())]) for name in batch.ids]
 
@@ -70,6 +70,6 @@ def draw_bands(bins: int, settings: Pretraining, randoms: list[np.random.Generat
     return torch.from_numpy(hidden)
 
 
-def heard(lengths: Tensor, frames: int) -> Tensor:
+def in_speech(lengths: Tensor, frames: int) -> Tensor:
     """Boolean (b, frames), False on padding."""
     return torch.arange(frames, device=lengths.device) < lengths.unsqueeze(1)

@@ -1,20 +1,20 @@
-"""Masked-spectrogram prediction: what was hidden is said in the log-mel itself."""
+"""Masked-spectrogram prediction: reconstruct the log-mel that was hidden."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from velocity.config.training import Pretraining
+from velocity.config.pretraining import Pretraining
 from velocity.data.batches import Batch
 from velocity.model.asr import VelocityModel
-from velocity.training.objectives.masking import MaskedPrediction, draw_bands, draw_spans, heard
+from velocity.training.objectives.masking import MaskedPrediction, draw_bands, draw_spans, in_speech
 
 
 class MaskedSpectrogram(MaskedPrediction):
     """Reconstruct hidden stretches and bands of the normalised log-mel from what surrounds them; L1 on these alone.
 
-    Half of the frames are hidden, in spans, and now and then a band of frequencies (specification, stage 1). What is
-    hidden becomes zero, the mean of its bin.
+    Half of the frames are hidden, in spans, and sometimes a band of frequencies (specification, stage 1). Hidden places
+    become zero, the mean of their bin.
     """
 
     def __init__(self, model: VelocityModel, settings: Pretraining, seed: int) -> None:
@@ -37,4 +37,4 @@ class MaskedSpectrogram(MaskedPrediction):
         randoms = self.generators(batch)
         spans = draw_spans(batch.lengths, frames, self.settings, randoms)  # (b, frames)
         bands = draw_bands(bins, self.settings, randoms).to(spans.device)  # (b, bins)
-        return (spans.unsqueeze(-1) | bands.unsqueeze(1)) & heard(batch.lengths, frames).unsqueeze(-1)
+        return (spans.unsqueeze(-1) | bands.unsqueeze(1)) & in_speech(batch.lengths, frames).unsqueeze(-1)

@@ -5,32 +5,48 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
-from velocity.corpora.utterances import Faults, Transcript, collect_transcripts, describe, read_lines
+from velocity.config.section import section
+from velocity.corpora.kind import Kind, PartedCorpus, Repeat
+from velocity.corpora.unpack import unpack
+from velocity.corpora.utterances import Transcript, describe, read_lines
 from velocity.errors import VelocityError
 
 if TYPE_CHECKING:
-    from velocity.config.corpora import CommonVoiceCorpus
-    from velocity.corpora.utterances import Manifests
+    from velocity.data.manifests import Item
 
 COLUMNS = {"client_id", "path", "sentence"}
 ADULTS = {"twenties", "thirties", "fourties", "fifties", "sixties", "seventies", "eighties", "nineties"}
 
 
-def read_commonvoice(name: str, corpus: CommonVoiceCorpus, raw: Path) -> Manifests:
+@section
+class CommonVoiceCorpus(PartedCorpus):
+    """``source`` is the release's archive, parts are its TSV files."""
+
+    kind: Literal["common-voice"]
+    repeat: Repeat = 1
+
+
+def bring(corpus: Any, _seed: int, folder: Path) -> None:
+    unpack(corpus.source, folder)
+
+
+def read(name: str, corpus: CommonVoiceCorpus, raw: Path) -> Iterator[Item]:
     """Recordings and supervisions of the parts that are listed; the speaker is the ``client_id``.
 
     Clips that only other parts name are none of these. Raises VelocityError for a missing TSV file or column, and for
     a release in another language.
     """
     folder = _release(name, raw)
-    faults = Faults(name)
-    lines = [line for part in corpus.parts for line in _read_part(folder / f"{part}.tsv", part)]
-    transcripts = collect_transcripts(lines, faults)
-    clips = {utterance: folder / "clips" / f"{utterance}.mp3" for utterance in sorted(transcripts)}
-    audio = {utterance: clip for utterance, clip in clips.items() if clip.is_file()}
-    return describe(audio, transcripts, faults)
+    clips = (
+        (utterance, clip)
+        for part in corpus.parts
+        for utterance, _ in _read_part(folder / f"{part}.tsv", part)
+        if (clip := folder / "clips" / f"{utterance}.mp3").is_file()
+    )
+    transcripts = (line for part in corpus.parts for line in _read_part(folder / f"{part}.tsv", part))
+    yield from describe(name, clips, transcripts)
 
 
 def _release(name: str, raw: Path) -> Path:
@@ -50,3 +66,6 @@ def _read_part(path: Path, part: str) -> Iterator[tuple[str, Transcript]]:
         group = "adult" if row.get("age") in ADULTS else None  # "teens" are both
         where = f"{path} line {rows.line_num}"
         yield utterance, Transcript((row["sentence"] or "").strip(), where, row["client_id"], group, part)
+
+
+KIND = Kind(CommonVoiceCorpus, bring, read)

@@ -1,36 +1,40 @@
-"""What a line does to speech: the band of a telephone, and codecs that leave out what people hardly hear."""
+"""A telephone line: 300 to 3400 Hz, 8 kHz, µ-law."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from io import BytesIO
 
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, resample
+from velocity.config.section import Share, section
+from velocity.data.augmentation import Apply, Effect, in_share
+from velocity.data.sounds import fit, peak_scale
 
 TELEPHONE_RATE = 8_000  # Hz
 TELEPHONE_BAND = (300.0, 3_400.0)  # Hz
 FILTER_TAPS = 401  # at 16 kHz: the filter falls within 130 Hz
 MU_LAW_BIAS, MU_LAW_CLIP = 132, 32_635  # of 16-bit samples
-HEADROOM = 0.9  # of full scale: codecs overshoot, and clip what does
-# Container, codec, and libsndfile's compression level from mild to strong, at 16 kHz: Opus 32 to 11 kbit/s,
-# Vorbis 48 to 28, MP3 38 to 22.
-CODECS = {
-    "opus": ("OGG", "OPUS", 0.9, 0.98),
-    "vorbis": ("OGG", "VORBIS", 0.3, 1.0),
-    "mp3": ("MP3", "MPEG_LAYER_III", 0.3, 0.9),
-}
+
+
+@section
+class Telephone(Effect):
+    order, off = 50, {"telephone": 0.0}
+
+    telephone: Share  # share of the utterances sent over a telephone line
+
+    def prepare(self, seed: int) -> Apply | None:
+        return in_share(self.telephone, lambda samples, random: telephone(samples))
 
 
 def telephone(samples: np.ndarray) -> np.ndarray:
     """300 to 3400 Hz, 8 kHz and 8 bits of µ-law: (samples,) float32 → (samples,) float32, in place and in level."""
     from scipy.signal import oaconvolve
 
-    scale = _peak_scale(samples)
+    scale = peak_scale(samples)
     band = oaconvolve(samples * scale, _telephone_filter(), mode="same")
     line = expand_mu_law(compress_mu_law(resample(band, SAMPLE_RATE, TELEPHONE_RATE)))
-    return _fit(resample(line, TELEPHONE_RATE), len(samples)) / scale
+    return fit(resample(line, TELEPHONE_RATE), len(samples)) / scale
 
 
 @lru_cache(maxsize=1)
@@ -59,23 +63,4 @@ def expand_mu_law(codes: np.ndarray) -> np.ndarray:
     return (np.where(flipped & 128, -magnitude, magnitude) / 32_768).astype(np.float32)
 
 
-def lossy_codec(samples: np.ndarray, name: str, strength: float) -> np.ndarray:
-    """Encode and decode in memory; ``strength`` from 0 to 1: (samples,) float32 → (samples,) float32 in place."""
-    import soundfile
-
-    container, codec, mild, strong = CODECS[name]
-    scale, coded = _peak_scale(samples), BytesIO()
-    level = mild + (strong - mild) * strength
-    soundfile.write(coded, samples * scale, SAMPLE_RATE, format=container, subtype=codec, compression_level=level)
-    coded.seek(0)
-    decoded, _ = soundfile.read(coded, dtype="float32")
-    return _fit(decoded, len(samples)) / scale
-
-
-def _peak_scale(samples: np.ndarray) -> np.float32:
-    """What brings a louder peak down to the headroom: nothing is clipped on the way."""
-    return np.float32(min(1.0, HEADROOM / max(HEADROOM, float(np.abs(samples).max()))))
-
-
-def _fit(samples: np.ndarray, length: int) -> np.ndarray:
-    return np.pad(samples[:length], (0, max(0, length - len(samples))))
+EFFECT = Telephone

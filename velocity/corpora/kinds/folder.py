@@ -7,61 +7,75 @@ or else the folder two levels up. ``SPEAKERS.TXT`` is optional: '|' between colu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from velocity.audio import AUDIO_SUFFIXES
-from velocity.corpora.utterances import (
-    Faults,
-    Transcript,
-    age_group,
-    collect_audio,
-    collect_transcripts,
-    describe,
-    read_lines,
-)
+from velocity.config.section import SpeakerSelection, section
+from velocity.corpora.kind import Kind, Repeat
+from velocity.corpora.utterances import Transcript, age_group, describe, read_lines
 from velocity.errors import VelocityError
 
 if TYPE_CHECKING:
-    from velocity.corpora.utterances import Manifests
+    from velocity.data.manifests import Item
 
 
-def read_folder(name: str, folder: str | Path, labelled: bool = True, synthetic: bool = False) -> Manifests:
-    """Recordings and supervisions, sorted by id (``<name>/<utterance id>``), their paths beginning as ``folder`` does.
+@section
+class FolderCorpus:
+    kind: Literal["folder"]
+    source: str  # the folder
+    labelled: bool = True  # False: audio alone, used by pretraining only
+    test: SpeakerSelection = 0.1
+    validation: SpeakerSelection = 0.05
+    repeat: Repeat = 1
 
-    Without labels the supervisions are empty. What is wrong with single utterances comes as faults, and these are not
-    among the others: ``unreadable-audio``, ``transcript-without-audio``, ``audio-without-transcript``,
-    ``duplicate-id``, ``malformed-transcript`` and ``unknown-speaker``.
+
+def bring(corpus: Any, _seed: int, folder: Path) -> None:
+    (folder / "SOURCE").write_text(f"{corpus.source}\n", encoding="utf-8")
+
+
+def read(name: str, corpus: FolderCorpus, _raw: Path) -> Iterator[Item]:
+    return read_folder(name, corpus.source, corpus.labelled)
+
+
+def read_folder(name: str, folder: str | Path, labelled: bool = True, synthetic: bool = False) -> Iterator[Item]:
+    """What ``describe`` gives, by id; paths begin as ``folder`` does. Without labels there are no supervisions.
+
     Raises VelocityError for a missing folder, no audio or no transcript in it, and a transcript that is not UTF-8.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise VelocityError(f"corpora.{name}.source: {folder}: no such folder")
-    faults = Faults(name)
-    audio = _find_audio(name, folder, faults)
+    audio = _find_audio(name, folder)
     if not labelled:
-        return describe(audio, None, faults)
-    transcripts = collect_transcripts(_read_transcripts(name, folder), faults)
+        yield from describe(name, audio, None)
+        return
     ages = _read_ages(folder / "SPEAKERS.TXT")
-    for utterance in transcripts.keys() & audio.keys():
-        speaker = _speaker_of(audio[utterance].relative_to(folder))
-        told = replace(transcripts[utterance], speaker=speaker, group=age_group(ages.get(speaker)))
-        transcripts[utterance] = told
-    return describe(audio, transcripts, faults, synthetic)
+
+    def complete(transcript: Transcript, path: Path) -> Transcript:
+        speaker = _speaker_of(path.relative_to(folder))
+        return replace(transcript, speaker=speaker, group=age_group(ages.get(speaker)))
+
+    yield from describe(name, audio, _read_transcripts(name, folder), complete, synthetic)
 
 
-def _find_audio(name: str, folder: Path, faults: Faults) -> dict[str, Path]:
-    """Utterance id → its (first) file, sorted by id."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
-    if not files:
+def _find_audio(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """(utterance id, file) of every audio file below ``folder``, in no order."""
+    found = False
+    for parent, _, files in os.walk(folder):
+        for path in (Path(parent, file) for file in files):
+            if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
+                found = True
+                yield path.stem, path
+    if not found:
         raise VelocityError(f"corpora.{name}.source: {folder}: no audio files ({', '.join(sorted(AUDIO_SUFFIXES))})")
-    return collect_audio(((path.stem, path) for path in files), faults)
 
 
 def _read_transcripts(name: str, folder: Path) -> Iterator[tuple[str, Transcript]]:
-    """What each line of every ``*.trans.txt`` says, still without its speaker."""
+    """Each line of every ``*.trans.txt``, still without its speaker."""
     paths = sorted(folder.rglob("*.trans.txt"))
     if not paths:
         advice = f"set corpora.{name}.labelled to false if it has none"
@@ -96,3 +110,6 @@ def _speaker_of(path: Path) -> str | None:
     if dash and speaker:
         return speaker
     return path.parts[-3] if len(path.parts) >= 3 else None
+
+
+KIND = Kind(FolderCorpus, bring, read)

@@ -1,4 +1,4 @@
-"""Folders of recordings to mix with speech: noises and impulse responses, in any format soundfile reads."""
+"""What effects share: folders of recordings to mix with speech, in any format soundfile reads; peaks and lengths."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 
 from velocity.audio import AUDIO_SUFFIXES, resample
 from velocity.errors import VelocityError
+
+HEADROOM = 0.9  # of full scale: codecs overshoot, and clip what does
 
 
 @dataclass(frozen=True)
@@ -53,3 +55,13 @@ def find_sounds(key: str, folder: str) -> list[Sound]:
     if not sounds:
         raise VelocityError(f"{key}: {folder}: no audio files ({', '.join(sorted(AUDIO_SUFFIXES))})")
     return sounds
+
+
+def peak_scale(samples: np.ndarray) -> np.float32:
+    """What brings a louder peak down to the headroom: nothing is clipped on the way."""
+    return np.float32(min(1.0, HEADROOM / max(HEADROOM, float(np.abs(samples).max()))))
+
+
+def fit(samples: np.ndarray, length: int) -> np.ndarray:
+    """Cut, or padded with zeros, to ``length``."""
+    return np.pad(samples[:length], (0, max(0, length - len(samples))))

@@ -9,39 +9,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from velocity.corpora.utterances import (
-    Faults,
-    Transcript,
-    age_group,
-    collect_audio,
-    collect_transcripts,
-    describe,
-    read_lines,
-)
+from velocity.config.section import section
+from velocity.corpora.kind import Kind, PartedCorpus, Repeat, unpack_all
+from velocity.corpora.utterances import Transcript, age_group, describe, read_lines
 from velocity.errors import VelocityError
 
 if TYPE_CHECKING:
-    from velocity.config.corpora import SpeechOcean762Corpus
-    from velocity.corpora.utterances import Manifests
+    from velocity.data.manifests import Item
 
 NAME = "speechocean762"  # of the archive and of the folder in it
 
 
-def read_speechocean762(name: str, corpus: SpeechOcean762Corpus, raw: Path) -> Manifests:
+@section
+class SpeechOcean762Corpus(PartedCorpus):
+    """Its parts are train and test; ``source`` is the table of archives."""
+
+    kind: Literal["speechocean762"]
+    repeat: Repeat = 1
+
+
+def read(name: str, corpus: SpeechOcean762Corpus, raw: Path) -> Iterator[Item]:
     """Recordings and supervisions of the parts that are listed, with the group of the speaker's age.
 
     Raises VelocityError for a missing table and for a path in ``wav.scp`` that leaves the corpus.
     """
     folder = raw / NAME / NAME
-    faults = Faults(name)
-    files: list[tuple[str, Path]] = []
-    lines: list[tuple[str, Transcript]] = []
-    for part in corpus.parts:
-        files += _read_paths(folder, part)
-        lines += _read_transcripts(folder / part, part)
-    return describe(collect_audio(files, faults), collect_transcripts(lines, faults), faults)
+    audio = (found for part in corpus.parts for found in _read_paths(folder, part))
+    transcripts = (found for part in corpus.parts for found in _read_transcripts(folder / part, part))
+    yield from describe(name, audio, transcripts)
 
 
 def _read_paths(folder: Path, part: str) -> Iterator[tuple[str, Path]]:
@@ -69,3 +66,6 @@ def _read_table(path: Path) -> Iterator[tuple[str, str, str]]:
     for number, line in enumerate(read_lines(path), 1):
         if fields := line.split(maxsplit=1):
             yield fields[0], fields[1].strip() if len(fields) == 2 else "", f"{path} line {number}"
+
+
+KIND = Kind(SpeechOcean762Corpus, unpack_all, read)

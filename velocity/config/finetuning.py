@@ -1,0 +1,30 @@
+"""The section ``finetune``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from velocity.config.augmentation import Augmentation
+from velocity.config.optimisation import Optimisation
+from velocity.config.section import Share, section
+
+
+@section
+class Finetuning:
+    """Stage 2: CTC with quantisation-aware training."""
+
+    optimisation: Optimisation
+    start_from: Literal["random", "pretrained"]  # models/<start_from>.safetensors
+    qat: bool
+    qat_start: Share  # share of the steps trained in floating point first
+    weight_bits: Literal[8, 4, 2]  # of the linear layers; 4 and 2 are of the weights alone
+    activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on
+    augmentation: Annotated[Augmentation | None, BeforeValidator(lambda value: None if value == "off" else value)]
+
+    def __post_init__(self) -> None:
+        if self.weight_bits != 8 and not self.qat:
+            raise ValueError("weight_bits below 8 need qat: true: few bits have to be trained")
+        if self.weight_bits != 8 and self.activation_ranges == "learned":
+            raise ValueError("activation_ranges: learned needs weight_bits: 8: with fewer, activations are not rounded")

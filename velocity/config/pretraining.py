@@ -1,0 +1,50 @@
+"""The section ``pretrain``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from velocity.config.optimisation import Optimisation
+from velocity.config.section import Share, section
+
+
+@section
+class RandomQuantizer:
+    """The targets of BEST-RQ: labels of hidden frames under codebooks that are drawn and never trained."""
+
+    codebooks: Annotated[int, Field(ge=1)]
+    codebook_size: Annotated[int, Field(ge=2)]
+    code_dim: Annotated[int, Field(ge=1)]
+    noise: Annotated[float, Field(ge=0)]  # standard deviation of what hidden frames become
+
+
+@section
+class Probe:
+    """How well a linear CTC head reads the frozen encoder, beside the same encoder before its pretraining."""
+
+    utterances: Annotated[int, Field(ge=0)]  # labelled, to train on, and at most so many to test on; 0: no probe
+    steps: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
+@section
+class Pretraining:
+    """Stage 1: self-supervision on all audio that may be trained on."""
+
+    optimisation: Optimisation
+    objective: Literal["spectrogram", "best-rq"]
+    # The specification starts a 10-frame mask at 15 % of the frames and calls it "about 50 %" masked; that masks 80 %.
+    # 0.067 gives the intended half: 1 - (1 - 0.067)^10 = 0.50.
+    mask_start: Share
+    mask_span: Annotated[int, Field(ge=1)]  # feature frames
+    band_probability: Share  # of also masking a band of frequencies, for the objective spectrogram
+    band_bins: tuple[int, int]
+    best_rq: RandomQuantizer
+    probe: Probe
+
+    def __post_init__(self) -> None:
+        low, high = self.band_bins
+        if not 0 <= low <= high <= 80:
+            raise ValueError(f"band_bins must be [fewest, most] of the 80 bins, not {list(self.band_bins)}")

@@ -1,0 +1,36 @@
+"""Speech made on this machine. Synthetic: no claim about speech of people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from velocity.config.section import SpeakerSelection, section
+from velocity.corpora.kind import Kind, Repeat
+from velocity.corpora.kinds.folder import read_folder
+from velocity.corpora.synthetic import synthesise_corpus
+
+if TYPE_CHECKING:
+    from velocity.data.manifests import Item
+
+
+@section
+class SyntheticCorpus:
+    labelled: ClassVar[bool] = True
+    kind: Literal["synthetic"]
+    source: str  # a YAML file (vocabulary, sentence patterns, voices), or a text whose lines are read aloud
+    utterances: int
+    voices: int
+    engine: Literal["espeak-ng", "hibari"] = "espeak-ng"  # many robotic voices | one natural voice, turned into many
+    words: tuple[int, int] = (2, 12)  # of a text's line an utterance takes, from anywhere in it
+    test: SpeakerSelection = 0.2
+    validation: SpeakerSelection = 0.1
+    repeat: Repeat = 1
+
+
+def read(name: str, _corpus: SyntheticCorpus, raw: Path) -> Iterator[Item]:
+    return read_folder(name, raw, synthetic=True)
+
+
+KIND = Kind(SyntheticCorpus, synthesise_corpus, read)
