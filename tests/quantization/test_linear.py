@@ -15,9 +15,9 @@ from tests.model.test_asr import small
 from velocity.quantization.linear import QuantizedLinear, floating_point, quantize_linears, quantized_layers, set_mode
 
 
-def layer(low: float = -1.5, high: float = 2.5, bias: bool = True) -> QuantizedLinear:
+def layer(low: float = -1.5, high: float = 2.5, bias: bool = True, learned: bool = False) -> QuantizedLinear:
     torch.manual_seed(0)
-    quantized = QuantizedLinear(nn.Linear(24, 10, bias=bias)).eval()
+    quantized = QuantizedLinear(nn.Linear(24, 10, bias=bias), learned=learned).train(learned)
     quantized.range.copy_(torch.tensor([low, high]))
     quantized.mode = "fake"
     return quantized
@@ -34,16 +34,12 @@ def integer_product(quantized: QuantizedLinear, x: np.ndarray) -> np.ndarray:
     return product * (scale * weight_scale) + (quantized.bias.detach().numpy() if quantized.bias is not None else 0)
 
 
-@pytest.mark.parametrize(("low", "high"), [(-1.5, 2.5), (0.0, 4.0), (-3.0, 0.0)])
+@pytest.mark.parametrize(("low", "high"), [(-1.5, 2.5), (-0.3, 7.7), (0.0, 4.0), (-3.0, 0.0)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_fake_quantisation_is_the_integer_product(low, high, bias):
     quantized, x = layer(low, high, bias), torch.randn(7, 24) * 2  # beyond the range: it has to saturate
     assert np.abs(quantized(x).detach().numpy() - integer_product(quantized, x.numpy())).max() <= 1e-4
-
-
-def test_zero_is_exact_whatever_the_range():
-    quantized = layer(-0.3, 7.7, bias=False)
-    assert quantized(torch.zeros(1, 24)).abs().max() == 0
+    assert bias or quantized(torch.zeros(1, 24)).abs().max() == 0, "zero is exact"
 
 
 def test_gradients_pass_where_the_input_is_in_range():
@@ -74,20 +70,9 @@ def test_quantizing_keeps_parameters_names_and_the_floating_point_result():
     assert len(quantized_layers(quantized)) == linears == 2 * 4 + 2 + 3 + 1 + 1
 
 
-def learning(low: float = -1.5, high: float = 2.5, bias: bool = True) -> QuantizedLinear:
-    torch.manual_seed(0)
-    quantized = QuantizedLinear(nn.Linear(24, 10, bias=bias), learned=True).train()
-    quantized.range.copy_(torch.tensor([low, high]))
-    quantized.mode = "fake"
-    return quantized
-
-
-def test_a_learned_range_starts_as_the_moving_average_and_is_then_held():
-    moving, learned, x = (
-        QuantizedLinear(nn.Linear(4, 4)),
-        QuantizedLinear(nn.Linear(4, 4), learned=True),
-        torch.ones(1, 4),
-    )
+def test_a_learned_range_starts_as_the_moving_average_and_is_then_fixed():
+    moving, learned = (QuantizedLinear(nn.Linear(4, 4), learned=learned) for learned in (False, True))
+    x = torch.ones(1, 4)
     learned.load_state_dict(moving.state_dict(), strict=False)
     for number in range(3):
         moving.train()(x * number)
@@ -103,7 +88,7 @@ def test_gradients_of_a_learned_range_are_those_of_lsq_and_pact():
     """Esser et al. 2020, equation 3, in range: round(x / s) - x / s for each of the ends' 1/255 of s; clipped: the end
     itself. Times the end, for the stretch is a logarithm, and LSQ's scale of gradients."""
     low, high = -1.0, 2.0
-    quantized = learning(low, high)
+    quantized = layer(low, high, learned=True)
     quantized.weight.data = torch.eye(10, 24) * 127  # integer weights of 127 and scale 1: the output is the input
     quantized.bias.data.zero_()
     x = torch.linspace(-1.7, 2.9, 24).unsqueeze(0)
@@ -124,7 +109,7 @@ def test_gradients_of_a_learned_range_are_those_of_lsq_and_pact():
 
 
 def test_learning_narrows_a_range_that_an_outlier_has_spoiled():
-    quantized, x = learning(-40.0, 40.0), torch.randn(512, 24)
+    quantized, x = layer(-40.0, 40.0, learned=True), torch.randn(512, 24)
     exact = F.linear(x, quantized.weight, quantized.bias).detach()
 
     def error() -> torch.Tensor:
@@ -141,7 +126,7 @@ def test_learning_narrows_a_range_that_an_outlier_has_spoiled():
 
 
 def test_the_exported_grid_is_that_of_the_learned_range():
-    quantized, x = learning(), torch.randn(7, 24) * 2
+    quantized, x = layer(learned=True), torch.randn(7, 24) * 2
     quantized.stretch.data = torch.tensor([0.3, -0.4])
     assert quantized.activation_range() == pytest.approx((-1.5 * math.exp(0.3), 2.5 * math.exp(-0.4)))
     assert np.abs(quantized(x).detach().numpy() - integer_product(quantized, x.numpy())).max() <= 1e-4
@@ -172,12 +157,6 @@ def test_the_floating_point_twin_and_the_model_after_it():
     for layer, before in zip(quantized_layers(model).values(), ranges, strict=True):
         assert layer.mode == "fake"
         assert torch.equal(layer.range, before)
-
-
-def test_set_mode_reaches_every_layer():
-    model = quantize_linears(small())
-    set_mode(model, "fake")
-    assert {layer.mode for layer in quantized_layers(model).values()} == {"fake"}
 
 
 def saturating_product(x: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -1,14 +1,13 @@
-"""Calibration utterances: every length is there, and no speaker more often than it takes."""
+"""Calibration utterances: all lengths, and no speaker more often than needed."""
 
 from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velocity.quantization.representative import representative, share, speaker_of
+from velocity.quantization.representative import representative, speaker_of
 
 
 def cut(number: int, speaker: str, duration: float, corpus: str = "mine") -> SimpleNamespace:
@@ -38,7 +37,7 @@ def test_one_speaker_gives_the_middle_of_each_stratum_of_lengths():
     assert [c.duration for c in chosen] == [9, 29, 49, 69, 89]
 
 
-def test_a_speaker_with_nearly_all_the_speech_is_heard_as_often_as_the_others():
+def test_a_speaker_with_nearly_all_the_speech_is_drawn_as_often_as_the_others():
     random = np.random.default_rng(0)
     speakers = ["loud"] * 900 + [f"s{n}" for n in range(10) for _ in range(10)]
     cuts = [
@@ -66,8 +65,3 @@ def test_speakers_who_only_speak_briefly_do_not_make_the_rest_short():
 def test_speakers_of_two_corpora_with_the_same_name_are_two():
     cuts = [cut(n, "a", n, corpus) for n in range(9) for corpus in ("one", "two")]
     assert Counter(c.id.split("/")[0] for c in representative(cuts, 6)) == {"one": 3, "two": 3}
-
-
-@pytest.mark.parametrize(("available", "count", "expected"), [([9, 1, 1], 5, 3), ([2, 2], 4, 2), ([1, 1, 1], 2, 1)])
-def test_share(available, count, expected):
-    assert share(Counter(dict(enumerate(available))), count) == expected

@@ -80,7 +80,7 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_one_is_passed_over(damage, capsys):
+def test_a_damaged_one_is_skipped(damage, capsys):
     checkpoints = saved([2, 4])
     DAMAGE[damage](folders()[-1])
     assert restored(checkpoints) == 2
@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_the_older_ones(capsys):
     assert restored(checkpoints) == 6
 
 
-def test_what_a_killed_process_left_half_written_is_swept_away():
+def test_what_a_killed_process_left_half_written_is_removed():
     checkpoints = saved([2])
     leftover = Path("models/checkpoints/x/.00000004-abc.123.partial")
     leftover.mkdir()

@@ -117,9 +117,9 @@ def test_accumulated_batches_have_the_gradient_of_one_large_batch(manifest):
     fabric = start(settings(1))
     few, many = made_up(2, 1), made_up(7, 2)
     found = []
-    for output in ([few, many], [joined(few, many)], [few]):
+    for taken in ([few, many], [joined(few, many)], [few]):
         objective = tone_objective(manifest, quantised=False, dropout=0.0)
-        loss = backward(fabric, fabric.setup(objective), output)
+        loss = backward(fabric, fabric.setup(objective), taken)
         gradients = [weight.grad for weight in objective.parameters()]
         found.append((loss, torch.cat([gradient.flatten() for gradient in gradients])))
     (loss, gradient), (expected_loss, expected), (_, of_few) = found
@@ -128,7 +128,7 @@ def test_accumulated_batches_have_the_gradient_of_one_large_batch(manifest):
     assert (of_few - expected).norm() > 0.1 * expected.norm()
 
 
-def test_a_step_hears_as_many_batches_as_are_accumulated(manifest):
+def test_a_step_takes_as_many_batches_as_are_accumulated(manifest):
     history = train_on(tone_objective(manifest), stream(), settings(3, accumulate=4))
     expected = sum(made_up(3, number).lengths.sum().item() for number in range(12)) / 100
     assert history["audio_seconds"] == pytest.approx(expected)
@@ -200,7 +200,7 @@ def test_training_ends_when_validation_no_longer_improves_and_keeps_the_best(man
     assert torch.equal(flat(objective), weights[4])
 
 
-def test_rows_are_told_as_they_come(manifest):
+def test_rows_are_logged_as_they_come(manifest):
     logged = []
     history = train_on(
         tone_objective(manifest), stream(), settings(20, validate_every=10), validate=lambda: {"loss": 2.0},
@@ -213,7 +213,7 @@ def test_rows_are_told_as_they_come(manifest):
     assert set(logged[0]) == {"step", "loss", "learning_rate", "gradient_norm"}
 
 
-def test_a_loss_that_is_no_number_stops_and_is_passed_over(manifest, workspace):
+def test_a_loss_that_is_no_number_stops_and_can_be_skipped(manifest, workspace):
     def train(poisoned, name, skip=(), began=None):
         objective, steps = tone_objective(manifest), []
         chosen = settings(30, skip_steps=skip, divergence=0.0)
@@ -233,7 +233,7 @@ def test_a_loss_that_is_no_number_stops_and_is_passed_over(manifest, workspace):
     assert weights == train({}, "healthy", skip=(14,))[1]
 
 
-def test_settings_of_going_on_leave_the_fingerprint_as_it_is():
+def test_what_may_change_when_a_training_goes_on_is_in_no_fingerprint():
     def mark(**changes) -> str:
         return repr(default_section("finetune", Finetuning, optimisation=settings(30, **changes)))
 

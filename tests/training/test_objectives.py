@@ -52,20 +52,18 @@ def generators(count: int) -> list[np.random.Generator]:
     return [np.random.default_rng([3, number]) for number in range(count)]
 
 
-def test_spans_cover_the_half_that_probability_promises():
+@pytest.mark.parametrize(("start", "covered"), [(0.067, 0.5), (0.15, 0.8)])
+def test_spans_cover_the_share_that_probability_promises(start, covered):
     """Frame t lies under a span unless none of the min(t + 1, 10) starts before it came up."""
     length, count = 400, 2000
-    hidden = draw_spans(torch.full((count,), length), length + 50, settings(), generators(count)).numpy()
-    promised = 1 - (1 - 0.067) ** np.minimum(np.arange(length) + 1, 10)
+    hidden = draw_spans(
+        torch.full((count,), length), length + 50, settings(mask_start=start), generators(count)
+    ).numpy()
+    promised = 1 - (1 - start) ** np.minimum(np.arange(length) + 1, 10)
     share = hidden[:, :length].mean(0)
     assert np.abs(share - promised).max() < 5 * 0.5 / np.sqrt(count)  # 5 standard deviations of a share
-    assert 0.48 < hidden[:, :length].mean() < 0.51
+    assert hidden[:, :length].mean() == pytest.approx(covered, abs=0.02)
     assert not hidden[:, length:].any()
-
-
-def test_the_specified_start_probability_of_15_percent_would_hide_80():
-    hidden = draw_spans(torch.full((500,), 400), 400, settings(mask_start=0.15), generators(500))
-    assert 0.78 < hidden.float().mean() < 0.82
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=5), st.integers(1, 20), st.floats(0, 0.2), st.integers(0, 99))
@@ -229,7 +227,7 @@ def test_the_quantizer_follows_from_the_seed_and_is_not_saved(tmp_path):
     assert torch.equal(taken.fusion.gate.weight, objective.model.fusion.gate.weight)
 
 
-def test_labels_do_not_hang_on_the_precision_of_the_training():
+def test_labels_do_not_depend_on_the_precision_of_the_training():
     quantizer, frames = RandomProjectionQuantizer(160, 2, 256, 16, 1), torch.randn(200, 160)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(quantizer(frames), quantizer.float()(frames))
@@ -249,7 +247,7 @@ def test_a_collapsed_quantizer_shows_in_its_perplexity():
 
 
 @BOTH
-def test_pretraining_learns_to_say_what_is_hidden(objective):
+def test_pretraining_learns_to_predict_what_is_hidden(objective):
     """A few steps on one batch make the loss of the same hidden places fall well below that of an untrained model."""
     model, batch = still(objective), batch_of(60, 50, 40)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)

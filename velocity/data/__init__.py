@@ -1,0 +1,1 @@
+"""Manifests, cuts, shards, checks and batches of speech."""
