@@ -94,6 +94,7 @@ def test_a_model_that_mishears_is_refused_whatever_its_speed(project, capsys):
     assert result["reasons"][0].startswith("WER on a-test: worse by ")
 
 
+@pytest.mark.slow
 def test_a_slow_model_is_refused_whatever_it_hears(project, capsys):
     status, result, _ = gate(capsys, project, "slow")
     assert (status, result["verdict"]) == (1, "regression")
@@ -101,6 +102,7 @@ def test_a_slow_model_is_refused_whatever_it_hears(project, capsys):
     assert verdicts(result)["real-time factor, 1 thread"] == "regression"
 
 
+@pytest.mark.slow
 def test_too_few_utterances_are_no_verdict(project, capsys):
     status, result, _ = gate(capsys, project, "same", test_set="few")
     assert (status, result["verdict"]) == (2, "could not judge")
