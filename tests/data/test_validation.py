@@ -263,7 +263,7 @@ def test_a_refusal_is_one_line_and_leaves_nothing_that_looks_accepted(planted, m
     assert told.endswith("; all findings are in reports/validation/findings.jsonl")
     assert "\n" not in told
     assert len(lines("reports/validation/findings.jsonl")) == len(EXPECTED) + 2  # two places of each duplicate id
-    for accepted in (validate.SUMMARY, validate.EXCLUSIONS, validate.DISTRIBUTIONS):
+    for accepted in (validate.VALIDATION_SUMMARY, validate.EXCLUSIONS, validate.DISTRIBUTIONS):
         assert not accepted.exists()
 
 
