@@ -36,7 +36,8 @@ from flows.workspaces import bring_home, clone, git, reference
 from velocity.config import PARAMS_FILE, load_params
 from velocity.errors import VelocityError
 from velocity.evaluation.ablation import Measured, Table, write_report
-from velocity.tracking import flatten, tracking_uri
+from velocity.journal import flatten
+from velocity.tracking import tracking_uri
 
 TARGET = "evaluate"  # the last stage of a row: speed is measured for all rows together
 REPORTS = Path("reports")

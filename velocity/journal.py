@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from velocity.errors import without_credentials
+
 
 class Journal:
     """Appends one JSON object a line to ``path``; ``None``: nothing is kept. A killed stage leaves whole lines."""
@@ -45,7 +47,7 @@ class Journal:
 
     def _write(self, **message: Any) -> None:
         if self._file is not None:
-            self._file.write(json.dumps(message) + "\n")
+            self._file.write(without_credentials(json.dumps(message)) + "\n")
 
 
 def open_journal() -> Journal:

@@ -1,4 +1,4 @@
-"""What reaches MLflow over a connection that fails, before a request is done or after it, is what was said."""
+"""What reaches MLflow over a connection that fails, before a request is done or after it, is what was reported."""
 
 from types import SimpleNamespace
 
@@ -84,7 +84,7 @@ def serve(mlflow) -> Server:
 
 
 def rows(first: int, last: int) -> list[dict]:
-    return [{"curves": [["loss", 1 / step, step, step], ["rate", 0.1, step, step]]} for step in range(first, last + 1)]
+    return [{"metrics": [["loss", 1 / step, step, step], ["rate", 0.1, step, step]]} for step in range(first, last + 1)]
 
 
 def persist(ledger: Ledger) -> None:
@@ -98,19 +98,19 @@ def persist(ledger: Ledger) -> None:
 @settings(max_examples=40)
 @given(
     weather=st.lists(st.sampled_from(["fine", "lost", "unanswered"]), max_size=30),
-    said=st.integers(1, 600),  # MLflow takes 1000 metrics at once
+    reported=st.integers(1, 600),  # MLflow takes 1000 metrics at once
     again=st.integers(0, 20),
 )
-def test_whatever_the_connection_does_every_row_is_there_once(mlflow, weather, said, again):
+def test_whatever_the_connection_does_every_row_is_there_once(mlflow, weather, reported, again):
     server = serve(mlflow)
     server.weather = weather
     killed = Ledger("http://server", FIRST)
-    for message in rows(1, said):
+    for message in rows(1, reported):
         killed.pending.append(message)
     killed.pending.append({"close": "KILLED"})
     persist(killed)
     resumed = Ledger("http://server", FIRST)
-    resumed.pending += [*rows(max(1, said - again), said + 10), {"close": "FINISHED"}]
+    resumed.pending += [*rows(max(1, reported - again), reported + 10), {"close": "FINISHED"}]
     persist(resumed)
 
     (run,) = server.runs.values()
@@ -118,11 +118,11 @@ def test_whatever_the_connection_does_every_row_is_there_once(mlflow, weather, s
     assert run.params == FIRST["params"]
     assert run.tags == {"stage": "finetune", "identity": "abc", **FIRST["tags"]}
     losses = [(step, value) for _, name, _, value, step in server.rows if name == "loss"]
-    assert losses == [(step, 1 / step) for step in range(1, said + 11)]
+    assert losses == [(step, 1 / step) for step in range(1, reported + 11)]
     assert len(server.rows) == 2 * len(losses)
 
 
-def test_a_finished_run_is_not_gone_on_with(mlflow):
+def test_a_finished_run_is_not_resumed(mlflow):
     server = serve(mlflow)
     for _ in range(2):
         ledger = Ledger("http://server", FIRST)

@@ -19,7 +19,8 @@ import pytest
 
 from tests.tone_model import write_model, write_speech
 from velocity import VelocityASR
-from velocity.tracking import track_run
+from velocity.journal import Journal
+from velocity.tracking.recorder import Recorder
 
 CHAMPION = "models:/velocity-asr@champion"
 
@@ -34,9 +35,13 @@ def champion(tmp_path, monkeypatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     write_model(Path("models/export/onnx"))
     write_model(Path("models/export/onnx-int8"), "onnx-int8", gain=2.0)
-    with track_run("evaluate", {"bootstrap": 1000}) as run:
-        run.metrics({"wer": 0.25})
-        run.model("models/export/onnx", "models/export/onnx-int8")
+    with Recorder("evaluate") as recorder:
+        recorder.start()
+        journal = Journal(str(recorder.path))
+        journal.params({"bootstrap": 1000})
+        journal.metrics({"wer": 0.25})
+        journal.model("models/export/onnx", "models/export/onnx-int8")
+        recorder.finish("FINISHED")
     with sqlite3.connect("mlflow.db") as database:
         ((model, folder),) = database.execute("select model_id, artifact_location from logged_models").fetchall()
         assert database.execute("select metric_name, metric_value from logged_model_metrics").fetchall() == [

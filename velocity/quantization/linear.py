@@ -3,7 +3,9 @@
 Weights are symmetric per output channel in [-63, 63], activations affine per tensor in [-128, 127] (ONNX
 QuantizeLinear, opset 18). Processors without VNNI multiply by ``vpmaddubsw``, which adds two products of an unsigned
 and a signed byte in 16 bits and saturates. With weights within ±63 no pair can: 2 · 255 · 63 = 32,130 < 32,767. So an
-artefact computes the same integers on every processor, for one bit of the weights. Every ``nn.Linear`` of a model is quantised; convolutions, norms and the scan with its state
+artefact computes the same integers on every processor, for one bit of the weights.
+
+Every ``nn.Linear`` of a model is quantised; convolutions, norms and the scan with its state
 stay in 32 bits: they hold 4 % of the weights and most of the sensitivity.
 """
 

@@ -33,9 +33,8 @@ from typing import Any
 
 from velocity.errors import VelocityError, without_credentials
 from velocity.tracking import tracking_uri
-from velocity.tracking.connection import ENVIRONMENT
 from velocity.tracking.model import NAME
-from velocity.tracking.store import create_store, lock_path
+from velocity.tracking.store import ENVIRONMENT, create_store, lock_path
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 PENDING = "pending"

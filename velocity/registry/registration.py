@@ -8,21 +8,22 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from velocity.errors import VelocityError, without_credentials
-from velocity.files import dvc_hash, md5
+from velocity.files import dvc_hash, md5, write_json
+from velocity.journal import flatten
+from velocity.project import BENCHMARK, EXPORTED, FINETUNED, METRICS, MODEL_CARD, locked_outputs, locked_stages
 from velocity.registry.champions import NAME, Registry
-from velocity.tracking import flatten
+from velocity.registry.provenance import provenance
 from velocity.tracking.ledger import Ledger
 from velocity.tracking.model import log_model
-from velocity.tracking.origins import locked_stages, origin_tags
+from velocity.tracking.origins import origin_tags
 
-EXPORTED = Path("models/export")
 RELEASED = "onnx-int8"  # the artefact whose figures a version shows
-METRICS, BENCHMARK = Path("reports/metrics.json"), Path("reports/benchmark.json")
-CARD = Path("reports/MODEL_CARD.md")
 DIGEST = "digest"
+PROVENANCE = "provenance.json"  # beside metrics.json in the registered model
 DESCRIPTION = 5000  # characters that MLflow keeps of a version's description
 
 
@@ -42,7 +43,7 @@ class Release:
         if EXPORTED / RELEASED not in exported:
             raise VelocityError(f"{EXPORTED / RELEASED}: no exported model; `dvc repro` makes it")
         check_lock()
-        release = cls(exported, _read(METRICS), _read(BENCHMARK), _text(CARD))
+        release = cls(exported, _read(METRICS), _read(BENCHMARK), _text(MODEL_CARD))
         for path, figures in ((METRICS, release.metrics["parity"]), (BENCHMARK, release.benchmark["artefacts"])):
             if RELEASED not in figures:
                 raise VelocityError(f"{path}: says nothing of {RELEASED}; `dvc repro` makes it again")
@@ -81,7 +82,8 @@ class Release:
         for name, artefacts in self.metrics["test_sets"].items():
             low, high = artefacts[RELEASED]["wer_ci95"]
             figures |= {f"wer/{name}": artefacts[RELEASED]["wer"], f"wer_ci95/{name}": f"{low} to {high}"}
-        tags = origin_tags("evaluate") | {key: str(value) for key, value in figures.items()}
+        origin = {f"origin/{key}": str(value) for key, value in provenance(FINETUNED).items() if key != "data"}
+        tags = origin_tags("evaluate") | origin | {key: str(value) for key, value in figures.items()}
         return {key: without_credentials(value) for key, value in tags.items()} | {DIGEST: self.digest}
 
     def numbers(self) -> list[list[Any]]:
@@ -127,15 +129,18 @@ def _find(registry: Registry, digest: str) -> str | None:
 
 
 def _create(registry: Registry, release: Release, tags: dict[str, str]) -> str:
-    """A run with figures, reports and model, gone on with if a kill cut it off; then the version, of that run."""
+    """A run with figures, reports and model, resumed if a kill cut it off; then the version, made of that run."""
     first = {"stage": "register", "identity": tags[DIGEST], "params": {}, "tags": tags}
     ledger = Ledger(registry.uri, first)
     ledger.pending += [
         {"metrics": release.numbers()},
-        *({"artifact": str(path)} for path in (METRICS, BENCHMARK, CARD)),
+        *({"artifact": str(path)} for path in (METRICS, BENCHMARK, MODEL_CARD)),
     ]
     ledger.send()
-    model = log_model(registry.client, ledger.run_id, [*release.artefacts, METRICS])
+    with TemporaryDirectory() as temporary:
+        origin = Path(temporary, PROVENANCE)
+        write_json(origin, provenance(FINETUNED))
+        model = log_model(registry.client, ledger.run_id, [*release.artefacts, METRICS, origin])
     ledger.pending.append({"close": "FINISHED"})
     ledger.send()
     registry.make()
@@ -153,7 +158,7 @@ def _create(registry: Registry, release: Release, tags: dict[str, str]) -> str:
 def check_lock() -> None:
     """Raises VelocityError when, by dvc.lock, a report is older than what it reports on, or is not that one."""
     stages = locked_stages()
-    left = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", []) if "md5" in out}
+    left = {path: digest for path, (_, digest) in locked_outputs(stages).items()}
     for name in ("evaluate", "benchmark"):
         for path, seen in _hashes(stages.get(name, {}).get("deps", [])):
             made = dvc_hash(Path(path)) if path == str(EXPORTED) else left.get(path, seen)

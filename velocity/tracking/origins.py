@@ -9,7 +9,9 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from velocity.files import md5
+from velocity.project import declared, stage_inputs
 
 
 def origin_tags(stage: str) -> dict[str, str]:
@@ -27,9 +29,6 @@ def identity(stage: str, params: Mapping[str, str]) -> str | None:
 
 def git_tags() -> dict[str, str]:
     """The commit, and whether code or parameters differ from it; what the pipeline itself writes does not count."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
@@ -54,45 +53,14 @@ def machine_tags() -> dict[str, str]:
 
 def input_tags(stage: str) -> dict[str, str]:
     """DVC's hashes of what the stage reads, as the stages before it left them in dvc.lock: {"input/PATH": hash}."""
-    hashes = {
-        out["path"]: out["md5"]
-        for name, entry in locked_stages().items()
-        if name != stage
-        for out in entry.get("outs", [])
-        if "md5" in out
-    }
-    wanted = [Path(path) for path in _declared(stage, "deps")]
-    return {
-        f"input/{path}": hashes[path]
-        for path in sorted(hashes)
-        if any(Path(path) == dep or dep in Path(path).parents for dep in wanted)
-    }
+    return {f"input/{path}": digest for path, (_, digest) in sorted(stage_inputs(stage).items())}
 
 
 def output_tags(stage: str) -> dict[str, str]:
     """The hashes DVC will give to the files that the stage has written: {"output/PATH": MD5}."""
-    tags = {}
-    for path in _declared(stage, "outs") + _declared(stage, "metrics"):
-        if Path(path).is_file():
-            with open(path, "rb") as file:
-                tags[f"output/{path}"] = hashlib.file_digest(file, "md5").hexdigest()
-    return tags
+    paths = [Path(path) for kind in ("outs", "metrics") for path in declared(stage, kind)]
+    return {f"output/{path}": md5(path) for path in paths if path.is_file()}
 
 
-def locked_stages() -> dict[str, Any]:
-    """What dvc.lock holds of each stage: ``deps`` and ``outs`` with their paths and hashes. Empty without a lock."""
-    return _read_yaml("dvc.lock").get("stages", {})
-
-
-def _declared(stage: str, kind: str) -> list[str]:
-    """The paths that dvc.yaml lists for a stage under ``kind``, written as a string or as {path: options}."""
-    entries = _read_yaml("dvc.yaml").get("stages", {}).get(stage, {}).get(kind, [])
-    return [next(iter(entry)) if isinstance(entry, Mapping) else entry for entry in entries]
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-
-    if not Path(path).exists():
-        return {}
-    return YAML(typ="safe").load(Path(path)) or {}
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,131 +1,202 @@
-"""The recorder: ``python -m velocity.tracking.recorder`` hands what a stage says to MLflow and to DVCLive.
+"""From a stage's journal to MLflow, while the stage runs.
 
-What MLflow does not take is kept and offered again: every half a minute, once more when the stage has ended, and by the
-next recorder that reaches it (velocity.tracking.unsent). What the recorder prints is for the user: one line when
-something goes wrong, one when it is right again.
+The journal is a file: the stage appends to it and never waits for MLflow. It is also what is left when MLflow does not
+answer, or when this process is killed: the next run sends it (``send_kept``).
 """
 
 from __future__ import annotations
 
+import fcntl
+import io
 import json
 import os
-import signal
-import socket
+import shutil
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import Any, TextIO
+from threading import Event, Thread
+from typing import IO, Any
 
 from velocity.errors import without_credentials
-from velocity.tracking.connection import DONE
-from velocity.tracking.store import tracking_uri
+from velocity.tracking.ledger import Ledger
+from velocity.tracking.origins import identity, origin_tags, output_tags
+from velocity.tracking.store import ENVIRONMENT, tracking_uri
 
-FOLDER = Path("dvclive")
-UNSENT = "unsent"
-TOGETHER = 5.0  # seconds: what comes within them goes to MLflow in one request
-AGAIN = 30.0  # seconds after which what could not be sent is tried again
-PATIENCE = 300  # seconds that a finished stage waits; MLflow gives up on a silent server long before
-
-Message = dict[str, Any]
+FOLDER = Path(".dvc/tmp/journals")
+TOGETHER = 5.0  # seconds between requests to MLflow
+AGAIN = 30.0  # seconds until what could not be sent is sent again
+PATIENCE = 120.0  # seconds that a finished stage waits for MLflow
 
 
-def main() -> None:
-    """The connection is the standard input."""
-    connection = socket.socket(fileno=os.dup(sys.stdin.fileno()))
-    record(connection.makefile("r", encoding="utf-8"), connection)
+class Recorder:
+    """``with Recorder(stage) as recorder``: ``recorder.path`` is the journal, open for the stage to append to."""
 
+    def __init__(self, stage: str, folder: Path = FOLDER) -> None:
+        self.stage, self.folder = stage, folder
+        self.path = folder / f"{time.time_ns()}-{stage}.jsonl"
+        self._status: str | None = None
+        self._ended = Event()
+        self._thread = Thread(target=self._record, daemon=True)
 
-def record(lines: TextIO, connection: socket.socket) -> None:
-    """What the stage says in ``lines``, to its end; DONE tells it that nothing is left to do."""
-    inbox: SimpleQueue[Message | None] = SimpleQueue()
-    Thread(target=_read, args=[lines, inbox], daemon=True).start()
-    first = inbox.get()
-    if first is None:
-        return
-    from filelock import FileLock
+    def __enter__(self) -> Recorder:
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "a+", encoding="utf-8", buffering=1)
+        fcntl.flock(self._file, fcntl.LOCK_EX)  # so that no other run takes it for one that was left behind
+        self._append(stage=self.stage, tags=_clean(origin_tags(self.stage)))
+        return self
 
-    FOLDER.mkdir(exist_ok=True)
-    with FileLock(FOLDER / f"{first['stage']}.lock"):  # the recorder of a killed training may still be at work
-        _record(first, inbox, lambda text: _say(connection, text + "\n"))
-    _say(connection, DONE)
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
 
+    def start(self) -> None:
+        self._thread.start()
 
-def _read(lines: TextIO, inbox: SimpleQueue[Message | None]) -> None:
-    """Empty the connection at once, so that it never holds up the stage, whatever MLflow is doing."""
-    with suppress(OSError, ValueError):  # the stage was killed, in the middle of a line perhaps
-        for line in lines:
-            inbox.put(json.loads(line))
-    inbox.put(None)
-    signal.alarm(PATIENCE)  # ends this process
+    def finish(self, status: str) -> None:
+        """The stage has ended with ``status``: FINISHED, FAILED or KILLED. What MLflow does not take is kept."""
+        if status == "FINISHED":
+            self._append(tags=output_tags(self.stage))
+        self._append(close=status)
+        self._ended.set()
+        self._thread.join(PATIENCE)
+        if self.path.exists():
+            keep_files(self.path)
+            print(
+                f"warning: MLflow did not record all of this run; it is kept in {self.folder} and sent with the next",
+                file=sys.stderr,
+            )
 
+    def _append(self, **message: Any) -> None:
+        self._file.write(json.dumps(message) + "\n")
 
-def _record(first: Message, inbox: SimpleQueue[Message | None], say: Callable[[str], None]) -> None:
-    from velocity.tracking.curves import Curves
-    from velocity.tracking.ledger import Ledger
-    from velocity.tracking.unsent import keep, send_kept
-
-    curves = Curves(FOLDER / first["stage"], first["identity"])
-    ledger = Ledger(tracking_uri(), first)
-    status, more, lost, try_at = "KILLED", True, "", 0.0
-    while True:
-        if not more or time.monotonic() >= try_at:
+    def _record(self) -> None:
+        """The thread: send what is new every few seconds; give up waiting when the stage has ended and it fails."""
+        delivery, failed = Delivery(self.path), False
+        while True:
+            ended = self._ended.wait(AGAIN if failed else TOGETHER)
             try:
-                ledger.send()
-                send_kept(FOLDER / UNSENT, ledger.uri)
-                if lost:
-                    say("note: MLflow answers again; what was kept is recorded")
-                lost = ""
+                with redirect_stdout(io.StringIO()):  # MLflow prints addresses of its pages
+                    delivery.send()
+                if failed:
+                    print("note: MLflow answers again; what was kept is recorded", file=sys.stderr)
+                failed = False
+                if ended:
+                    remove(self.path)
+                    send_kept(self.folder)
             except Exception as error:
-                if not lost and more:
-                    say(f"note: MLflow does not take the record of this run, which is kept for later: {_line(error)}")
-                lost, try_at = _line(error), time.monotonic() + AGAIN
-        if not more:
-            break
-        messages, more = _together(inbox)
-        status = next((message["status"] for message in messages if "status" in message), status)
-        ledger.pending += messages if more else [*messages, {"close": status}]
-        try:
-            curves.draw([entry for message in messages for entry in message.get("curves", [])])
-        except Exception as error:
-            say(f"note: DVCLive draws no more curves of this run: {_line(error)}")
-            curves = Curves(None, None)
-    if lost:
-        if ledger.pending or ledger.run_id is None:
-            keep(FOLDER / UNSENT, ledger)
-        say(
-            f"warning: MLflow did not record {'all of ' * bool(ledger.run_id)}this run: {lost}; "
-            f"it is kept in {FOLDER / UNSENT} and sent with the next run"
-        )
-    curves.close(finished=status == "FINISHED")
+                if not failed:
+                    print(f"note: MLflow does not take the record of this run: {_line(error)}", file=sys.stderr)
+                failed = True
+            if ended:
+                return
 
 
-def _together(inbox: SimpleQueue[Message | None]) -> tuple[list[Message], bool]:
-    """What comes within the next seconds, and whether more may follow."""
-    messages, until = [], time.monotonic() + TOGETHER
-    while (left := until - time.monotonic()) > 0:
+class Delivery:
+    """The messages of a journal on their way to MLflow. ``send`` may be repeated: nothing is recorded twice.
+
+    The journal also notes how far it was sent: {"run": id} and {"sent": count of messages}.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ledger: Ledger | None = None
+
+    def send(self) -> None:
+        """Raises what MLflow raises; what was sent until then is noted."""
+        lines = list(read_journal(self.path))
+        sent = max((line["sent"] for line in lines if "sent" in line), default=0)
+        run = next((line["run"] for line in lines if "run" in line), None)
+        first, *messages = [line for line in lines if not {"sent", "run"} & line.keys()]
+        if self._ledger is None:
+            params = next((message["params"] for message in messages if "params" in message), None)
+            if params is None and not any("close" in message for message in messages):
+                return  # the stage has not said yet what it runs with
+            about = {**first, "params": params or {}, "identity": identity(first["stage"], params or {})}
+            self._ledger = Ledger(tracking_uri(), about, run)
+        self._ledger.pending = messages[sent:]
         try:
-            message = inbox.get(timeout=left)
-        except Empty:
-            break
-        if message is None:
-            return messages, False
-        messages.append(message)
-    return messages, True
+            self._ledger.send()
+        finally:
+            with open(self.path, "a", encoding="utf-8") as file:
+                if run is None and self._ledger.run_id:
+                    file.write(json.dumps({"run": self._ledger.run_id}) + "\n")
+                if (count := len(messages) - len(self._ledger.pending)) > sent:
+                    file.write(json.dumps({"sent": count}) + "\n")
+
+
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a journal. A kill may have left a part of one."""
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        with suppress(ValueError):
+            if line.endswith("\n"):
+                yield json.loads(line)
+
+
+def send_kept(folder: Path) -> None:
+    """Send the journals that earlier runs left, the oldest first. Raises what MLflow raises; they then stay."""
+    for path in sorted(folder.glob("*.jsonl")):
+        with unlocked(path) as free:
+            if free:
+                if not any("close" in message for message in read_journal(path)):  # killed with its recorder
+                    with open(path, "a", encoding="utf-8") as file:
+                        file.write('\n{"close": "KILLED"}\n')
+                Delivery(path).send()
+                remove(path)
+
+
+@contextmanager
+def unlocked(path: Path) -> Iterator[bool]:
+    """Whether no process writes this journal; it is then locked for as long as the block lasts."""
+    with suppress(FileNotFoundError), open(path, "a", encoding="utf-8") as file:
+        yield _try_lock(file)
+        return
+    yield False
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+
+
+def keep_files(journal: Path) -> None:
+    """Copy the files that a journal names beside it: tomorrow they may be others."""
+    lines = []
+    for number, message in enumerate(read_journal(journal)):
+        for key in ("artifact", "model"):
+            if paths := message.get(key):
+                copies = [_copy(Path(path), journal.with_suffix("") / str(number)) for path in _listed(paths)]
+                message[key] = copies if isinstance(paths, list) else copies[0]
+        lines.append(json.dumps(message) + "\n")
+    temporary = journal.with_suffix(".partial")
+    temporary.write_text("".join(lines), encoding="utf-8")
+    os.replace(temporary, journal)
+
+
+def _listed(paths: str | list[str]) -> list[str]:
+    return paths if isinstance(paths, list) else [paths]
+
+
+def _copy(path: Path, folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
+    return str(folder / path.name)
+
+
+def remove(journal: Path) -> None:
+    journal.unlink(missing_ok=True)
+    shutil.rmtree(journal.with_suffix(""), ignore_errors=True)
+
+
+def _clean(tags: dict[str, str]) -> dict[str, str]:
+    return {name: without_credentials(value) for name, value in tags.items()}
 
 
 def _line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return without_credentials(lines[0])[:300]
-
-
-def _say(connection: socket.socket, text: str) -> None:
-    with suppress(OSError):  # the stage was killed: nobody listens
-        connection.sendall(text.encode())
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,15 @@ from pathlib import Path
 
 from velocity.files import atomic_path
 
+# Silent, and soon aware of a server that does not answer; the user's own settings come first.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
 
 def tracking_uri() -> str:
     """MLFLOW_TRACKING_URI, or ``mlflow.db`` in the project: not in the copy in which DVC runs an experiment."""

@@ -1,8 +1,8 @@
 """Whether what a stage reads is what the stages before it wrote, byte by byte.
 
-DVC trusts the files of its cache and what it takes out of it: it hashes a file when it is made and then goes by time
-and size. A disk that fails, or a tool that writes into the cache, would thus be trained on. So each stage hashes what
-it reads, once: as long as names, sizes, times and inodes stay, so does the finding.
+DVC trusts its cache: it hashes a file once and later compares only time and size. A failing disk, or a tool that
+writes into the cache, would go unnoticed into a training. So ``velocity.run`` hashes each input of a stage once more.
+The result is kept for as long as names, sizes, times and inodes stay the same.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from velocity.errors import VelocityError
 from velocity.files import dvc_hash, md5, write_json
+from velocity.project import stage_inputs
 
-FOUND = Path(".dvc/tmp/velocity-verified.json")  # {path: [hash in dvc.lock, digest of names, sizes, times and inodes]}
+VERIFIED = Path(".dvc/tmp/velocity-verified.json")  # path → [hash in dvc.lock, digest of names, sizes, times, inodes]
 
 
 def check_inputs(stage: str | None) -> None:
@@ -30,36 +30,22 @@ def check_inputs(stage: str | None) -> None:
     if stage is None:
         return
     try:
-        found = json.loads(FOUND.read_text())
+        verified = json.loads(VERIFIED.read_text())
     except (OSError, ValueError):
-        found = {}
-    before = dict(found)
-    for path, (writer, digest) in inputs(stage).items():
+        verified = {}
+    before = dict(verified)
+    for path, (writer, digest) in stage_inputs(stage).items():
         now = [digest, _look(path)]
-        if path.exists() and found.get(str(path)) != now:
+        if path.exists() and verified.get(str(path)) != now:
             if dvc_hash(path) != digest:
                 damaged = discard(path, digest)
                 raise VelocityError(
                     f"{path}: not the bytes that {writer} wrote, by dvc.lock, with {damaged} damaged files in DVC's "
                     "cache; run `dvc repro` again, and it is fetched or made anew"
                 )
-            found[str(path)] = now
-    if found != before:
-        write_json(FOUND, found)
-
-
-def inputs(stage: str) -> dict[Path, tuple[str, str]]:
-    """What ``stage`` reads of other stages' outputs: path → (name of that stage, its hash in dvc.lock)."""
-    name, _, key = stage.partition("@")
-    declared = _read_yaml("dvc.yaml")["stages"][name]
-    deps = [Path(_filled(dep, key, declared.get("foreach"))) for dep in declared.get("do", declared).get("deps", [])]
-    return {
-        Path(out["path"]): (writer, out["md5"])
-        for writer, entry in _read_yaml("dvc.lock").get("stages", {}).items()
-        if writer != stage
-        for out in entry.get("outs", [])
-        if "md5" in out and any(_overlap(Path(out["path"]), dep) for dep in deps)
-    }
+            verified[str(path)] = now
+    if verified != before:
+        write_json(VERIFIED, verified)
 
 
 def discard(path: Path, digest: str) -> int:
@@ -94,19 +80,6 @@ def _cached(cache: Path, name: str) -> Path:
     return cache / name[:2] / name[2:]
 
 
-def _overlap(out: Path, dep: Path) -> bool:
-    return out == dep or dep in out.parents or out in dep.parents
-
-
-def _filled(dep: str, key: str, foreach: Any) -> str:
-    """``dep`` of a foreach stage, with its ${key} and ${item.…}; other templates stay, and match no output."""
-    dep = dep.replace("${key}", key)
-    item = foreach.get(key, {}) if isinstance(foreach, Mapping) else {}
-    for name, value in item.items():
-        dep = dep.replace(f"${{item.{name}}}", str(value))
-    return dep
-
-
 def _files(path: Path) -> Iterator[Path]:
     """The file ``path`` itself, or all below it."""
     return (file for file in (path, *path.rglob("*")) if file.is_file())
@@ -119,9 +92,3 @@ def _look(path: Path) -> str:
         stat = file.stat()
         digest.update(f"{file}\0{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ino}\0".encode())
     return digest.hexdigest()
-
-
-def _read_yaml(path: str) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-
-    return (YAML(typ="safe").load(Path(path)) if Path(path).exists() else None) or {}

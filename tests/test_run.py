@@ -1,0 +1,94 @@
+"""``python -m velocity.run STAGE``: the stage's own end, whatever becomes of the processes around it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STAGE = """
+import os, signal, sys, time
+from velocity.journal import open_journal
+journal = open_journal()
+journal.params({"seed": 1})
+journal.log({"step": 1, "loss": 2.0})
+%s
+"""
+RUN = """
+import sys
+from velocity.run import end_like, recorded
+end_like(recorded("finetune", [sys.executable, "-c", sys.argv[1]]))
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return tmp_path
+
+
+def start(body: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", RUN, STAGE % body], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [("sys.exit(7)", 7), ("", 0), ("os.kill(os.getpid(), signal.SIGKILL)", -9), ("raise KeyboardInterrupt", -2)],
+)
+def test_the_exit_status_is_the_stages_own(project, body, status):
+    process = start(body)
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == status
+    assert "warning: MLflow did not record all of this run" in printed
+    assert len(list(Path(".dvc/tmp/journals").glob("*.jsonl"))) == 1
+
+
+def test_a_stage_whose_runner_is_killed_does_not_go_on(project):
+    process = start("open('pid', 'w').write(str(os.getpid())); os.rename('pid', 'begun'); time.sleep(600)")
+    while not Path("begun").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    stage = int(Path("begun").read_text())
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 30
+    while Path(f"/proc/{stage}").exists() and "Z" not in Path(f"/proc/{stage}/stat").read_text().split(")")[1][:3]:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_sigterm_reaches_the_stage(project):
+    process = start("open('a', 'w').close(); os.rename('a', 'begun'); time.sleep(600)")
+    while not Path("begun").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=60) == -signal.SIGTERM
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"VELOCITY_TRACKING": "off"}
+    command = [sys.executable, "-m", "velocity.run", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_a_mistake_in_any_section_of_the_parameters_stops_every_stage(project):
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("wer_tolerance:", "wer_tolerence:"))
+    failed = run("fetch", "synthetic")
+    assert failed.returncode == 2
+    assert failed.stderr.count("\n") == 1
+    assert "gate.wer_tolerence: unknown key" in failed.stderr
+
+
+def test_an_unknown_stage_is_named(project):
+    failed = run("fetsch")
+    assert failed.returncode == 2
+    assert "no stage 'fetsch'" in failed.stderr

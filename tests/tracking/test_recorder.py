@@ -1,0 +1,219 @@
+"""Journals recorded by a real MLflow in SQLite, read back with SQL."""
+
+import getpass
+import hashlib
+import logging
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from velocity.journal import Journal, flatten
+from velocity.tracking import recorder as recording
+from velocity.tracking.origins import identity, input_tags
+from velocity.tracking.recorder import Recorder, send_kept
+from velocity.tracking.store import create_store
+
+DVC_YAML = """
+stages:
+  prepare: {cmd: x, deps: [data/raw], outs: [data/prepared]}
+  finetune:
+    cmd: x
+    deps: [data/prepared, velocity/model]
+    outs: [model.bin, {kept.bin: {cache: true}}]
+    metrics: [{finetune.json: {cache: false}}]
+"""
+DVC_LOCK = """
+schema: '2.0'
+stages:
+  fetch@a: {cmd: x, outs: [{path: data/raw/a, hash: md5, md5: aaaa.dir}]}
+  prepare: {cmd: x, outs: [{path: data/prepared, hash: md5, md5: bbbb.dir}]}
+  finetune: {cmd: x, outs: [{path: model.bin, hash: md5, md5: stale}]}
+"""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory) -> Path:
+    """An empty store: MLflow takes seconds to make one."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    create_store(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, database):
+    """A project folder under git in which tracking is on and MLflow keeps its defaults."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VELOCITY_TRACKING", raising=False)
+    # By its full path: MLflow keeps its connection to a relative one, whatever folder that meant when it was made.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    logging.getLogger("mlflow").setLevel(logging.ERROR)  # as the recorder sets it before MLflow is imported
+    monkeypatch.setattr(recording, "TOGETHER", 0.1)
+    monkeypatch.setattr(recording, "AGAIN", 0.1)
+    shutil.copy(database, "mlflow.db")
+    Path("dvc.yaml").write_text(DVC_YAML)
+    Path("dvc.lock").write_text(DVC_LOCK)
+    Path(".dvc").mkdir()
+    Path(".dvc/config").touch()
+    Path(".gitignore").write_text("/.dvc/tmp/\n/mlflow.db\n")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True)
+    return tmp_path
+
+
+def select(query: str) -> list[tuple]:
+    with sqlite3.connect("mlflow.db") as database:
+        return database.execute(query).fetchall()
+
+
+@contextmanager
+def recorded(stage: str, status: str = "FINISHED") -> Iterator[Journal]:
+    """What ``velocity.run`` does around a stage, with the block in the place of the stage."""
+    with Recorder(stage) as recorder:
+        recorder.start()
+        yield Journal(str(recorder.path))
+        recorder.finish(status)
+
+
+def test_a_run_keeps_parameters_metrics_artifacts_and_origins(folder, capfd):
+    Path("note.txt").write_text("kept")
+    with recorded("finetune") as journal:
+        source = "https://me:hunter2@example.org/speech"
+        journal.params({"optimisation": {"steps": 3}, "speeds": [0.9, 1.1], "source": source})
+        journal.log({"step": 1, "loss": 2.5})
+        journal.log({"step": 2, "loss": 1.5, "validation_wer": 0.5})
+        journal.metrics({"loss": 1.5, "onnx": {"wer": 0.25, "ci": [0.2, 0.3], "name": "ignored"}})
+        journal.artifact("note.txt")
+        Path("model.bin").write_bytes(b"weights")
+    assert capfd.readouterr().err == ""
+    assert select("select name, status from runs") == [("finetune", "FINISHED")]
+    assert dict(select("select key, value from params")) == {
+        "optimisation.steps": "3",
+        "speeds": "[0.9, 1.1]",
+        "source": "https://example.org/speech",
+    }
+    assert b"hunter2" not in Path("mlflow.db").read_bytes()
+    assert sorted(select("select key, step, value from metrics")) == [
+        ("loss", 1, 2.5),
+        ("loss", 2, 1.5),
+        ("onnx.ci.0", 2, 0.2),
+        ("onnx.ci.1", 2, 0.3),
+        ("onnx.wer", 2, 0.25),
+        ("validation_wer", 2, 0.5),
+    ]
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    tags = dict(select("select key, value from tags"))
+    expected = {
+        "stage": "finetune",
+        "mlflow.source.git.commit": commit,
+        "git.dirty": "false",
+        "input/data/prepared": "bbbb.dir",
+        "output/model.bin": hashlib.md5(b"weights").hexdigest(),
+    }
+    assert tags.items() >= expected.items()
+    assert not {socket.gethostname(), getpass.getuser()} & set(tags.values())
+    assert [path.read_text() for path in Path("mlartifacts").rglob("note.txt")] == ["kept"]
+    assert list(recording.FOLDER.iterdir()) == []
+    assert subprocess.run(["git", "status", "--short", ".dvc"], capture_output=True, text=True).stdout == ""
+
+
+def test_a_run_that_was_cut_off_is_resumed(folder):
+    for status, rows in (("KILLED", [(10, 3.0), (20, 2.0)]), ("FAILED", [(20, 2.0), (30, 1.0)])):
+        with recorded("finetune", status) as journal:
+            journal.params({"seed": 1})
+            for step, loss in rows:  # step 20 is trained again, after the checkpoint
+                journal.log({"step": step, "loss": loss})
+    assert select("select name, status from runs") == [("finetune", "FAILED")]
+    assert select("select step, value from metrics order by step") == [(10, 3.0), (20, 2.0), (30, 1.0)]
+
+
+def test_a_journal_that_a_kill_left_is_sent_by_the_next_run(folder):
+    with Recorder("finetune") as recorder:  # and neither started nor finished
+        journal = Journal(str(recorder.path))
+        journal.params({"seed": 1})
+        journal.log({"step": 10, "loss": 3.0})
+        with open(recorder.path, "a") as file:
+            file.write('{"metrics": [["loss", 2.')  # in the middle of a line
+    with recorded("evaluate") as journal:
+        journal.params({})
+    assert sorted(select("select name, status from runs")) == [("evaluate", "FINISHED"), ("finetune", "KILLED")]
+    assert select("select step, value from metrics") == [(10, 3.0)]
+    assert list(recording.FOLDER.iterdir()) == []
+
+
+def test_a_journal_that_is_being_written_is_left_alone(folder):
+    with Recorder("finetune") as recorder:
+        Journal(str(recorder.path)).params({"seed": 1})
+        with recorded("evaluate") as journal:
+            journal.params({})
+        assert recorder.path.exists()
+    assert select("select name from runs") == [("evaluate",)]
+
+
+def test_a_server_that_is_down_costs_a_line_and_the_record_is_sent_once_later(folder, monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:9")
+    for stage in ("finetune", "evaluate"):
+        Path("note.txt").write_text(f"of {stage}")
+        with recorded(stage) as journal:
+            journal.params({"seed": 1})
+            begun = time.monotonic()
+            for step in range(10_000):
+                journal.log({"step": step, "loss": 1.0})
+            assert time.monotonic() - begun < 30  # nothing waits for the server
+            journal.artifact("note.txt")
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["note", "warning"] * 2
+    assert "hunter2" not in "".join(lines)
+    Path("note.txt").write_text("of another day")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    with recorded("prepare") as journal:
+        journal.params({})
+    send_kept(recording.FOLDER)
+    assert capfd.readouterr().err == ""
+    query = "select name, status, count(*) from runs join metrics using (run_uuid) group by name order by name"
+    assert select(query) == [("evaluate", "FINISHED", 10_000), ("finetune", "FINISHED", 10_000)]
+    assert sorted(path.read_text() for path in Path("mlartifacts").rglob("note.txt")) == ["of evaluate", "of finetune"]
+    assert list(recording.FOLDER.iterdir()) == []
+
+
+def test_inputs_are_what_other_stages_made_at_or_below_the_dependencies(folder):
+    assert input_tags("prepare") == {"input/data/raw/a": "aaaa.dir"}
+    assert input_tags("finetune") == {"input/data/prepared": "bbbb.dir"}
+    assert input_tags("unknown") == {}
+
+
+def test_a_run_is_the_same_only_with_the_same_stage_parameters_and_inputs(folder):
+    same = identity("finetune", {"seed": "1"})
+    assert identity("finetune", {"seed": "1"}) == same
+    assert identity("finetune", {"seed": "2"}) != same
+    Path("dvc.lock").write_text(DVC_LOCK.replace("bbbb", "cccc"))
+    assert identity("finetune", {"seed": "1"}) != same
+    assert identity("unknown", {"seed": "1"}) is None
+
+
+trees = st.recursive(
+    st.integers(),
+    lambda inner: st.dictionaries(st.text("ab", min_size=1), inner, min_size=1) | st.lists(inner, min_size=1),
+)
+
+
+@given(trees)
+def test_flatten_names_every_leaf_by_its_path(tree):
+    flat = list(flatten(tree))
+    assert len({name for name, _ in flat}) == len(flat)
+    for name, value in flat:
+        node = tree
+        for part in name.split(".") if name else []:
+            node = node[int(part)] if isinstance(node, list) else node[part]
+        assert node == value
