@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from velocity.evaluation.artefacts import HALF
 
 from tests.model.test_asr import small
-from velocity.artefacts.coreml import ABOUT, FEATURES, MOST_FRAMES, PACKAGE, export_coreml, quantize_package
-from velocity.artefacts.mlpackage import MODEL, WEIGHTS, Package, import_coremltools
+from velocity.artefacts.coreml_interpreter import MilProgram
+from velocity.artefacts.coreml_package import MODEL, WEIGHTS, Package, import_coremltools
+from velocity.artefacts.coreml_program import ABOUT, FEATURES, MOST_FRAMES, PACKAGE, export_coreml, quantize_package
 from velocity.artefacts.notes import write_notes
 from velocity.errors import VelocityError
-from velocity.evaluation.artefacts import HALF
-from velocity.evaluation.mil import MilProgram
 from velocity.evaluation.parity import compare, torch_reference, verdict
 from velocity.model.asr import load_model, save_model
 from velocity.quantization.linear import quantize_linears, quantized_layers
@@ -32,7 +32,7 @@ FRAMES = [1, 2, 3, 33, 300, 2999, MOST_FRAMES]
 EXPORT = """
 import sys
 from pathlib import Path
-from velocity.artefacts.coreml import export_coreml
+from velocity.artefacts.coreml_program import export_coreml
 from velocity.model.asr import load_model
 package = export_coreml(load_model(sys.argv[1]))
 package.describe({}, {name: "" for name in ("mel_spectrogram", "log_probs", "lengths")}, {})

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.model.test_asr import SMALL, small
-from velocity.artefacts.onnx import export_onnx, trace
-from velocity.artefacts.quantize import quantize_graph
-from velocity.artefacts.targets import export_target
+from velocity.artefacts.onnx_graph import export_onnx, trace
+from velocity.artefacts.onnx_int8 import quantize_graph
+from velocity.artefacts.target import export_target
 from velocity.artefacts.trained import Trained, folder_model
 from velocity.errors import VelocityError
 from velocity.model.asr import VelocityModel

@@ -10,14 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from velocity.evaluation.artefacts import ARTEFACTS
 
 from tests.model.test_asr import small
-from velocity.artefacts.streaming import describe_streaming
-from velocity.artefacts.targets import export_target
+from velocity.artefacts.onnx_chunks import describe_streaming
+from velocity.artefacts.target import export_target
 from velocity.artefacts.trained import Trained
 from velocity.audio import compute_mel_spectrogram
 from velocity.errors import VelocityError
-from velocity.evaluation.artefacts import ARTEFACTS
 from velocity.evaluation.parity import compare, torch_reference, verdict
 from velocity.files import write_json
 from velocity.model.asr import save_model

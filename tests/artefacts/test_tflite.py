@@ -16,7 +16,7 @@ from tests.artefacts.test_onnx import SHAPES
 from tests.model.test_asr import SMALL, small
 from tests.tone_model import VOCABULARY, speak, write_model
 from velocity.artefacts.notes import write_notes
-from velocity.artefacts.onnx import export_onnx
+from velocity.artefacts.onnx_graph import export_onnx
 from velocity.artefacts.waveform import MelFeatures, WaveformModel
 from velocity.audio import compute_mel_spectrogram
 from velocity.errors import VelocityError
@@ -28,8 +28,8 @@ from velocity.text import train_tokenizer
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 pytest.importorskip("tensorflow")
 
-from velocity.artefacts.tflite import TFLiteModel, quantize_tflite, set_labels, tflite_from_onnx  # noqa: E402
 from velocity.artefacts.tflite_file import TFLiteFile  # noqa: E402
+from velocity.artefacts.tflite_model import TFLiteModel, quantize_tflite, set_labels, tflite_from_onnx  # noqa: E402
 
 SOUNDS = [(1, 1), (1, 160), (1, 161), (2, 3200), (3, 16_001), (1, 170_000)]  # batch, samples
 

@@ -23,7 +23,7 @@ from tests.tone_model import write_model
 from velocity.artefacts import web_runtime as runtime
 from velocity.artefacts.site import HEADERS, write_site
 from velocity.artefacts.trained import Trained
-from velocity.artefacts.web import PAGE, bundle, write_web
+from velocity.artefacts.web_bundle import PAGE, bundle, write_web
 from velocity.cli import main
 from velocity.errors import VelocityError
 from velocity.recognition.decoding import Decoder

@@ -12,8 +12,8 @@ import torch
 from ruamel.yaml import YAML
 
 from tests.model.test_asr import small
-from velocity.artefacts.provenance import describe, labels, project_provenance
-from velocity.artefacts.targets import TARGETS, export_target
+from velocity.artefacts.description import describe, labels, project_provenance
+from velocity.artefacts.target import export_target
 from velocity.artefacts.trained import Trained, folder_model
 from velocity.errors import VelocityError
 from velocity.model.asr import save_model
