@@ -1,6 +1,7 @@
 """What an artefact states about itself: in ``config.json``, and in the model file for whoever has only that.
 
-It follows from the inputs alone: no time, no place and nothing of git, so the same weights give the same bytes anywhere.
+It follows from the inputs alone. There is no time, no place and nothing of git in it, so the same weights give the
+same bytes anywhere.
 """
 
 from __future__ import annotations
