@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 
 from velocity import VelocityASR
-from velocity.artefacts.browser import Browser
+from tests.chromium import Browser
 from velocity.artefacts.site import write_site
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.commands.models import find_artefact

@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
 
     keep_memory()
-    from velocity.artefacts.targets import export_target
+    from velocity.artefacts.target import export_target
     from velocity.artefacts.trained import project_model
     from velocity.files import write_json
 

@@ -25,7 +25,7 @@ def main() -> None:
     keep_memory()
     import torch
 
-    from velocity.artefacts.targets import export_target
+    from velocity.artefacts.target import export_target
     from velocity.artefacts.trained import folder_model
     from velocity.config.model import ModelConfig
     from velocity.config.reader import default_section, read_params

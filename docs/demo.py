@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import soundfile
 
-from velocity.artefacts.browser import Browser
+from tests.chromium import Browser
 from velocity.artefacts.site import write_site
 from velocity.corpora.hibari import hibari_voices
 from velocity.recognition.offline import SHIPPED

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.chromium import DECODE, SOFTWARE_GPU, Browser, encode
 from tests.tone_model import speak, write_model
 from velocity import VelocityASR
-from velocity.artefacts.browser import DECODE, SOFTWARE_GPU, Browser, encode
 from velocity.artefacts.site import Site, write_site
 from velocity.audio import BLOCK, SAMPLE_RATE, compute_mel_spectrogram, load_audio
 from velocity.corpora.hibari import hibari_voices

@@ -4,7 +4,6 @@ import copy
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,16 +14,15 @@ import torch
 from torch import nn
 
 from tests.model.test_asr import small
-from velocity.artefacts.coreml import ABOUT, FEATURES, MOST_FRAMES, PACKAGE, export_coreml, quantize_package
-from velocity.artefacts.mlpackage import MODEL, WEIGHTS, Package, import_coremltools
-from velocity.artefacts.notes import write_notes
+from velocity.artefacts.coreml_interpreter import MilProgram
+from velocity.artefacts.coreml_package import MODEL, WEIGHTS, Package, import_coremltools
+from velocity.artefacts.coreml_program import FEATURES, MOST_FRAMES, export_coreml, quantize_package
+from velocity.artefacts.target import HALF
+from velocity.artefacts.targets.coreml import PACKAGE
 from velocity.errors import VelocityError
-from velocity.evaluation.artefacts import HALF
-from velocity.evaluation.mil import MilProgram
 from velocity.evaluation.parity import compare, torch_reference, verdict
-from velocity.model.asr import load_model, save_model
-from velocity.quantization.linear import quantize_linears, quantized_layers
-from velocity.text import train_tokenizer
+from velocity.model.asr import load_model
+from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
 
 pytest.importorskip("coremltools")
 ROOT = Path(__file__).parents[2]
@@ -32,7 +30,7 @@ FRAMES = [1, 2, 3, 33, 300, 2999, MOST_FRAMES]
 EXPORT = """
 import sys
 from pathlib import Path
-from velocity.artefacts.coreml import export_coreml
+from velocity.artefacts.coreml_program import export_coreml
 from velocity.model.asr import load_model
 package = export_coreml(load_model(sys.argv[1]))
 package.describe({}, {name: "" for name in ("mel_spectrogram", "log_probs", "lengths")}, {})
@@ -61,24 +59,15 @@ def expected(model: nn.Module, features: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def model() -> nn.Module:
-    torch.manual_seed(0)
-    model = quantize_linears(in_16_bits(small(blocks=1))).train()
-    for _ in range(3):
-        model(torch.randn(2, 200, 80))
-    return model.eval()
+def model(quantized) -> nn.Module:
+    """It computes in floating point and knows the integers."""
+    set_mode(quantized, "observe")
+    return quantized
 
 
 @pytest.fixture(scope="module")
-def packages(model, tmp_path_factory) -> dict[str, Path]:
-    """The two artefacts of ``model``, and its weights beside them."""
-    folder = tmp_path_factory.mktemp("coreml")
-    save_model(model, folder / "model.safetensors")
-    package = export_coreml(load_model(folder / "model.safetensors"))
-    package.describe(ABOUT, FEATURES, {"classes": "12"})
-    package.write(folder / "half" / PACKAGE)
-    quantize_package(package, model).write(folder / "int8" / PACKAGE)
-    return {name: folder / name / PACKAGE for name in ("half", "int8")}
+def packages(artefact) -> dict[str, Path]:
+    return {"half": artefact("coreml") / PACKAGE, "int8": artefact("coreml-int8") / PACKAGE}
 
 
 @pytest.mark.parametrize("frames", FRAMES)
@@ -92,6 +81,7 @@ def test_the_program_is_the_model_at_any_length(model, packages, frames):
     assert np.abs(MilProgram(package)(features) - reference).max() <= 0.03, "16 bits lose as much at any length"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"direction": "causal"}, {"context": "fixed", "stride": 4, "head_rank": 4}])
 def test_every_form_of_the_model_is_exported(change, tmp_path):
     model = in_16_bits(small(blocks=1, **change))
@@ -117,7 +107,7 @@ def test_int8_holds_the_trained_integers(model, packages):
         assert (operation.scale.val == layer.integer_weight()[1].numpy().astype(np.float16)).all()
         assert (int(operation.axis.val), int(operation.zero_point.val)) == (0, 0)
     assert package.user_defined_metadata.keys() & {"com.github.apple.coremltools.conversion_date"} == set()
-    assert (package.author, package.user_defined_metadata["classes"]) == ("VELOCITY-ASR", "12")
+    assert (package.author, package.license) == ("VELOCITY-ASR", "CC0-1.0")
     assert all(package.input_description[name] for name in package.input_description)
 
 
@@ -157,8 +147,9 @@ def test_a_package_of_other_weights_is_not_quantised(packages):
         quantize_package(Package.read(packages["half"]), other)
 
 
-def test_another_process_writes_the_same_bytes(packages, tmp_path):
-    source = packages["half"].parents[1] / "model.safetensors"
+@pytest.mark.slow
+def test_another_process_writes_the_same_bytes(trained, tmp_path):
+    source = trained.weights
     own = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
     made = [sys.executable, "-W", "ignore", "-c", EXPORT, str(source), str(tmp_path / PACKAGE)]
     done = subprocess.run(made, env=os.environ | own, cwd=ROOT, capture_output=True, text=True)
@@ -200,16 +191,11 @@ def test_coreml_is_blocked_nowhere_else():
     assert None not in sys.modules.values()
 
 
-def test_the_note_says_what_is_in_the_package(packages, tmp_path):
+def test_the_note_matches_the_package(artefact):
     """Names, shapes and types; and the code calls nothing by another name."""
-    train_tokenizer([], "characters", 30, tmp_path / "tokenizer.model")
-    shutil.copytree(packages["int8"], tmp_path / PACKAGE)
-    config = {"name": "a-model", "target": "coreml-int8", "vocabulary": 30, "blank": 0, "mel_bins": 80, "input": "mel"}
-    config |= {"sample_rate": 16000, "frame_seconds": 0.02, "most_frames": MOST_FRAMES, "model": {"stride": 2}}
-    write_notes(tmp_path, config)
-    note = (tmp_path / "README.md").read_text()
-    told = Package.read(tmp_path / PACKAGE).spec.description
-    (given,), outputs = told.input, list(told.output)
+    note = (artefact("coreml-int8") / "README.md").read_text()
+    description = Package.read(artefact("coreml-int8") / PACKAGE).spec.description
+    (given,), outputs = description.input, list(description.output)
     sizes = [(each.lowerBound, each.upperBound) for each in given.type.multiArrayType.shapeRange.sizeRanges]
     assert sizes == [(1, 1), (1, MOST_FRAMES), (80, 80)]
     kinds = {65568: "float32", 131104: "int32"}  # ArrayFeatureType.ArrayDataType
@@ -220,6 +206,6 @@ def test_the_note_says_what_is_in_the_package(packages, tmp_path):
     assert set(re.findall(r'featureValue\(for: "(\w+)"\)', note)) == {output.name for output in outputs}
     assert f'["{given.name}": MLFeatureValue(multiArray: input)]' in note
     assert f"{MOST_FRAMES} frames at most" in note
-    vocabulary = json.loads((tmp_path / "vocabulary.json").read_text())
+    vocabulary = json.loads((artefact("coreml-int8") / "vocabulary.json").read_text())
     assert len(vocabulary) == 30
     assert vocabulary[0] == ""

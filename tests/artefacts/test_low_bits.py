@@ -12,7 +12,7 @@ from onnx.reference.op_run import OpRun
 
 from tests.model.test_asr import small
 from velocity.artefacts.low_bit_graph import low_bit_graph
-from velocity.artefacts.onnx import export_onnx
+from velocity.artefacts.onnx_graph import export_onnx
 from velocity.errors import VelocityError
 from velocity.model.asr import load_model, save_model
 from velocity.quantization.low_bits import load_low_bits

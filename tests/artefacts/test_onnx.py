@@ -1,7 +1,5 @@
 """The artefacts against PyTorch, at lengths the exporter has not seen."""
 
-import copy
-import json
 from collections import Counter
 from dataclasses import replace
 
@@ -12,14 +10,11 @@ import pytest
 import torch
 
 from tests.model.test_asr import SMALL, small
-from velocity.artefacts.onnx import export_onnx, trace
-from velocity.artefacts.quantize import quantize_graph
-from velocity.artefacts.targets import export_target
-from velocity.artefacts.trained import Trained, folder_model
+from velocity.artefacts.onnx_graph import export_onnx, trace
+from velocity.artefacts.onnx_int8 import quantize_graph
 from velocity.errors import VelocityError
 from velocity.model.asr import VelocityModel
-from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
-from velocity.text import train_tokenizer
+from velocity.quantization.linear import quantize_linears, quantized_layers
 
 SHAPES = [(1, 1), (1, 2), (1, 19), (2, 33), (3, 300), (1, 1111), (2, 2600)]  # batch, frames
 
@@ -36,9 +31,11 @@ KINDS = {
 }
 
 
-@pytest.fixture(scope="module", params=KINDS.values(), ids=KINDS)
-def exported(request, tmp_path_factory):
-    model = small(blocks=1, **request.param)
+@pytest.fixture(scope="module", params=KINDS)
+def exported(request, artefact, floating, tmp_path_factory):
+    if request.param == "bidirectional":
+        return floating, artefact("onnx") / "model.onnx"
+    model = small(blocks=1, **KINDS[request.param])
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     onnx.save(export_onnx(model), path)
     return model, path
@@ -130,28 +127,10 @@ def test_equal_constants_are_kept_once(exported):
     assert max(Counter((*tensor.dims, tensor.data_type, tensor.raw_data) for tensor in constants).values()) == 1
 
 
-@pytest.fixture(scope="module")
-def quantized(tmp_path_factory):
-    torch.manual_seed(0)
-    model = quantize_linears(small(blocks=1)).train()
-    for _ in range(3):
-        model(torch.randn(2, 200, 80))
-    set_mode(model.eval(), "fake")
-    path = tmp_path_factory.mktemp("int8") / "model.onnx"
-    float_model = small(blocks=1)
-    float_model.load_state_dict(model.state_dict(), strict=False)
-    traced = export_onnx(float_model)
-    onnx.save(quantize_graph(copy.deepcopy(traced), model), path)
-    with pytest.raises(VelocityError, match="no product with the weight of"):
-        quantize_graph(traced, quantize_linears(VelocityModel(replace(SMALL, blocks=1))))
-    return model, path
-
-
-def test_int8_artefact_holds_integers_with_the_trained_scales(quantized):
-    model, path = quantized
-    graph = onnx.load(path).graph
+def test_int8_artefact_holds_integers_with_the_trained_scales(quantized, artefact):
+    graph = onnx.load(artefact("onnx-int8") / "model.onnx").graph
     tensors = {item.name: onnx.numpy_helper.to_array(item) for item in graph.initializer}
-    layers = quantized_layers(model).values()
+    layers = quantized_layers(quantized).values()
     producers = [node for node in graph.node if node.op_type == "DequantizeLinear" and node.input[0] in tensors]
     assert len(producers) == len(layers)
     expected = {round(layer.activation_grid()[0].item(), 9) for layer in layers}
@@ -164,62 +143,18 @@ def test_int8_artefact_holds_integers_with_the_trained_scales(quantized):
     assert all("conv" in item.name for item in big), "a weight matrix is left in floating point"
 
 
+def test_integers_of_other_weights_are_refused(artefact):
+    with pytest.raises(VelocityError, match="no product with the weight of"):
+        quantize_graph(
+            onnx.load(artefact("onnx") / "model.onnx"), quantize_linears(VelocityModel(replace(SMALL, blocks=1)))
+        )
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-def test_int8_artefact_computes_what_training_saw(quantized, shape):
-    model, path = quantized
+def test_int8_artefact_computes_what_training_saw(quantized, floating, artefact, shape):
     mel = torch.randn(*shape, 80)
     with torch.no_grad():
-        expected, _ = model(mel)
-        set_mode(model, "observe")
-        exact, _ = model(mel)
-        set_mode(model, "fake")
-    error = np.abs(run(path, mel)[0] - expected.numpy())
+        expected, exact = quantized(mel)[0], floating(mel)[0]
+    error = np.abs(run(artefact("onnx-int8") / "model.onnx", mel)[0] - expected.numpy())
     # Sums in another order move a value across a rounding border here and there: far below quantisation's own error.
     assert error.mean() <= 0.25 * (exact - expected).abs().mean() + 1e-6
-
-
-def trained(folder) -> Trained:
-    return Trained(folder / "model.safetensors", folder / "c.json", folder / "tokenizer.model", "x", synthetic=True)
-
-
-def test_unknown_target_is_refused(tmp_path):
-    with pytest.raises(VelocityError, match="onnx-int9: unknown export target; known are onnx, onnx-int8"):
-        export_target("onnx-int9", trained(tmp_path), tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failed_export_leaves_nothing(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"junk")
-    with pytest.raises(VelocityError, match=r"model\.safetensors: not a VELOCITY-ASR model"):
-        export_target("onnx", trained(tmp_path), tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
-
-
-def test_exported_folder_describes_itself(tmp_path):
-    from velocity.model.asr import save_model
-
-    source = tmp_path / "toy"
-    source.mkdir()
-    with pytest.raises(VelocityError, match=r"toy: holds no model\.safetensors"):
-        folder_model(source)
-    save_model(small(blocks=1), source / "model.safetensors")
-    train_tokenizer([], "characters", 30, source / "tokenizer.model")
-    (source / "config.json").write_text('{"name": "a-toy", "synthetic": true, "licence": "CC0-1.0"}')
-    export_target("onnx", folder_model(source), tmp_path / "onnx")
-    config = json.loads((tmp_path / "onnx/config.json").read_text())
-    assert config["target"] == "onnx"
-    assert config["name"] == "a-toy"
-    assert config["synthetic"] is True
-    assert config["frame_seconds"] == 0.02
-    assert config["model"]["blocks"] == 1
-    assert config["licence"] == "CC0-1.0"
-    assert config["opset"] == 18
-    session = onnxruntime.InferenceSession(str(tmp_path / "onnx/model.onnx"), providers=["CPUExecutionProvider"])
-    labels = session.get_modelmeta().custom_metadata_map
-    assert len(json.loads(labels["classes"])) == 30
-    for key in ("name", "licence", "normalizer"):
-        assert labels[key] == config[key]
-    for key in ("provenance", "model", "sample_rate"):
-        assert json.loads(labels[key]) == config[key]
-    files = sorted(path.name for path in (tmp_path / "onnx").iterdir())
-    assert files == ["config.json", "model.onnx", "tokenizer.model"]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from velocity.evaluation.artefacts import FLOAT, HALF, INT8, Bars
+from velocity.artefacts.target import FLOAT, HALF, INT8, Bars
 from velocity.evaluation.parity import compare, same_file, verdict
 
 GOOD = {

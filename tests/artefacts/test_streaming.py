@@ -11,20 +11,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.artefacts.conftest import write_trained
 from tests.model.test_asr import small
-from velocity.artefacts.streaming import describe_streaming
-from velocity.artefacts.targets import export_target
+from velocity.artefacts.onnx_chunks import describe_streaming
+from velocity.artefacts.target import export_target, targets
 from velocity.artefacts.trained import Trained
 from velocity.audio import compute_mel_spectrogram
 from velocity.errors import VelocityError
-from velocity.evaluation.artefacts import ARTEFACTS
 from velocity.evaluation.parity import compare, torch_reference, verdict
-from velocity.files import write_json
 from velocity.model.asr import save_model
-from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
+from velocity.quantization.linear import quantized_layers, set_mode
 from velocity.recognition.decoding.greedy import greedy
 from velocity.recognition.streaming import Endpoint, StreamingASR
-from velocity.text import train_tokenizer
 
 INT8, FLOAT = "onnx-streaming-int8", "onnx-streaming"
 
@@ -33,22 +31,10 @@ INT8, FLOAT = "onnx-streaming-int8", "onnx-streaming"
 def artefacts(tmp_path_factory):
     """Both artefacts of one quantised model, exported as the pipeline does."""
     folder = tmp_path_factory.mktemp("streaming")
-    torch.manual_seed(0)
-    model = quantize_linears(small("causal", blocks=1, vocabulary=30)).train()
-    for _ in range(3):
-        model(torch.randn(2, 200, 80))
-    set_mode(model.eval(), "fake")
-    save_model(model, folder / "model.safetensors")
-    train_tokenizer([], "characters", 30, folder / "tokenizer.model")
-    ranges = {name: layer.activation_range() for name, layer in quantized_layers(model).items()}
-    layers = {name: {"low": low, "high": high} for name, (low, high) in ranges.items()}
-    write_json(folder / "calibration.json", {"layers": layers})
-    trained = Trained(
-        folder / "model.safetensors", folder / "calibration.json", folder / "tokenizer.model", "x", synthetic=True
-    )
+    trained = write_trained(folder, "causal")
     export_target(FLOAT, trained, folder / FLOAT)
     export_target(INT8, trained, folder / INT8, folder / FLOAT)
-    return model, folder
+    return trained.load_int8(), folder
 
 
 def stream(folder, mel: np.ndarray, chunks: list[int]) -> np.ndarray:
@@ -104,17 +90,17 @@ def test_parity_is_measured_chunk_by_chunk_at_any_length_and_sees_a_fault(artefa
     set_mode(model, "observe")
     noise = np.random.default_rng(1)
     speech = [noise.normal(0, 0.1, samples).astype(np.float32) for samples in (3_200, 15_999, 16_000, 16_160, 60_000)]
-    artefact = ARTEFACTS[FLOAT]
-    figures = compare(torch_reference(model), artefact.load(folder / FLOAT), speech)
-    assert verdict(figures, artefact.bars) == {"passed": True, "failed": []}
+    comparison = targets()[FLOAT].comparison
+    figures = compare(torch_reference(model), comparison.load(folder / FLOAT, 1), speech)
+    assert verdict(figures, comparison.bars) == {"passed": True, "failed": []}
     assert figures["max_abs_error"] <= 1e-4
     shutil.copytree(folder / FLOAT, tmp_path / FLOAT)
     proto = onnx.load(tmp_path / FLOAT / "model.onnx")
     head = next(each for each in proto.graph.initializer if each.name.endswith("head.bias"))
     head.raw_data = (onnx.numpy_helper.to_array(head) + np.float32([0.01, *[0] * 29])).tobytes()
     onnx.save(proto, tmp_path / FLOAT / "model.onnx")
-    figures = compare(torch_reference(model), artefact.load(tmp_path / FLOAT), speech)
-    assert verdict(figures, artefact.bars)["failed"][0].startswith("log-posteriors off by 0.0")
+    figures = compare(torch_reference(model), comparison.load(tmp_path / FLOAT, 1), speech)
+    assert verdict(figures, comparison.bars)["failed"][0].startswith("log-posteriors off by 0.0")
 
 
 def test_artefacts_describe_their_chunks_and_state(artefacts):

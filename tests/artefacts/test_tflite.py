@@ -15,21 +15,19 @@ from onnx import TensorProto, helper
 from tests.artefacts.test_onnx import SHAPES
 from tests.model.test_asr import SMALL, small
 from tests.tone_model import VOCABULARY, speak, write_model
-from velocity.artefacts.notes import write_notes
-from velocity.artefacts.onnx import export_onnx
+from velocity.artefacts.onnx_graph import export_onnx
 from velocity.artefacts.waveform import MelFeatures, WaveformModel
 from velocity.audio import compute_mel_spectrogram
 from velocity.errors import VelocityError
 from velocity.model.asr import VelocityModel
-from velocity.quantization.linear import quantize_linears, quantized_layers, set_mode
+from velocity.quantization.linear import quantize_linears, quantized_layers
 from velocity.recognition.offline import VelocityASR
-from velocity.text import train_tokenizer
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter")
 pytest.importorskip("tensorflow")
 
-from velocity.artefacts.tflite import TFLiteModel, quantize_tflite, set_labels, tflite_from_onnx  # noqa: E402
 from velocity.artefacts.tflite_file import TFLiteFile  # noqa: E402
+from velocity.artefacts.tflite_model import TFLiteModel, quantize_tflite, set_labels, tflite_from_onnx  # noqa: E402
 
 SOUNDS = [(1, 1), (1, 160), (1, 161), (2, 3200), (3, 16_001), (1, 170_000)]  # batch, samples
 
@@ -45,42 +43,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def quantized():
-    """A bidirectional model with trained ranges, computing with its integers."""
-    torch.manual_seed(0)
-    model = quantize_linears(small(blocks=1)).train()
-    for _ in range(3):
-        model(torch.randn(2, 200, 80))
-    set_mode(model.eval(), "fake")
-    return model
-
-
-@pytest.fixture(scope="module")
-def floating(quantized):
-    """The same in floating point."""
-    model = small(blocks=1)
-    model.load_state_dict(quantized.state_dict(), strict=False)
-    return model
-
-
-@pytest.fixture(scope="module")
-def graph(floating):
-    return export_onnx(floating)
-
-
-@pytest.fixture(scope="module")
-def content(graph):
-    return tflite_from_onnx(graph)
-
-
-@pytest.fixture(scope="module")
-def artefact(content, folder):
-    return written(folder / "float.tflite", content)
-
-
-@pytest.fixture(scope="module")
-def integers(content, quantized, folder):
-    return written(folder / "int8.tflite", quantize_tflite(content, quantized))
+def content(artefact):
+    return (artefact("tflite") / "model.tflite").read_bytes()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -88,13 +52,18 @@ def test_floating_point_artefact_is_the_model(floating, artefact, shape):
     mel = torch.randn(*shape, 80)
     with torch.no_grad():
         expected, lengths = floating(mel)
-    log_probs, output_lengths = artefact.run(mel.numpy())
+    log_probs, output_lengths = TFLiteModel(artefact("tflite") / "model.tflite").run(mel.numpy())
     assert np.abs(log_probs - expected.numpy()).max() <= 1e-4
     assert output_lengths.tolist() == lengths.tolist()
 
 
-def test_the_conversion_gives_the_same_bytes_and_built_in_operators(graph, content):
-    assert tflite_from_onnx(graph) == content
+@pytest.mark.slow
+def test_the_conversion_gives_the_same_bytes(artefact):
+    graph = onnx.load(artefact("onnx") / "model.onnx")
+    assert tflite_from_onnx(graph) == tflite_from_onnx(graph)
+
+
+def test_the_file_holds_built_in_operators_and_nothing_of_this_machine(content):
     file = TFLiteFile(content)
     kinds = {file.kind(operator) for operator in file.graph.operators}
     assert {"FULLY_CONNECTED", "GELU", "CUMSUM"} <= kinds
@@ -103,8 +72,8 @@ def test_the_conversion_gives_the_same_bytes_and_built_in_operators(graph, conte
     assert b"site-packages" not in content
 
 
-def test_int8_artefact_holds_the_trained_integers_and_scales(quantized, integers, folder):
-    held = interpreter.Interpreter(str(folder / "int8.tflite"))
+def test_int8_artefact_holds_the_trained_integers_and_scales(quantized, artefact):
+    held = interpreter.Interpreter(str(artefact("tflite-int8") / "model.tflite"))
     held.allocate_tensors()
     tensors = [told for told in held.get_tensor_details() if told["dtype"] == np.int8]
     weights = {}  # integers → scales
@@ -120,11 +89,11 @@ def test_int8_artefact_holds_the_trained_integers_and_scales(quantized, integers
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_int8_artefact_computes_what_training_saw(quantized, floating, integers, shape):
+def test_int8_artefact_computes_what_training_saw(quantized, floating, artefact, shape):
     mel = torch.randn(*shape, 80)
     with torch.no_grad():
         expected, exact = quantized(mel)[0], floating(mel)[0]
-    error = np.abs(integers(mel.numpy()) - expected.numpy())
+    error = np.abs(TFLiteModel(artefact("tflite-int8") / "model.tflite")(mel.numpy()) - expected.numpy())
     assert error.mean() <= 0.25 * (exact - expected).abs().mean() + 1e-6
 
 
@@ -135,12 +104,14 @@ def test_integers_of_other_weights_are_refused(content):
         TFLiteFile(b"something else")
 
 
-def test_labels_are_in_the_file_and_change_nothing_it_computes(content, artefact, folder):
+def test_labels_are_in_the_file_and_change_nothing_it_computes(content, folder):
     labelled = set_labels(set_labels(content, {"name": "a"}), {"name": "tönen", "blank": "0"})
     told = TFLiteFile(labelled).metadata()
     assert json.loads(told["velocity-asr"]) == {"name": "tönen", "blank": "0"}
     mel = np.random.default_rng(0).standard_normal((1, 50, 80), np.float32)
-    assert np.array_equal(written(folder / "labelled.tflite", labelled)(mel), artefact(mel))
+    assert np.array_equal(
+        written(folder / "labelled.tflite", labelled)(mel), written(folder / "plain.tflite", content)(mel)
+    )
 
 
 def test_a_file_that_is_no_model_is_one_line(tmp_path):
@@ -174,6 +145,7 @@ def listeners(listening, folder):
     return {"onnx": run, "tflite": tflite.run}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SOUNDS)
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
 def test_samples_in_are_features_in(listening, listeners, kind, shape):
@@ -186,15 +158,16 @@ def test_samples_in_are_features_in(listening, listeners, kind, shape):
     assert output_lengths.tolist() == lengths.tolist()
 
 
-def test_the_runtime_hears_with_it(listening, listeners, folder):
+@pytest.mark.slow
+def test_the_runtime_recognises_with_it(listening, listeners, folder):
     sound = speak("some words", folder / "listener")
     with torch.no_grad():
         expected = listening.model(torch.from_numpy(np.asarray(compute_mel_spectrogram(sound))[None]))[0][0].numpy()
     model = VelocityASR(folder / "listener")
     found = model.log_probs(sound)
-    heard = found[:, 0] < 0  # the others are certain silence, to the voice detector
-    assert heard.sum() > 20
-    assert np.abs(found - expected)[heard].max() <= 1e-3
+    voice = found[:, 0] < 0  # the voice detector calls the others silence
+    assert voice.sum() > 20
+    assert np.abs(found - expected)[voice].max() <= 1e-3
     with pytest.raises(VelocityError, match="listener: takes samples and not features"):
         model(compute_mel_spectrogram(sound))
 
@@ -220,20 +193,15 @@ def test_the_constants_of_the_features_are_small():
     assert sum(buffer.numel() * 4 for buffer in MelFeatures().buffers()) < 100_000
 
 
-def test_the_note_says_what_is_in_the_file(content, tmp_path):
+def test_the_note_matches_the_file(artefact):
     """Names and order of the outputs, shapes and types, in the table and in the code."""
-    train_tokenizer([], "characters", 30, tmp_path / "tokenizer.model")
-    (tmp_path / "model.tflite").write_bytes(content)
-    config = {"name": "a-model", "target": "tflite", "vocabulary": 12, "blank": 0, "mel_bins": 80, "input": "mel"}
-    config |= {"sample_rate": 16000, "frame_seconds": 0.02, "model": {"stride": 2}}
-    write_notes(tmp_path, config)
-    note = (tmp_path / "README.md").read_text()
-    run = interpreter.Interpreter(str(tmp_path / "model.tflite"))
+    note = (artefact("tflite") / "README.md").read_text()
+    run = interpreter.Interpreter(str(artefact("tflite") / "model.tflite"))
     (given,) = run.get_input_details()
     assert (list(given["shape_signature"][1:]), given["dtype"]) == ([-1, 80], np.float32)
     assert "| (1, frames, 80) | float32 |" in note
     assert "interpreter.resizeInput(0, intArrayOf(1, frames, 80))" in note
-    kinds = {3: ("log_probs", "(1, frames out, 12)", "logProbs"), 1: ("lengths", "(1)", "lengths")}
+    kinds = {3: ("log_probs", "(1, frames out, 30)", "logProbs"), 1: ("lengths", "(1)", "lengths")}
     for index, output in enumerate(run.get_output_details()):
         name, shape, variable = kinds[len(output["shape"])]
         assert f"| output {index} | `{name}` | {shape} | {np.dtype(output['dtype']).name} |" in note

@@ -22,8 +22,7 @@ from tests.corpora.serving import serving
 from tests.tone_model import write_model
 from velocity.artefacts import web_runtime as runtime
 from velocity.artefacts.site import HEADERS, write_site
-from velocity.artefacts.trained import Trained
-from velocity.artefacts.web import PAGE, bundle, write_web
+from velocity.artefacts.web_bundle import PAGE, bundle
 from velocity.cli import main
 from velocity.errors import VelocityError
 from velocity.recognition.decoding.decoder import Decoder
@@ -92,13 +91,11 @@ def test_its_vocabulary_writes_what_the_tokenizer_writes(tones, tmp_path):
     assert "".join(vocabulary[token] for token in tokenizer.encode("it's a test")) == "it's a test"
 
 
-def test_the_target_is_the_int8_artefact_with_a_page_around_it(tones, tmp_path):
-    folder = tmp_path / "web"
-    folder.mkdir()
-    trained = Trained(tmp_path / "none", tmp_path / "none", tones / "tokenizer.model", "tones", True)
-    described = write_web(trained, folder, tones)
-    assert (folder / "model.onnx").read_bytes() == (tones / "model.onnx").read_bytes()
-    assert set(described["files"]) >= {"index.html", "worker.js", "model.onnx", "vocabulary.json", "LICENSE"}
+def test_the_target_is_the_int8_artefact_with_a_page_around_it(artefact):
+    page, model = artefact("web"), artefact("onnx-int8")
+    assert (page / "model.onnx").read_bytes() == (model / "model.onnx").read_bytes()
+    files = json.loads((page / "config.json").read_text())["files"]
+    assert set(files) >= {"index.html", "worker.js", "model.onnx", "vocabulary.json", "LICENSE"}
 
 
 def test_of_the_shipped_model_it_is_small(tmp_path):

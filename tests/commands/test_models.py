@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.tone_model import write_model
-from velocity.artefacts import targets
+from velocity.artefacts import target
 from velocity.cli import main
 from velocity.commands.models import find_artefact
 
@@ -15,11 +15,11 @@ def trained(tmp_path, monkeypatch):
     """A folder of weights and the list of exports made from it; an export is a recogniser of tones."""
     exports = []
 
-    def export(target, trained, folder):
-        exports.append((target, trained.weights.read_bytes()))
-        write_model(Path(folder), target)
+    def export(name, trained, folder):
+        exports.append((name, trained.weights.read_bytes()))
+        write_model(Path(folder), name)
 
-    monkeypatch.setattr(targets, "export_target", export)
+    monkeypatch.setattr(target, "export_target", export)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -31,7 +31,7 @@ def trained(tmp_path, monkeypatch):
 def test_weights_are_exported_once_for_each_target(trained, tmp_path, capsys):
     folder, exports = trained
     artefacts = [find_artefact(str(folder), quantized) for quantized in (True, True, False)]
-    assert [target for target, _ in exports] == ["onnx-int8", "onnx"]
+    assert [name for name, _ in exports] == ["onnx-int8", "onnx"]
     assert artefacts[0] == artefacts[1] != artefacts[2]
     assert all(tmp_path / "cache" in artefact.parents for artefact in artefacts)
     assert capsys.readouterr().err.count("takes about a minute, once") == 2
@@ -49,7 +49,7 @@ def test_without_calibration_the_artefact_is_floating_point(trained):
     folder, exports = trained
     (folder / "calibration.json").unlink()
     assert find_artefact(str(folder), True).name == "onnx"
-    assert [target for target, _ in exports] == ["onnx"]
+    assert [name for name, _ in exports] == ["onnx"]
 
 
 def test_weights_without_their_tokenizer_are_one_line(trained, capsys):

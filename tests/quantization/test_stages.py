@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from safetensors.torch import load
 
 from tests.training.tones import statistics, tone_cuts
-from velocity.artefacts.targets import export_target
+from velocity.artefacts.target import export_target
 from velocity.artefacts.trained import project_model
 from velocity.data.manifests import to_line, write_lines
 from velocity.errors import VelocityError

@@ -17,8 +17,8 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
-from velocity.artefacts.onnx import OPSET
-from velocity.artefacts.quantize import Replacement, key, replace_products
+from velocity.artefacts.onnx_graph import OPSET
+from velocity.artefacts.onnx_int8 import Replacement, key, replace_products
 from velocity.quantization.low_bits import PACKED_FROM, ZERO_POINT, round_blocks, round_rows
 
 DOMAIN = "com.microsoft"  # of onnxruntime's own operators

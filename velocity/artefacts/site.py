@@ -8,7 +8,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from velocity.artefacts.web import PAGE, bundle
+from velocity.artefacts.web_bundle import PAGE, bundle
 from velocity.artefacts.web_runtime import web_runtime
 from velocity.errors import VelocityError
 from velocity.files import atomic_directory

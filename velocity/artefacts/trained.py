@@ -1,18 +1,23 @@
-"""Where the weights of an export come from: the stages of a project, or a folder."""
+"""The trained weights that an export is made from: those of the project, or of a folder."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from velocity.artefacts.provenance import LICENCE, project_provenance
-from velocity.config import load_params
+from velocity import project
 from velocity.errors import VelocityError
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from velocity.config.model import ModelConfig
+
+LICENCE = "Apache-2.0"  # of the code, and of weights that are trained here; the speech has its own
 
 
 @dataclass(frozen=True)
@@ -23,40 +28,67 @@ class Trained:
     calibration: Path  # read by INT8 targets only
     tokenizer: Path
     name: str
-    synthetic: bool  # trained on no speech of people
+    synthetic: bool  # trained on synthetic speech alone
     licence: str | None = None  # of the weights, by its SPDX identifier; None: not known
     provenance: dict[str, Any] = field(default_factory=dict)
     input: Literal["mel", "waveform"] = "mel"  # of the artefact
 
-    def load(self) -> nn.Module:
-        """The floating-point model as it is exported: log-mel in, or samples in with the features inside."""
-        from velocity.artefacts.waveform import WaveformModel
-        from velocity.model.asr import load_model
+    @property
+    def config(self) -> ModelConfig:
+        return self._stored[0]
 
-        model = load_model(self.weights)
-        return WaveformModel(model) if self.input == "waveform" else model
+    @cached_property
+    def digest(self) -> str:
+        """Of the weights, as ``sha256:…``."""
+        with open(self.weights, "rb") as file:
+            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+    @cached_property
+    def _stored(self) -> tuple[ModelConfig, dict[str, Any]]:
+        from velocity.model.asr import read_weights
+
+        return read_weights(self.weights)
+
+    def load(self) -> nn.Module:
+        """The floating-point model that is exported: log-mel in, or samples in with the features inside."""
+        from velocity.artefacts.waveform import WaveformModel
+        from velocity.model.asr import VelocityModel
+
+        config, state = self._stored
+        model = VelocityModel(config)
+        known = model.state_dict().keys()  # quantisation ranges are left out
+        model.load_state_dict({name: tensor for name, tensor in state.items() if name in known})
+        return WaveformModel(model.eval()) if self.input == "waveform" else model.eval()
+
+    def load_int8(self) -> nn.Module:
+        """The INT8 model in PyTorch, fake-quantised with the calibrated ranges."""
+        from velocity.quantization.calibration import load_quantized
+
+        return load_quantized(self.weights, self.calibration)
 
 
 def project_model() -> Trained:
-    """What the stages of the project in the current folder have left. Raises VelocityError when they have not run."""
-    weights = Path("models/finetuned.safetensors")
-    if not weights.is_file():
-        raise VelocityError(f"{weights}: no trained model here; run `make run`, or name a folder with --model M")
+    """What the project in the current folder has trained. Raises VelocityError when its stages have not run."""
+    from velocity.config import load_params
+
+    if not project.FINETUNED.is_file():
+        raise VelocityError(
+            f"{project.FINETUNED}: no trained model here; run `make run`, or name a folder with --model M"
+        )
     corpora = load_params().corpora
     return Trained(
-        weights,
-        calibration=Path("models/calibration.json"),
-        tokenizer=Path("data/prepared/tokenizer.model"),
+        project.FINETUNED,
+        calibration=project.CALIBRATION,
+        tokenizer=project.TOKENIZER,
         name="velocity-asr-v2-" + "-".join(sorted(corpora)),
         synthetic=all(corpus.kind == "synthetic" for corpus in corpora.values()),
         licence=LICENCE,
-        provenance=project_provenance(weights),
     )
 
 
 def folder_model(folder: Path) -> Trained:
-    """A folder with ``model.safetensors``, ``tokenizer.model``, and for INT8 ``calibration.json``. What a
-    ``config.json`` in it says of their origin holds on."""
+    """A folder with ``model.safetensors``, ``tokenizer.model``, and for INT8 ``calibration.json``. Name, licence and
+    provenance in its ``config.json`` are kept."""
     for name in ("model.safetensors", "tokenizer.model"):
         if not (folder / name).is_file():
             raise VelocityError(f"{folder}: holds no {name}; an export is made from weights, not from another artefact")

@@ -18,18 +18,18 @@ class Input(StrEnum):
 
 
 class WithTargets(TyperCommand):
-    """Help that ends with the table of targets, which only it has to load."""
+    """Help that ends with the list of targets."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        from velocity.artefacts.targets import TARGETS
+        from velocity.artefacts.target import targets
 
         with formatter.section("Targets"):
-            formatter.write_dl([(name, target.about) for name, target in TARGETS.items()])
+            formatter.write_dl([(name, target.about) for name, target in targets().items()])
 
 
 @app.command(cls=WithTargets)
 def export(
-    target: Annotated[str, typer.Option(help="What to make, see below.", metavar="T")],
+    target: Annotated[str, typer.Option(help="The artefact to write, see below.", metavar="T")],
     out: Annotated[Path, typer.Option(help="The folder to write; an older export in it is replaced.", metavar="DIR")],
     model: Annotated[
         Path | None,
@@ -53,7 +53,7 @@ def export(
     """
     from dataclasses import replace
 
-    from velocity.artefacts.targets import export_target
+    from velocity.artefacts.target import export_target
     from velocity.artefacts.trained import folder_model, project_model
 
     trained = folder_model(model) if model else project_model()

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from velocity.files import user_cache
+from velocity.project import EXPORTED
 from velocity.recognition.offline import find_model
 
-EXPORTED = Path("models/export")  # of the project in the current folder
 SHIPPED_MODEL = "velocity-asr-v2"  # where there is no such folder
 SHIPPED_STREAMING = "velocity-asr-v2-streaming"  # its causal sister
 
@@ -30,7 +30,7 @@ def find_artefact(model: str | None, quantized: bool) -> Path:
 
 def _export(folder: Path, target: str) -> Path:
     import velocity
-    from velocity.artefacts.targets import export_target
+    from velocity.artefacts.target import export_target
     from velocity.artefacts.trained import folder_model
 
     trained = folder_model(folder)

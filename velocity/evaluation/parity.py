@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
-from velocity.evaluation.artefacts import Bars, Posteriors, Reference
 from velocity.evaluation.testset import Utterance
 from velocity.evaluation.wer import score
+from velocity.recognition.offline import VelocityASR
+
+if TYPE_CHECKING:
+    from velocity.artefacts.target import Bars, Posteriors, Reference
 
 UTTERANCES = 16  # taken evenly from the shortest to the longest
 SECONDS = (0.2, 0.5, 1.0, 3.3, 10.0, 20.0, 30.0, 60.0)  # and speech cut or joined to these lengths
@@ -19,6 +22,18 @@ DECODED = 200  # test utterances that PyTorch recognises as well, at most
 
 BROKEN = 1e9  # the error of what is not a number
 WER_BAR = 0.003  # by which its word error rate may be above PyTorch's, and above that of the FP32 artefact
+
+
+class Recogniser(VelocityASR):
+    """The recogniser ``like`` with other ``posteriors``; chunks, decoding and tokens stay the same."""
+
+    def __init__(self, like: VelocityASR, posteriors: Posteriors) -> None:
+        vars(self).update(vars(like))
+        self._posteriors = posteriors
+
+    def __call__(self, mel: Any) -> np.ndarray:
+        mel = np.asarray(mel, dtype=np.float32)
+        return self._posteriors(mel[None] if mel.ndim == 2 else mel)
 
 
 def parity_speech(utterances: Sequence[Utterance]) -> list[np.ndarray]:
@@ -59,15 +74,12 @@ def compare(reference: Posteriors, artefact: Posteriors, speech: Iterable[np.nda
 
 
 def decoded(utterances: int) -> np.ndarray:
-    """Which of so many test utterances PyTorch recognises as well: their indices, evenly over all."""
+    """The indices of the test utterances that PyTorch recognises as well, evenly over all."""
     return np.linspace(0, utterances - 1, min(DECODED, utterances)).round().astype(int)
 
 
 def decoding_parity(spoken: Sequence[str], pytorch: Sequence[str], artefact: Sequence[str]) -> dict[str, Any]:
-    """What PyTorch's words cost beside the artefact's.
-
-    Rates are fractions; ``wer_difference`` is the artefact's rate less PyTorch's.
-    """
+    """PyTorch's word error rate and the artefact's minus it, as fractions."""
     expected, got = score(spoken, pytorch), score(spoken, artefact)
     return {
         "pytorch_wer": round(expected.wer, 6),
@@ -92,7 +104,7 @@ def verdict(figures: dict[str, Any], bars: Bars) -> dict[str, Any]:
 
 
 def same_file(name: str, artefact: Path, other: Path, figures: dict[str, Any]) -> dict[str, Any]:
-    """The parity of an artefact that holds the file ``name`` of another, whose ``figures`` those are."""
+    """The parity of an artefact that must hold the file ``name`` of ``other``, which has these ``figures``."""
     if (artefact / name).read_bytes() == (other / name).read_bytes():
         return figures | {"same_as": other.name}
     return figures | {"passed": False, "failed": [f"its {name} is not that of {other.name}"]}
@@ -122,7 +134,7 @@ def load_reference(reference: Reference, weights: Path, calibration: Path) -> An
 
 
 def torch_reference(module: Any) -> Posteriors:
-    """A recogniser in PyTorch as what the others are compared with."""
+    """A model in PyTorch as the reference of artefacts."""
     import torch
 
     module.eval()
@@ -130,5 +142,17 @@ def torch_reference(module: Any) -> Posteriors:
     def log_probs(mel: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             return module(torch.from_numpy(mel))[0].numpy()
+
+    return log_probs
+
+
+def remember(posteriors: Posteriors) -> Posteriors:
+    """``posteriors`` that computes each input once: several artefacts are compared with the same reference."""
+    results: dict[bytes, np.ndarray] = {}
+
+    def log_probs(mel: np.ndarray) -> np.ndarray:
+        if (key := mel.tobytes()) not in results:
+            results[key] = posteriors(mel)
+        return results[key]
 
     return log_probs

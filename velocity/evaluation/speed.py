@@ -1,11 +1,11 @@
 """How fast and how large an artefact is on this machine. Each measurement runs in a fresh process of its own.
 
-``python -m velocity.evaluation.speed FOLDER THREADS REPEATS SECONDS…`` is that process: it prints one JSON object.
+``python -m velocity.evaluation.speed FOLDER TARGET THREADS REPEATS SECONDS…`` is that process and prints one JSON
+object.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -16,58 +16,68 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 
+if TYPE_CHECKING:
+    from velocity.artefacts.target import Target
+
 CLIP = 10.0  # seconds of audio behind the real-time factor, the latency, the peak memory and the cold start
 LONG = 60.0  # seconds of audio whose first words are waited for
 LENGTHS = (1.0, 5.0, 10.0, 30.0, 60.0)
 COLD_STARTS = 3
-ONNX, TFLITE = "model.onnx", "model.tflite"
-MODELS = (ONNX, TFLITE, "model.mlpackage")  # what an artefact's folder may hold
 
 
-def measure(folder: Path, threads: int = 1, repeats: int = 7, lengths: Sequence[float] = LENGTHS) -> dict[str, Any]:
-    """Size, real-time factor, latency, peak memory, cold start and scaling of the exported model in ``folder``.
+def measure(
+    folder: Path, threads: int = 1, repeats: int = 7, lengths: Sequence[float] = LENGTHS, name: str | None = None
+) -> dict[str, Any]:
+    """Size, real-time factor, latency, peak memory, cold start and scaling of the artefact in ``folder``.
 
-    Medians of ``repeats``, features included, after one run to warm up. The audio is noise, or a hum where a voice is
-    looked for: what a recogniser costs depends on the length of its input alone. What does not run here, as Core ML
-    and the page of the web bundle, has its size told; so has TFLite where LiteRT is not installed.
+    Medians of ``repeats``, features included, after one warm-up run. The audio is noise, or a hum where a voice has to
+    be detected: the cost of recognition depends on the length of its input alone. An artefact that does not run here
+    has its size only. ``name``: of its target, by default what its ``config.json`` names.
     """
-    return {**sizes(folder), **(_speed(folder, threads, repeats, lengths) if runs_here(folder) else {})}
-
-
-def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of the model, of a web bundle's every file, and of the whole folder."""
-    whole = _bytes(folder)
-    models = [folder / name for name in MODELS if (folder / name).exists()]
-    page = (folder / "index.html").is_file()
-    return {"bytes": whole if page or not models else _bytes(models[0]), "folder_bytes": whole}
-
-
-def runs_here(folder: Path) -> bool:
-    if (folder / TFLITE).is_file():
-        return importlib.util.find_spec("ai_edge_litert") is not None
-    if not (folder / ONNX).is_file() or (folder / "index.html").is_file():
-        return False
-    return "streaming" not in json.loads((folder / "config.json").read_text(encoding="utf-8"))
-
-
-def measure_once(folder: Path, threads: int = 1, repeats: int = 1, lengths: Sequence[float] = ()) -> dict[str, Any]:
-    """What one fresh process tells: loading, real-time factor, latency, peak memory in bytes, scaling."""
-    numbers = [str(value) for value in (threads, repeats, *lengths)]
-    return json.loads(_run([sys.executable, "-m", "velocity.evaluation.speed", str(folder), *numbers], threads))
-
-
-def _speed(folder: Path, threads: int, repeats: int, lengths: Sequence[float]) -> dict[str, Any]:
-    figures: dict[str, Any] = {"clip_seconds": CLIP}
-    if (folder / ONNX).is_file():  # which the command takes
+    target = _target(folder, name)
+    figures = sizes(folder, target)
+    if not runs_here(target):
+        return figures
+    figures["clip_seconds"] = CLIP
+    if target.transcribes:
         starts = [_cold_start(folder, threads) for _ in range(COLD_STARTS)]
         figures["cold_start_seconds"] = round(statistics.median(starts), 3)
-    return figures | measure_once(folder, threads, repeats, lengths)
+    return figures | measure_once(folder, threads, repeats, lengths, name)
+
+
+def sizes(folder: Path, target: Target | None) -> dict[str, int]:
+    """Bytes of the model and of the whole folder."""
+    whole = _bytes(folder)
+    return {"bytes": _bytes(folder / target.model) if target and target.model else whole, "folder_bytes": whole}
+
+
+def runs_here(target: Target | None) -> bool:
+    return target is not None and target.timed and target.comparison.installed()
+
+
+def measure_once(
+    folder: Path, threads: int = 1, repeats: int = 1, lengths: Sequence[float] = (), name: str | None = None
+) -> dict[str, Any]:
+    """What one fresh process measures: loading, real-time factor, latency, peak memory in bytes, scaling."""
+    numbers = [str(value) for value in (threads, repeats, *lengths)]
+    command = [sys.executable, "-m", "velocity.evaluation.speed", str(folder), name or "", *numbers]
+    return json.loads(_run(command, threads))
+
+
+def _target(folder: Path, name: str | None) -> Target | None:
+    """The record of the artefact in ``folder``; None when its target is not known."""
+    from velocity.artefacts.target import targets
+
+    config = folder / "config.json"
+    if name is None and config.is_file():
+        name = json.loads(config.read_text(encoding="utf-8")).get("target")
+    return targets().get(name or "")
 
 
 def _bytes(path: Path) -> int:
@@ -102,7 +112,7 @@ def _processor() -> str:
 
 
 def _run(command: list[str], threads: int) -> str:
-    """Run ``command`` with NumPy held to ``threads`` threads as well; return what it prints."""
+    """Run ``command`` with NumPy limited to ``threads`` threads as well; return what it prints."""
     limits = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     return subprocess.run(command, env=os.environ | limits, check=True, stdout=subprocess.PIPE, text=True).stdout
 
@@ -126,7 +136,7 @@ def _noise(seconds: float) -> np.ndarray:
 
 
 def _hum(seconds: float) -> np.ndarray:
-    """A sound that is taken for a voice: of a noise, nothing would be recognised."""
+    """A sound that the voice detector takes for a voice; noise would not be recognised at all."""
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     tones = sum(np.sin(2 * np.pi * 125 * harmonic * times) / harmonic for harmonic in range(1, 24))
     return (0.1 * tones * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * times))).astype(np.float32)  # four syllables a second
@@ -144,9 +154,10 @@ def _peak_rss() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _measure_here(folder: Path, threads: int, repeats: int, lengths: Sequence[float]) -> dict[str, Any]:
+def _measure_here(folder: Path, name: str | None, threads: int, repeats: int, lengths: list[float]) -> dict[str, Any]:
+    target = _target(folder, name)
     started = time.perf_counter()
-    model = _load(folder, threads)
+    model = target.comparison.load(folder, threads)
     loaded = time.perf_counter() - started
 
     def rtf(seconds: float) -> float:
@@ -162,20 +173,10 @@ def _measure_here(folder: Path, threads: int, repeats: int, lengths: Sequence[fl
         "peak_rss_bytes": peak,
         "scaling": [[seconds, round(rtf(seconds), 6)] for seconds in lengths],
     }
-    if (folder / ONNX).is_file():
+    if target.transcribes:
         hum = _hum(LONG)
         figures["first_result_seconds"] = round(_median(repeats, lambda: next(model.passages(hum))), 5)
     return figures
-
-
-def _load(folder: Path, threads: int) -> Any:
-    if (folder / TFLITE).is_file():
-        from velocity.artefacts.tflite import TFLiteModel
-
-        return TFLiteModel(folder / TFLITE, threads)
-    from velocity.recognition.offline import VelocityASR
-
-    return VelocityASR.from_pretrained(folder, threads=threads)
 
 
 def _median(repeats: int, work: Callable[[], object]) -> float:
@@ -189,5 +190,6 @@ def _median(repeats: int, work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    folder, threads, repeats, *lengths = sys.argv[1:]
-    print(json.dumps(_measure_here(Path(folder), int(threads), int(repeats), [float(seconds) for seconds in lengths])))
+    folder, name, threads, repeats, *lengths = sys.argv[1:]
+    figures = _measure_here(Path(folder), name or None, int(threads), int(repeats), [float(each) for each in lengths])
+    print(json.dumps(figures))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from velocity.artefacts.target import targets
 from velocity.config import load_params
 from velocity.evaluation.speed import machine, measure, measure_once, rtf_name, runs_here
 from velocity.files import write_json
 from velocity.progress import track
+from velocity.project import BENCHMARK, EXPORTED
 from velocity.stages import run
 
-EXPORTED = Path("models/export")
-OUTPUT = Path("reports/benchmark.json")
 MORE_THREADS = 2
 
 
@@ -20,11 +18,11 @@ def main() -> None:
     folders = sorted(path for path in EXPORTED.iterdir() if path.is_dir())
     artefacts = {}
     for folder in track(folders, "benchmark", len(folders)):
-        artefacts[folder.name] = measure(folder, repeats=params.repeats, lengths=params.lengths)
-        if runs_here(folder):
-            name = rtf_name(MORE_THREADS)
-            artefacts[folder.name][name] = measure_once(folder, MORE_THREADS, params.repeats)[name]
-    write_json(OUTPUT, {"machine": machine(), "artefacts": artefacts})
+        name, more = folder.name, rtf_name(MORE_THREADS)
+        artefacts[name] = measure(folder, repeats=params.repeats, lengths=params.lengths, name=name)
+        if runs_here(targets().get(name)):
+            artefacts[name][more] = measure_once(folder, MORE_THREADS, params.repeats, name=name)[more]
+    write_json(BENCHMARK, {"machine": machine(), "artefacts": artefacts})
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import itertools
 import logging
 import math
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -16,7 +16,11 @@ from onnx import helper, numpy_helper
 from onnx_ir.passes.common import DeduplicateInitializersPass
 from torch import nn
 
+from velocity.artefacts.description import labels
 from velocity.artefacts.waveform import WaveformModel
+
+if TYPE_CHECKING:
+    from velocity.artefacts.trained import Trained
 
 OPSET = 18
 EXAMPLE_FRAMES = 200  # of the traced example; the graph holds for any number
@@ -125,7 +129,9 @@ def strip(proto: onnx.ModelProto) -> None:
     del graph.value_info[:]
 
 
-def set_labels(proto: onnx.ModelProto, labels: Mapping[str, str]) -> None:
-    """Write ``labels`` into the graph's metadata, in the place of what was there."""
+def save_graph(proto: onnx.ModelProto, folder: Path, trained: Trained, target: str) -> dict[str, Any]:
+    """Write ``model.onnx`` with the artefact's labels as its metadata. Returns the graph's entry of ``config.json``."""
     del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, dict(labels))
+    helper.set_model_props(proto, labels(trained, target))
+    onnx.save(proto, folder / "model.onnx")
+    return {"opset": proto.opset_import[0].version}

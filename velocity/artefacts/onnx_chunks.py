@@ -7,7 +7,7 @@ from typing import Any
 import onnx
 import torch
 
-from velocity.artefacts.onnx import trace
+from velocity.artefacts.onnx_graph import trace
 from velocity.model.asr import VelocityModel
 from velocity.model.chunkwise import StreamingModel
 

@@ -1,4 +1,4 @@
-"""The web bundle: page, worker and model in one folder, which any web server can hand out.
+"""The web bundle: page, worker and model in one folder, which any web server can serve.
 
 It needs ONNX Runtime Web beside it, in ``ort/``: ``velocity.artefacts.site`` puts it there.
 """
@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from velocity.artefacts.web_runtime import PACKAGE, VERSION
 from velocity.errors import VelocityError
@@ -18,21 +18,7 @@ from velocity.files import write_json
 from velocity.recognition.decoding.pieces import pieces
 from velocity.text import TextTokenizer
 
-if TYPE_CHECKING:
-    from velocity.artefacts.trained import Trained
-
 PAGE = Path(__file__).parents[1] / "web"
-
-
-def write_web(trained: Trained, folder: Path, source: Path | None) -> dict[str, Any]:
-    """The INT8 model, copied from ``source`` or made anew, with the page around it."""
-    if source:
-        shutil.copyfile(source / "model.onnx", folder / "model.onnx")
-    else:
-        from velocity.artefacts.targets import write_onnx
-
-        write_onnx(trained, folder, None, streaming=False, int8=True)
-    return _write_page(folder, trained.tokenizer)
 
 
 def bundle(artefact: Path, folder: Path) -> None:
@@ -48,12 +34,12 @@ def bundle(artefact: Path, folder: Path) -> None:
     if unfit:
         raise VelocityError(f"{artefact}: the page takes a model of whole utterances and log-mel features (onnx-int8)")
     shutil.copyfile(artefact / "model.onnx", folder / "model.onnx")
-    write_json(folder / "config.json", config | {"target": "web"} | _write_page(folder, artefact / "tokenizer.model"))
+    write_json(folder / "config.json", config | {"target": "web"} | write_page(folder, artefact / "tokenizer.model"))
 
 
-def _write_page(folder: Path, tokenizer: Path) -> dict[str, Any]:
-    """Everything but the model. Returns what ``config.json`` says of the bundle: the runtime it was made for, and each
-    file's length and digest, in the form in which browsers check it (W3C, Subresource Integrity)."""
+def write_page(folder: Path, tokenizer: Path) -> dict[str, Any]:
+    """Write everything but the model. Returns the bundle's entries of ``config.json``: the runtime it was made for, and
+    the length and digest of each file, in the form that browsers check (W3C, Subresource Integrity)."""
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
     write_json(folder / "vocabulary.json", pieces(TextTokenizer(tokenizer)))
     files = {path.name: _describe(path.read_bytes()) for path in sorted(folder.iterdir())}

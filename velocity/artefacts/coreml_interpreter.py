@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from velocity.artefacts.blobs import read_blob
-from velocity.artefacts.mlpackage import Package
+from velocity.artefacts.coreml_operations import OPERATIONS
+from velocity.artefacts.coreml_package import Package
+from velocity.artefacts.coreml_weights import read_blob
 from velocity.errors import VelocityError
-from velocity.evaluation.mil_operations import OPERATIONS
 
 BOOL, STRING, FLOAT16 = 1, 2, 10  # of MIL's data types
 DTYPES = {BOOL: "bool", FLOAT16: "float16", 11: "float32", 21: "int8", 23: "int32", 31: "uint8"}  # → NumPy's

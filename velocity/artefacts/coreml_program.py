@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from velocity.artefacts.blobs import FLOAT16, INT8, Blob, read_blob, write_blobs
-from velocity.artefacts.mlpackage import Package, import_coremltools
+from velocity.artefacts.coreml_package import Package, import_coremltools
+from velocity.artefacts.coreml_weights import FLOAT16, INT8, Blob, read_blob, write_blobs
 from velocity.errors import VelocityError
 from velocity.quantization.linear import QuantizedLinear, quantized_layers
 
-PACKAGE = "model.mlpackage"
 EXAMPLE_FRAMES = 200  # of the traced example; the program holds for any number up to
 MOST_FRAMES = 6400  # of 10 ms: Core ML wants a bound, to plan its memory with
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from velocity.artefacts.provenance import KEY
 from velocity.artefacts.tflite_file import TFLiteFile
 from velocity.errors import VelocityError
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:  # whoever runs an artefact has no need of PyTorch
     from torch import nn
 
     from velocity.quantization.linear import QuantizedLinear
+
+KEY = "velocity-asr"  # of the labels in the metadata
 
 
 def tflite_from_onnx(proto: Any) -> bytes:
