@@ -18,9 +18,10 @@ LAYERS = [
     {"audio", "text", "config", "files", "progress", "errors", "project", "journal", "discovery"},
     {"model", "data", "corpora", "recognition", "quantization"},
     {"runtime", "training", "artefacts", "evaluation", "tracking", "gate", "registry"},
-    {"stages", "commands", "server", "cli"},
+    {"stages", "commands", "server", "cli", "run"},
     {"flows"},
 ]
+AFTERWARDS = {"tracking", "registry", "gate", "server", "commands", "cli", "run"}
 LIGHT = {"numpy", "onnxruntime", "soundfile", "soxr", "sentencepiece", "typer", "rich", "jiwer"}
 HEAVY = {
     "torch",
@@ -106,6 +107,13 @@ def test_every_module_has_a_layer():
 @pytest.mark.parametrize("name", [name for name in MODULES if unit(name)])
 def test_imports_never_climb(name):
     assert wrong_way(name, MODULES[name].read_text()) == set()
+
+
+def test_stages_know_nothing_of_what_is_done_with_their_outputs():
+    """A change to one of these must not invalidate a stage; `velocity.run` hands a stage's journal to MLflow."""
+    for name, path in MODULES.items():
+        if unit(name) == "stages":
+            assert {unit(found) for found in imports(path.read_text())} & AFTERWARDS == set(), name
 
 
 def test_an_import_that_climbs_is_seen_even_inside_a_function():

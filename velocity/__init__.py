@@ -26,13 +26,21 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            return version("velocity-asr")
-        except PackageNotFoundError:  # a checkout that was never installed
-            return "0.1.0"
+        return _version()
     raise AttributeError(f"module 'velocity' has no attribute {name!r}")
+
+
+def _version() -> str:
+    """The version of the installed package, or that of the checkout when it is not installed."""
+    import tomllib
+    from importlib.metadata import PackageNotFoundError, version
+    from pathlib import Path
+
+    try:
+        return version("velocity-asr")
+    except PackageNotFoundError:
+        project = Path(__file__).parents[1] / "pyproject.toml"
+        return tomllib.loads(project.read_text())["project"]["version"] if project.exists() else "unknown"
 
 
 def __dir__() -> list[str]:

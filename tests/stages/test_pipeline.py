@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 MEASURED = {"benchmark", "report"}  # stages whose outputs hold measured times
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 
 def workspace(folder: Path) -> Path:
