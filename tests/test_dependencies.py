@@ -116,6 +116,26 @@ def test_stages_know_nothing_of_what_is_done_with_their_outputs():
             assert {unit(found) for found in imports(path.read_text())} & AFTERWARDS == set(), name
 
 
+def test_the_fast_tests_reach_every_module():
+    """Over imports, and over names such as `-m velocity.stages.fetch` in the command of a child process."""
+    helpers = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "tests").rglob("*.py")}
+    sources = {name: path.read_text() for name, path in (helpers | MODULES).items()}
+    named = re.compile(r"\b(?:velocity|flows)(?:\.\w+)+")
+    slow = re.compile(r"^pytestmark = .*pytest\.mark\.slow\b", re.MULTILINE)
+    fast = [name for name, path in helpers.items() if path.match("test_*.py") and not slow.search(sources[name])]
+    pending = [name for name in fast if name != "tests.test_dependencies"]
+    reached = set()
+    while pending:
+        name = pending.pop()
+        if name in sources and name not in reached:
+            reached.add(name)
+            found = imports(sources[name]) | set(named.findall(sources[name]))
+            if "velocity.discovery.modules" in found:  # imports every module beside it
+                found |= {other for other in MODULES if other.startswith(f"{name}.")}
+            pending += [prefix for other in found for prefix in (other, other.rpartition(".")[0])]
+    assert set(MODULES) - reached - {"velocity", "flows"} == set()
+
+
 def test_an_import_that_climbs_is_seen_even_inside_a_function():
     assert wrong_way("velocity.model.ssd", "def f():\n    from velocity.training.loop import train") == {"training"}
     assert wrong_way("velocity.stages.fetch", "import flows.pipeline") == {"flows"}
