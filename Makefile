@@ -27,10 +27,10 @@ KENLM := .venv/.kenlm-$(TORCH)
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test ci lm web lint lock clean
+.PHONY: help install run ui test test-slow test-all ci lm web lint lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
 	@echo 'TORCH=cuda installs a CUDA build of torch; PYTHON=path/to/python3.11 chooses the interpreter.'
 
 install: $(INSTALLED) ## create .venv with the packages that requirements.lock pins
@@ -63,8 +63,16 @@ run: $(INSTALLED) ## install, run the whole pipeline, print the head of its repo
 ui: $(INSTALLED) ## Prefect and MLflow in the browser, the schedules running, until Ctrl-C
 	@$(BIN)/python -m flows.ui
 
-test: $(KENLM) ## install and run the tests
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# tests/conftest.py groups the tests: a file stays in one process, and so do the files that share a server.
+pytest = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
+test: $(KENLM) ## install and run the fast tests, which cover every module (minutes)
+	@$(pytest) -m "not slow"
+
+test-slow: $(KENLM) ## the tests that take minutes: servers, browsers, kills, converters, whole pipelines
+	@$(pytest) -m slow
+
+test-all: test test-slow ## all tests, as every night and before a release
 
 export BASE ?= main
 

@@ -1,7 +1,15 @@
-"""The environment of every test: no tracking, no telemetry, two threads, the same drawn examples every time."""
+"""The environment of every test: no tracking, no telemetry, two threads, the same drawn examples every time.
+
+Files marked ``slow`` start first, so that no core waits for them at the end; where ``-m "not slow"`` leaves them out,
+they are not even imported. The run ends with the files that took longest.
+"""
 
 import os
+import re
+from collections import Counter
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 import flows  # noqa: F401  (sets the defaults of the pipeline's environment)
@@ -17,6 +25,36 @@ busy = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("reproducible", derandomize=True, **busy)
 settings.load_profile("reproducible")
 
+SLOW_FILE = re.compile(r"^pytestmark = .*pytest\.mark\.slow\b", re.MULTILINE)
+SLOWEST = 15
+SHARED_SERVER = {"tests/flows", "tests/servers"}  # one Prefect server; one S3 store
 
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A file that is slow as a whole is not imported by a fast run: the converters alone take half a minute to load."""
+    if config.getoption("markexpr") == "not slow" and collection_path.match("test_*.py"):
+        return bool(SLOW_FILE.search(collection_path.read_text(encoding="utf-8"))) or None
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first; a file stays in one process, and so does a folder whose tests share a server."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        item.add_marker(pytest.mark.xdist_group(folder if folder in SHARED_SERVER else file))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The files that took longest, set-up and tear-down included, whichever process ran them."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    if len(seconds) > 1:
+        terminalreporter.write_sep("=", f"slowest files of {len(seconds)}, {sum(seconds.values()):.0f} s in all")
+        for name, total in seconds.most_common(SLOWEST):
+            terminalreporter.write_line(f"{total:8.1f} s  {name}")

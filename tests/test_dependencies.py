@@ -18,9 +18,10 @@ LAYERS = [
     {"audio", "text", "config", "files", "progress", "errors", "project", "journal", "discovery"},
     {"model", "data", "corpora", "recognition", "quantization"},
     {"runtime", "training", "artefacts", "evaluation", "tracking", "gate", "registry"},
-    {"stages", "commands", "server", "cli"},
+    {"stages", "commands", "server", "cli", "run"},
     {"flows"},
 ]
+AFTERWARDS = {"tracking", "registry", "gate", "server", "commands", "cli", "run"}
 LIGHT = {"numpy", "onnxruntime", "soundfile", "soxr", "sentencepiece", "typer", "rich", "jiwer"}
 HEAVY = {
     "torch",
@@ -106,6 +107,33 @@ def test_every_module_has_a_layer():
 @pytest.mark.parametrize("name", [name for name in MODULES if unit(name)])
 def test_imports_never_climb(name):
     assert wrong_way(name, MODULES[name].read_text()) == set()
+
+
+def test_stages_know_nothing_of_what_is_done_with_their_outputs():
+    """A change to one of these must not invalidate a stage; `velocity.run` hands a stage's journal to MLflow."""
+    for name, path in MODULES.items():
+        if unit(name) == "stages":
+            assert {unit(found) for found in imports(path.read_text())} & AFTERWARDS == set(), name
+
+
+def test_the_fast_tests_reach_every_module():
+    """Over imports, and over names such as `-m velocity.stages.fetch` in the command of a child process."""
+    helpers = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / "tests").rglob("*.py")}
+    sources = {name: path.read_text() for name, path in (helpers | MODULES).items()}
+    named = re.compile(r"\b(?:velocity|flows)(?:\.\w+)+")
+    slow = re.compile(r"^pytestmark = .*pytest\.mark\.slow\b", re.MULTILINE)
+    fast = [name for name, path in helpers.items() if path.match("test_*.py") and not slow.search(sources[name])]
+    pending = [name for name in fast if name != "tests.test_dependencies"]
+    reached = set()
+    while pending:
+        name = pending.pop()
+        if name in sources and name not in reached:
+            reached.add(name)
+            found = imports(sources[name]) | set(named.findall(sources[name]))
+            if "velocity.discovery.modules" in found:  # imports every module beside it
+                found |= {other for other in MODULES if other.startswith(f"{name}.")}
+            pending += [prefix for other in found for prefix in (other, other.rpartition(".")[0])]
+    assert set(MODULES) - reached - {"velocity", "flows"} == set()
 
 
 def test_an_import_that_climbs_is_seen_even_inside_a_function():

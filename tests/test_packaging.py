@@ -61,14 +61,26 @@ def test_installing_the_wheel_brings_only_the_light_runtime(wheel):
     assert metadata["License-Expression"] == "Apache-2.0"
 
 
-def test_the_two_commands_and_the_ci_exist():
-    for target, command in {"run": "-m flows.pipeline", "test": "-m pytest"}.items():
-        planned = subprocess.run(
-            ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
-        assert command in planned
+def test_the_targets_and_the_ci_run_what_they_promise():
+    promised = {"run": ["-m flows.pipeline"], "test": ['-m "not slow"'], "test-all": ['-m "not slow"', "-m slow"]}
+    for target, commands in promised.items():
+        make = ["make", "--dry-run", target]
+        planned = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert all(command in planned for command in commands), target
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    assert re.findall(r"^make (\S+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE) == ["test", "test-slow"]
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_without_an_installation_the_version_is_the_checkouts(checkout, tmp_path):
+    (tmp_path / "velocity").mkdir()
+    shutil.copy(ROOT / "velocity/__init__.py", tmp_path / "velocity")
+    if checkout:
+        shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    program = "import velocity; print(velocity.__version__)"  # -S: without site-packages, nothing is installed
+    command = [sys.executable, "-S", "-c", program]
+    found = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, check=True).stdout.strip()
+    assert found == (PROJECT["version"] if checkout else "unknown")
 
 
 def test_recognising_leaves_nothing_in_the_users_folders(tmp_path):

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w-]+/[\w-]+@(v\d+\.\d+\.\d+|[0-9a-f]{40})")
-TARGETS = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 OTHERS = {"cat", "cml"}  # of the runner, and of CML
 
 
@@ -60,8 +60,13 @@ def commands(script: str) -> Iterator[str]:
 
 
 def test_there_are_workflows_and_they_call_what_is_there():
-    told = "".join(path.read_text() for path in FILES)
-    assert {"run: make lint", "run: make test", "run: make ci"} <= set(re.findall(r"run: make \w+", told))
+    called = {path.stem: set(re.findall(r"run: make ([\w-]+)", path.read_text())) for path in FILES}
+    assert {"lint", "test"} <= called["tests"]
+    assert "ci" in called["model"]
+    assert "test-all" in called["nightly"]
+    triggers = YAML(typ="safe").load(ROOT / ".github/workflows/nightly.yml")["on"]
+    assert triggers["schedule"]
+    assert triggers["push"] == {"tags": ["v*"]}, "a release starts with its tag"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

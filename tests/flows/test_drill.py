@@ -12,7 +12,7 @@ from flows.services import Services
 from tests.flows.drill import STEPS, TOO_FEW, Drill, wait_until
 from velocity.registry import Champions
 
-pytestmark = [pytest.mark.timeout(3600), pytest.mark.long]
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.slow]
 
 
 @pytest.fixture(scope="session", autouse=True)

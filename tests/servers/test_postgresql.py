@@ -16,6 +16,7 @@ from velocity.cli import main
 from velocity.registry import NAME, Champions, Registry, register
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from velocity.registry import NAME, Registry, register
 
 SECRET = KEYS["AWS_SECRET_ACCESS_KEY"]
 INT8 = Path("models/export/onnx-int8/model.onnx")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -1,0 +1,34 @@
+"""Stages that cannot start: one line that names the reason, exit status 2, nothing written."""
+
+from pathlib import Path
+
+import pytest
+
+from velocity.stages import benchmark, calibrate, evaluate, export, fetch, finetune, prepare, pretrain, run, validate
+
+ROOT = Path(__file__).parents[2]
+STAGES = [fetch, validate, prepare, pretrain, finetune, calibrate, evaluate, benchmark]
+
+
+def fail(stage, capsys) -> str:
+    with pytest.raises(SystemExit) as ended:
+        run(stage.main)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.__name__.rpartition(".")[2])
+def test_bad_params_stop_with_one_line(stage, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    params = (ROOT / "params.yaml").read_text()
+    Path("params.yaml").write_text(params.replace("  blocks: ", "  blocks: many, not "))
+    error = fail(stage, capsys)
+    assert error.startswith("error: params.yaml: model.blocks: ")
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_an_export_without_a_trained_model_names_the_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["export", "onnx"])
+    assert "error: models/finetuned.safetensors: no trained model here" in fail(export, capsys)
