@@ -23,8 +23,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import psutil
 
-from velocity import VelocityASR
 from tests.chromium import Browser
+from velocity import VelocityASR
 from velocity.artefacts.site import write_site
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.commands.models import find_artefact

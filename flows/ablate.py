@@ -37,7 +37,7 @@ from velocity.config import PARAMS_FILE, load_params
 from velocity.errors import VelocityError
 from velocity.evaluation.ablation import Measured, Table, write_report
 from velocity.journal import flatten
-from velocity.tracking import tracking_uri
+from velocity.project import tracking_uri
 
 TARGET = "evaluate"  # the last stage of a row: speed is measured for all rows together
 REPORTS = Path("reports")

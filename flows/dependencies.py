@@ -20,8 +20,9 @@ from flows import ROOT
 PIPELINE = Path("dvc.yaml")
 NOTE = "# code, written by python -m flows.dependencies"
 READ = {  # module → the files of the package that it reads besides
-    "velocity.artefacts.web": ["velocity/web"],
+    "velocity.artefacts.web_bundle": ["velocity/web"],
     "velocity.corpora.synthetic": ["velocity/corpora/commands.yaml"],
+    "velocity.evaluation.templates": ["velocity/evaluation/templates"],
 }
 IMPORTING = {"modules", "discovery.modules", "import_module", "importlib.import_module"}
 FINDS_MODULES = {"velocity", "velocity.config", "velocity.discovery"}  # import by names: followed where they are used

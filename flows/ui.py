@@ -18,7 +18,7 @@ import typer
 
 from flows.services import HOST, Service, Services, require_free
 from velocity.errors import VelocityError
-from velocity.tracking import tracking_uri
+from velocity.project import tracking_uri
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

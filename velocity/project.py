@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,6 +47,12 @@ MODEL_CARD = REPORTS / "MODEL_CARD.md"
 def test_manifests(folder: Path = Path()) -> list[Path]:  # noqa: PT028  (no test of pytest)
     """The manifests of the prepared test sets of the project in ``folder``, sorted."""
     return sorted((folder / PREPARED).glob("test-*.jsonl"))
+
+
+def tracking_uri() -> str:
+    """MLFLOW_TRACKING_URI, or ``mlflow.db`` in the project: not in the copy in which DVC runs an experiment."""
+    root = Path(os.environ.get("DVC_ROOT", ""))
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
 
 
 def locked_stages() -> dict[str, Any]:

@@ -69,19 +69,19 @@ class Trained:
 
 def project_model() -> Trained:
     """What the project in the current folder has trained. Raises VelocityError when its stages have not run."""
-    from velocity.config import load_params
+    from velocity.config.reader import read_params
 
     if not project.FINETUNED.is_file():
         raise VelocityError(
             f"{project.FINETUNED}: no trained model here; run `make run`, or name a folder with --model M"
         )
-    corpora = load_params().corpora
+    corpora = read_params()["corpora"]
     return Trained(
         project.FINETUNED,
         calibration=project.CALIBRATION,
         tokenizer=project.TOKENIZER,
         name="velocity-asr-v2-" + "-".join(sorted(corpora)),
-        synthetic=all(corpus.kind == "synthetic" for corpus in corpora.values()),
+        synthetic=all(corpus["kind"] == "synthetic" for corpus in corpora.values()),
         licence=LICENCE,
     )
 

@@ -189,7 +189,7 @@ def _download(uri: str) -> Path:
     try:
         import mlflow
 
-        from velocity.tracking import tracking_uri
+        from velocity.project import tracking_uri
     except ImportError as error:
         raise VelocityError(f"{uri}: the model registry needs MLflow: pip install 'velocity-asr[pipeline]'") from error
     mlflow.set_tracking_uri(tracking_uri())

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from velocity.errors import VelocityError, without_credentials
-from velocity.tracking import tracking_uri
+from velocity.project import tracking_uri
 from velocity.tracking.model import NAME
 from velocity.tracking.store import ENVIRONMENT, create_store, lock_path
 

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from functools import cache
 
 from velocity.artefacts.target import FLOAT_TARGET, RELEASED, targets
-from velocity.config import Params, load_params
+from velocity.config.evaluation import Evaluation
+from velocity.config.reader import load_section
 from velocity.evaluation.error_report import error_report, write_error_report
 from velocity.evaluation.hypotheses import recognise
 from velocity.evaluation.parity import (
@@ -35,8 +36,9 @@ from velocity.stages import run
 def main() -> None:
     import torch
 
-    params = load_params()
-    torch.set_num_threads(params.threads)
+    settings = load_section("evaluate", Evaluation)
+    seed, threads = load_section("seed", int), load_section("threads", int)
+    torch.set_num_threads(threads)
     test_sets = dict(load_test_set(str(path)) for path in test_manifests())
     everything = [utterance for utterances in test_sets.values() for utterance in utterances]
     chosen = decoded(len(everything))  # what PyTorch decodes as well
@@ -49,7 +51,7 @@ def main() -> None:
         lambda form: recognise(Recogniser(runtime, torch_reference(pytorch(form))), some, f"PyTorch, {form}").hypotheses
     )
     journal = open_journal()
-    journal.params(asdict(params.evaluate))
+    journal.params(asdict(settings))
 
     scores, parity, rates = {name: {} for name in test_sets}, {}, {}
     for name in exported():
@@ -60,8 +62,8 @@ def main() -> None:
         if comparison.whole:
             hypotheses = []
             for test_set, utterances in test_sets.items():
-                found = transcribe(recogniser, utterances, f"{test_set}, {name}", params)
-                scores[test_set][name] = measure_test_set(utterances, found, params.evaluate.bootstrap, params.seed)
+                found = transcribe(recogniser, utterances, f"{test_set}, {name}", threads, settings.worst)
+                scores[test_set][name] = measure_test_set(utterances, found, settings.bootstrap, seed)
                 hypotheses += found
             rates[name] = score(_texts(everything), hypotheses).wer
             if comparison.near_float:
@@ -104,13 +106,13 @@ def exported() -> Iterator[str]:
         print(f"evaluate: {name} is left out: parity of such artefacts is not measured", file=sys.stderr, flush=True)
 
 
-def transcribe(model: VelocityASR, utterances: Sequence[Utterance], title: str, params: Params) -> list[str]:
+def transcribe(model: VelocityASR, utterances: Sequence[Utterance], title: str, threads: int, worst: int) -> list[str]:
     """The artefact's hypotheses of a test set; with an error report where the runtime itself runs the artefact."""
     native = not isinstance(model, Recogniser)
-    found = recognise(model, utterances, title, params.threads if native else 1, confidences=native)
+    found = recognise(model, utterances, title, threads if native else 1, confidences=native)
     if native:
         folder = ERROR_REPORTS / title.replace(", ", "-")
-        write_error_report(error_report(utterances, found), title, folder, params.evaluate.worst)
+        write_error_report(error_report(utterances, found), title, folder, worst)
     return found.hypotheses
 
 

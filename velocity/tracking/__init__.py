@@ -3,7 +3,3 @@
 ``velocity.run`` starts a stage with a journal (``velocity.journal``) and records it (``recorder``) in one MLflow run
 (``ledger``). No stage imports this package, and no stage waits for MLflow.
 """
-
-from velocity.tracking.store import tracking_uri
-
-__all__ = ["tracking_uri"]

@@ -20,9 +20,10 @@ from threading import Event, Thread
 from typing import IO, Any
 
 from velocity.errors import without_credentials
+from velocity.project import tracking_uri
 from velocity.tracking.ledger import Ledger
 from velocity.tracking.origins import identity, origin_tags, output_tags
-from velocity.tracking.store import ENVIRONMENT, tracking_uri
+from velocity.tracking.store import ENVIRONMENT
 
 FOLDER = Path(".dvc/tmp/journals")
 TOGETHER = 5.0  # seconds between requests to MLflow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import sqlite3
 import tempfile
@@ -20,12 +19,6 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-
-
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, or ``mlflow.db`` in the project: not in the copy in which DVC runs an experiment."""
-    root = Path(os.environ.get("DVC_ROOT", ""))
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
 
 
 def local_database(uri: str) -> Path | None:
