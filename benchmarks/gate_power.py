@@ -32,7 +32,7 @@ from velocity.config.reader import default_section
 from velocity.evaluation.hypotheses import recognise
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.gate import Facts, Judgement, judge
-from velocity.gate.facts import Heard, Model, measure_sizes, measure_speed
+from velocity.gate.facts import Hypotheses, Model, measure_sizes, measure_speed
 from velocity.gate.statistics import Ratio, paired_difference
 from velocity.recognition.offline import VelocityASR
 
@@ -53,7 +53,7 @@ def main() -> None:
     spoken = recognise(VelocityASR(options.model), utterances, name).hypotheses
     sizes = {role: measure_sizes(options.model) for role in ("champion", "candidate")}
 
-    def verdict(heard: Heard | None, speed: Ratio | None) -> Judgement:
+    def verdict(heard: Hypotheses | None, speed: Ratio | None) -> Judgement:
         wer = {name: paired_difference(*heard.scores(), limits.bootstrap)} if heard else {}
         return judge(Facts("candidate", "champion", sizes, wer, speed), limits)
 
@@ -96,37 +96,37 @@ def tell(case: str, judged: Sequence[Judgement]) -> None:
     )
 
 
-def same(utterances: Sequence[Utterance], hypotheses: Sequence[str], trial: int) -> Heard:
+def same(utterances: Sequence[Utterance], hypotheses: Sequence[str], trial: int) -> Hypotheses:
     chosen = np.random.default_rng(trial).choice(len(utterances), UTTERANCES, replace=False)
     kept = [hypotheses[index] for index in chosen]
-    return Heard([utterances[index] for index in chosen], kept, kept)
+    return Hypotheses([utterances[index] for index in chosen], kept, kept)
 
 
-def replaced(utterances: Sequence[Utterance], hypotheses: Sequence[str], trial: int) -> Heard:
+def replaced(utterances: Sequence[Utterance], hypotheses: Sequence[str], trial: int) -> Hypotheses:
     """Each word replaced by another with the same probability; a word that is wrong already stays an error."""
     drawn = same(utterances, hypotheses, trial)
     before, _ = drawn.scores()
     right = before.words.sum() - before.word_errors.sum()
     probability = POINTS / 100 * before.words.sum() / right
-    return Heard(drawn.utterances, drawn.champion, spoil(drawn, drawn.champion, probability, trial))
+    return Hypotheses(drawn.utterances, drawn.champion, spoil(drawn, drawn.champion, probability, trial))
 
 
-def bursts(utterances: Sequence[Utterance], hypotheses: Sequence[str], trial: int) -> Heard:
+def bursts(utterances: Sequence[Utterance], hypotheses: Sequence[str], trial: int) -> Hypotheses:
     """Half of the faulty utterances are right instead; as many errors, and 2 points, come back in bursts."""
     drawn = same(utterances, hypotheses, trial)
     before, _ = drawn.scores()
     generator = np.random.default_rng([trial, 1])
     cured = generator.random(UTTERANCES) < 0.5
     better = [u.text if c else h for u, h, c in zip(drawn.utterances, drawn.champion, cured, strict=True)]
-    after, _ = Heard(drawn.utterances, better, better).scores()
+    after, _ = Hypotheses(drawn.utterances, better, better).scores()
     missing = before.word_errors.sum() - after.word_errors.sum() + POINTS / 100 * before.words.sum()
     share = missing / (before.words.sum() - after.word_errors.sum())
-    return Heard(
+    return Hypotheses(
         drawn.utterances, drawn.champion, spoil(drawn, better, share * generator.exponential(size=UTTERANCES), trial)
     )
 
 
-def spoil(drawn: Heard, hypotheses: Sequence[str], probability: float | np.ndarray, trial: int) -> list[str]:
+def spoil(drawn: Hypotheses, hypotheses: Sequence[str], probability: float | np.ndarray, trial: int) -> list[str]:
     """Words replaced by others of the test set, with a probability for each utterance."""
     generator = np.random.default_rng([trial, 2])
     vocabulary = sorted({word for text in drawn.references for word in text.split()})

@@ -27,7 +27,7 @@ import numpy as np
 import soundfile
 
 from velocity.audio import SAMPLE_RATE
-from velocity.evaluation.report import rate, table
+from velocity.evaluation.markdown import rate, table
 from velocity.evaluation.speed import machine
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.evaluation.wer import measure_test_set

@@ -21,6 +21,7 @@ ENVIRONMENT = {
     # The terminal belongs to the pipeline's own lines; the log of each run is in Prefect.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin at barriers stall a training beside any other work
     "PYTHONHASHSEED": "0",
     "PYTHONUNBUFFERED": "1",
     # glibc would give large blocks back to the kernel at every step of a training, which then waits for page faults.

@@ -10,7 +10,6 @@ again, one that was killed goes on where it was. ``python -m flows.ablate --help
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import sys
@@ -19,7 +18,6 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,20 +27,19 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
-from flows.pipeline import CHATTER, failure, told_in_one_line
-from flows.processes import console, held, running
+from flows import dvc
+from flows.pipeline import one_line_errors
+from flows.processes import console, locked
 from flows.rows import CODE, WORKSPACES, Row, chosen_rows, load_definitions
 from flows.workspaces import bring_home, clone, git, reference
 from velocity.config import PARAMS_FILE, load_params
 from velocity.errors import VelocityError
-from velocity.evaluation.ablation import Measured, Table, write_report
+from velocity.evaluation.ablation import RowResult, Table, write_report
 from velocity.journal import flatten
-from velocity.project import tracking_uri
+from velocity.project import REPORTS, tracking_uri
 
 TARGET = "evaluate"  # the last stage of a row: speed is measured for all rows together
-REPORTS = Path("reports")
 MEMORY = 4 << 30  # bytes of room for a row
-EXPERIMENT_CHATTER = re.compile(r"Reproducing experiment|Ran experiment|Experiment results have been applied|WARNING: ")
 
 children: set[int] = set()  # process groups of the rows that run
 stopping = threading.Event()
@@ -116,48 +113,41 @@ def is_failure(outcome: Any) -> bool:
 
 
 @task(task_run_name="{row.name}", cache_policy=NO_CACHE, persist_result=False)
-def run_row(row: Row) -> Measured:
+def run_row(row: Row) -> RowResult:
     """``dvc exp run`` in the row's workspace unless its experiment is there; made known to this project by its name."""
     with alone(row) as lock:
         clone(row.workspace, row.params)
         there = bool(reference(row.workspace, row.experiment))
         if not there:
             console.print(f"[bold]{row.name}[/bold]: {row.title}")
-            dvc(row, lock, "exp", "run", "--name", row.experiment, TARGET)
+            run_dvc(row, lock, "exp", "run", "--name", row.experiment, TARGET)
         if not list(row.workspace.glob("reports/errors/*.json")):  # no output of DVC's: the run cache has none
-            dvc(row, lock, "repro", "--single-item", "--force", TARGET)
+            run_dvc(row, lock, "repro", "--single-item", "--force", TARGET)
         bring_home(row.workspace, row.experiment)
-        measured = Measured.load(
+        measured = RowResult.load(
             row.workspace, load_params(row.workspace / PARAMS_FILE).finetune.start_from == "pretrained"
         )
     console.print(f"[bold]{row.name}[/bold] [green]{'there' if there else 'done'}[/green]: experiment {row.experiment}")
     return measured
 
 
-def dvc(row: Row, lock: int, *arguments: str) -> None:
+def run_dvc(row: Row, lock: int, *arguments: str) -> None:
     """DVC in the row's workspace, its lines going to the terminal and to Prefect's log.
 
     Raises StageFailed with the stage and its last words.
     """
     if stopping.is_set():
         raise VelocityError("interrupted before it began")
-    logger, lines, stage = get_run_logger(), [], TARGET
-    command = [sys.executable, "-m", "dvc", *arguments]
-    waiting = {"GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}  # threads that wait leave cores to others
-    with running(command, lock, row.workspace, waiting) as process:
-        children.add(process.pid)
-        for line in map(str.rstrip, process.stdout):
-            if not line or EXPERIMENT_CHATTER.match(line):
-                continue
-            lines.append(line)
-            logger.info(line)
-            if started := re.match(r"Running stage '(.+)'", line):
-                stage = started[1]
-            if not CHATTER.match(line):
-                console.print(f"  {row.name}: {line}", markup=False)
-    children.discard(process.pid)
-    if process.returncode != 0:
-        raise failure(stage, lines, process.returncode)
+    logger = get_run_logger()
+    with dvc.command(*arguments, lock=lock, folder=row.workspace) as command:
+        children.add(command.process.pid)
+        for line in command:
+            if line.text:
+                logger.info(line.text)
+            if line.own:
+                console.print(f"  {row.name}: {line.text}", markup=False)
+    children.discard(command.process.pid)
+    command.check(TARGET)
 
 
 def stop() -> None:
@@ -170,7 +160,7 @@ def stop() -> None:
 
 def alone(row: Row) -> AbstractContextManager[int]:
     """Hold the row. DVC inherits the lock: when the flow is killed and DVC is not, the next flow waits for it."""
-    return held(WORKSPACES / f"{row.experiment}.lock", f"{row.name} is running already")
+    return locked(WORKSPACES / f"{row.experiment}.lock", f"{row.name} is running already")
 
 
 def record(results: dict[str, Any], rows: Sequence[Row]) -> None:
@@ -192,8 +182,8 @@ def record(results: dict[str, Any], rows: Sequence[Row]) -> None:
 
     try:
         files = [{"artifact": str(REPORTS / f"ablation.{kind}")} for kind in ("md", "json", "png")]
-        told = {key: results[key] for key in ("command", "baseline")}
-        parent = run("ablation", told, {}, *files)
+        params = {key: results[key] for key in ("command", "baseline")}
+        parent = run("ablation", params, {}, *files)
         params = {row.name: YAML(typ="safe").load(row.params) for row in rows}
         for row in results["rows"]:
             if "failed" not in row:
@@ -235,7 +225,7 @@ def main(
     python -m flows.ablate --profile librispeech --profile reference --jobs 4
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops the rows too
-    with told_in_one_line("rows"):
+    with one_line_errors("rows"):
         names = [name.strip() for name in rows.split(",") if name.strip()]
         chosen_rows(load_definitions(), names, profile)  # a mistyped name shows at once, not after Prefect has started
         console.print("Starting Prefect (10 to 30 seconds)")

@@ -1,4 +1,4 @@
-"""Who is told when a flow run fails: a Prefect automation that calls a webhook.
+"""Alerts for failed flow runs: a Prefect automation that calls a webhook.
 
 The address comes from the environment and is kept in a block of Prefect's, encrypted: it is never printed, and neither
 the worker nor its flow runs see it.

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from velocity.errors import VelocityError
-from velocity.evaluation.report import table
+from flows import dvc
+from flows.sides import Side
+from velocity.evaluation.markdown import table
 from velocity.gate import Judgement
 from velocity.gate.table import markdown
-
-if TYPE_CHECKING:
-    from flows.ci import Side
 
 FILE = "comment.md"
 ROWS = 60  # of a table: GitHub takes 65,536 characters
 SAME = "**Pass**: the same model, run by the same code. There is nothing to judge."
 
 
-def told(base: Side, change: Side, judgement: Judgement | None, out: Path) -> str:
+def compose(base: Side, change: Side, judgement: Judgement | None, out: Path) -> str:
     """The comment; its pictures go to ``out``."""
     experiments = base.experiment, change.experiment
     parts = [
@@ -34,7 +29,7 @@ def told(base: Side, change: Side, judgement: Judgement | None, out: Path) -> st
         f"`dvc exp apply {change.experiment}` takes over the outcome, where it was made.",
     ]
     for title, kind in (("Parameters", "params"), ("Metrics", "metrics")):
-        if rows := diff(kind, *experiments):
+        if rows := dvc.diff(kind, *experiments):
             parts += [f"### {title}", folded(rows)]
     pictures = [f"![{title}]({draw(spec, out / name)})" for name, title, spec in plots(*experiments)]
     return "\n\n".join([*parts, *(["### Curves", *pictures] if pictures else [])]) + "\n"
@@ -50,12 +45,6 @@ def stages(base: Side, change: Side) -> str:
     return table(["stage", base.title, change.title], rows)
 
 
-def diff(kind: str, *experiments: str) -> str:
-    """DVC's table of what differs; empty when nothing does."""
-    rows = dvc(kind, "diff", "--md", *experiments).strip()
-    return rows if rows.count("\n") > 1 else ""
-
-
 def folded(rows: str) -> str:
     """A table that is opened by a click, cut to what a comment can hold."""
     header, line, *body = rows.splitlines()
@@ -65,9 +54,9 @@ def folded(rows: str) -> str:
 
 
 def plots(*experiments: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(file name, title, Vega-Lite specification) of DVC's plots with more than one curve in them."""
-    for path, drawn in json.loads(dvc("plots", "diff", "--json", *experiments))["data"].items():
-        for spec in (plot["content"] for plot in drawn if plot["type"] == "vega"):
+    """(file name, title, Vega-Lite specification) of DVC's plots whose curves differ."""
+    for path, specs in dvc.plots(*experiments).items():
+        for spec in specs:
             curves = [[] for _ in experiments]
             for row in spec["data"]["values"]:
                 curves[experiments.index(row["rev"])].append({key: row[key] for key in row.keys() - {"rev"}})
@@ -86,11 +75,3 @@ def draw(spec: dict[str, Any], path: Path) -> str:
 
     path.write_bytes(vl_convert.vegalite_to_png(spec))
     return path.name
-
-
-def dvc(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True)
-    if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise VelocityError(f"dvc {' '.join(arguments[:2])}: {said}")
-    return done.stdout

@@ -12,7 +12,6 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,11 +23,11 @@ from velocity.data.inspection import AUDIO_WORK, PART, measure_recordings
 from velocity.data.manifests import RECORDINGS, open_lines
 from velocity.data.parts import Part, parts
 from velocity.errors import VelocityError
+from velocity.project import MANIFESTS
 
 if TYPE_CHECKING:
     from prefect_dask import DaskTaskRunner
 
-MANIFESTS = Path("data/manifests")
 IN_FLIGHT = 1000  # parts handed out at a time: the driver's memory does not grow with the corpus
 
 

@@ -1,4 +1,4 @@
-"""Commands that flows run, and locks that pass to them: whoever is killed, what is left of it is waited for."""
+"""Commands that flows run, and locks that these inherit: after a kill, the next flow waits for what still runs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def held(path: Path, busy: str) -> Iterator[int]:
-    """Hold the lock at ``path``, saying ``busy`` when another has it. Yields its file, to be passed to ``running``.
+def locked(path: Path, busy: str) -> Iterator[int]:
+    """Hold the lock at ``path``; print ``busy`` and wait when another process has it. Yields its file for ``running``.
 
-    The lock is free when everybody who has the file is gone: this process, and the commands it was passed to.
+    The lock is free when no process has the file open: neither this one nor the commands that inherited it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
@@ -53,12 +53,12 @@ def running(
     """A command in ``folder``, in a process group that ends as a whole when the block is interrupted or the command
     itself is killed.
 
-    ``lock``: of ``held``; it is the standard input, the one file that DVC leaves open for its stages, so that it is
+    ``lock``: of ``locked``; it is the standard input, the one file that DVC leaves open for its stages, so that it is
     held for as long as one of them works on. ``environment``: variables to set besides this process's own. Wherever
     the command runs, its records go to this project's MLflow store.
     """
     own = Path(sys.executable).parent  # so that `python` in dvc.yaml is this Python
-    told = {
+    defaults = {
         "PATH": f"{own}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}",
     }
@@ -70,7 +70,7 @@ def running(
         stderr=stderr,
         text=True,
         errors="replace",
-        env=os.environ | told | dict(environment or {}),
+        env=os.environ | defaults | dict(environment or {}),
         start_new_session=True,
     )
     Thread(target=_end_together, args=[process], daemon=True).start()

@@ -23,17 +23,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, State
 from ruamel.yaml import YAML
 
-from flows.pipeline import bring_up_to_date, publish, stages_in_order, told_in_one_line, within
-from flows.processes import console, held, running, say
+from flows import dvc
+from flows.pipeline import bring_up_to_date, one_line_errors, publish
+from flows.processes import console, locked, running, say
 from flows.workspaces import bring_up_to, git, keep
 from velocity.commands.profile import apply_profile
 from velocity.config import PARAMS_FILE
 from velocity.errors import VelocityError
-from velocity.tracking import recorders_at_hand
+from velocity.project import VALIDATION_SUMMARY
 
 WORKSPACE = Path(".dvc/tmp/retrain/workspace")
 LOCK = Path(".dvc/tmp/retrain/lock")
-SUMMARY = Path("reports/validation/summary.json")
 VERDICT = Path(".dvc/tmp/verdict.md")
 
 Drift = Literal["as-params", "stop", "go-on"]
@@ -57,10 +57,10 @@ def retrain(drift: Drift = "as-params", promote: Promote = "better") -> State[st
     One runs at a time in a folder: a second one waits. Raises StageFailed for the first stage that fails, such as
     ``validate`` for bad data, and VelocityError when the registry does not answer. The champion then stays.
     """
-    with held(LOCK, "Another retraining is running in this folder") as lock:
+    with locked(LOCK, "Another retraining is running in this folder") as lock:
         commit = git("rev-parse", "HEAD")
         bring_up_to(WORKSPACE, commit, parameters(commit, drift))
-        if stages := out_of_date():
+        if stages := dvc.out_of_date(WORKSPACE):
             say(f"Out of date: {', '.join(stages)}")
             train(lock)
         else:
@@ -80,7 +80,7 @@ def retrain(drift: Drift = "as-params", promote: Promote = "better") -> State[st
 
 
 def parameters(commit: str, drift: Drift) -> str:
-    """params.yaml of the commit, with what the flow was told about drift."""
+    """params.yaml of the commit, with the flow's own setting for drift."""
     text = git("show", f"{commit}:{PARAMS_FILE}")
     if drift not in SEVERITY:
         return text
@@ -92,33 +92,20 @@ def parameters(commit: str, drift: Drift) -> str:
         return params.read_text(encoding="utf-8")
 
 
-def out_of_date() -> list[str]:
-    """The stages that are not as DVC left them."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(WORKSPACE)) as repo:
-            return [within(str(WORKSPACE), stage) for stage in repo.status()]
-    except DvcException as error:
-        raise VelocityError(" ".join(str(error).split())) from error
-
-
 def train(lock: int) -> None:
     """Every stage, in the order of DVC's graph; drift is looked at before anything is trained."""
-    stages = stages_in_order([], str(WORKSPACE))
+    stages = dvc.stages_in_order([], WORKSPACE)
     validated = stages.index("validate") + 1
     outcomes = bring_up_to_date(stages[:validated], lock, str(WORKSPACE))
     note_drift()
-    with recorders_at_hand():
-        outcomes += bring_up_to_date(stages[validated:], lock, str(WORKSPACE))
+    outcomes += bring_up_to_date(stages[validated:], lock, str(WORKSPACE))
     publish(outcomes, str(WORKSPACE))
 
 
 @task(task_run_name="drift", cache_policy=NO_CACHE)
 def note_drift() -> None:
     """Leave the drift that ``validate`` has let pass with the run; what it refuses does not come here."""
-    corpora = json.loads((WORKSPACE / SUMMARY).read_text(encoding="utf-8"))["drift"]
+    corpora = json.loads((WORKSPACE / VALIDATION_SUMMARY).read_text(encoding="utf-8"))["drift"]
     drifted = {name: figures for name, figures in corpora.items() if figures.pop("drifted")}
     if not drifted:
         get_run_logger().info("No drift from the accepted data")
@@ -138,9 +125,9 @@ def look_up(lock: int) -> dict[str, Any]:
 @task(task_run_name="register", cache_policy=NO_CACHE)
 def register(lock: int, experiment: str) -> str:
     """Make the workspace's model a version, the challenger, tagged with its experiment; returns its number."""
-    told = velocity_asr(lock, "register", experiment=experiment)
-    say(f"Version {told['version']}: experiment {experiment}, which `dvc exp apply {experiment}` takes over")
-    return told["version"]
+    result = velocity_asr(lock, "register", experiment=experiment)
+    say(f"Version {result['version']}: experiment {experiment}, which `dvc exp apply {experiment}` takes over")
+    return result["version"]
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
@@ -150,11 +137,11 @@ def judge(lock: int, version: str, promote: Promote) -> tuple[str, list[str]]:
     Raises VelocityError for what cannot even be put before the gate.
     """
     chosen = ["--only-better"] * (promote == "better")
-    told = velocity_asr(lock, "promote", "--version", version, *chosen, "--markdown", str(VERDICT))
-    if told["verdict"] not in ENDS:
-        raise VelocityError("; ".join(told["reasons"]))
+    result = velocity_asr(lock, "promote", "--version", version, *chosen, "--markdown", str(VERDICT))
+    if result["verdict"] not in ENDS:
+        raise VelocityError("; ".join(result["reasons"]))
     create_markdown_artifact((WORKSPACE / VERDICT).read_text(encoding="utf-8"), key="gate")
-    return told["verdict"], told["reasons"]
+    return result["verdict"], result["reasons"]
 
 
 def velocity_asr(lock: int, *arguments: str, experiment: str = "") -> Any:
@@ -165,12 +152,12 @@ def velocity_asr(lock: int, *arguments: str, experiment: str = "") -> Any:
     command = [sys.executable, "-m", "velocity.cli", *arguments, "--json"]
     environment = {"DVC_EXP_NAME": experiment} if experiment else {}
     with running(command, lock, WORKSPACE, environment, stderr=subprocess.PIPE) as process:
-        told, complaints = process.communicate()
+        output, errors = process.communicate()
     try:
-        return json.loads(told)
+        return json.loads(output)
     except ValueError:
-        said = complaints.strip().splitlines() or [f"it ended with status {process.returncode}"]
-        raise VelocityError(f"velocity-asr {arguments[0]}: {said[-1].removeprefix('error: ')}") from None
+        lines = errors.strip().splitlines() or [f"it ended with status {process.returncode}"]
+        raise VelocityError(f"velocity-asr {arguments[0]}: {lines[-1].removeprefix('error: ')}") from None
 
 
 def standing(known: dict[str, Any]) -> str:
@@ -203,7 +190,7 @@ def main(
     python -m flows.retrain --drift stop      # refuse data unlike what was accepted (velocity-asr accept)
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
-    with told_in_one_line("stages", status=2):
+    with one_line_errors("stages", status=2):
         console.print("Starting Prefect (10 to 30 seconds)")
         state = retrain(drift, promote, return_state=True)
         state.result()

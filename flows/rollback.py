@@ -13,7 +13,7 @@ import typer
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from flows.pipeline import told_in_one_line
+from flows.pipeline import one_line_errors
 from velocity.commands.registry import rollback as restore
 from velocity.commands.registry import standing
 from velocity.registry import Champions
@@ -38,7 +38,7 @@ def main(
 ) -> None:
     """Make the previous champion of the model registry the champion again, and keep that with Prefect."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
-    with told_in_one_line("versions"):
+    with one_line_errors("versions"):
         print("Starting Prefect (10 to 30 seconds)", file=sys.stderr)
         print(standing(rollback(leaving)))
 

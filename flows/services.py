@@ -37,9 +37,9 @@ class Service:
         status = self.process.poll()
         if status is None:
             return
-        said = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        raise VelocityError(f"{self.name} has ended ({how}): {said[-1].strip() if said else 'it said nothing'}; "
+        raise VelocityError(f"{self.name} has ended ({how}): {lines[-1].strip() if lines else 'no message'}; "
                             f"more in {self.log}")  # fmt: skip
 
     def wait_for(self, address: str, seconds: float = 180) -> None:

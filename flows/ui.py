@@ -59,9 +59,9 @@ def operate(prefect_port: int, mlflow_port: int) -> None:
 def start_prefect(running: Services, port: int, environment: Mapping[str, str]) -> Service:
     """Prefect's server, in the database that PREFECT_API_DATABASE_CONNECTION_URL names or the project's own."""
     page = f"http://{HOST}:{port}"
-    told = {"PREFECT_UI_API_URL": f"{page}/api", "PREFECT_UI_URL": page}  # for pages and links off port 4200
+    settings = {"PREFECT_UI_API_URL": f"{page}/api", "PREFECT_UI_URL": page}  # for pages and links off port 4200
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    return running.start("Prefect server", command, {**environment, **told})
+    return running.start("Prefect server", command, {**environment, **settings})
 
 
 def start_mlflow(running: Services, port: int, store: str, environment: Mapping[str, str]) -> Service:
@@ -72,8 +72,8 @@ def start_mlflow(running: Services, port: int, store: str, environment: Mapping[
     create_store(store)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     defaults = {"MLFLOW_ARTIFACTS_DESTINATION": ARTIFACTS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    told = {"MLFLOW_BACKEND_STORE_URI": store}  # on a command line everybody could read a password in it
-    return running.start("MLflow server", command, {**defaults, **environment, **told})
+    settings = {"MLFLOW_BACKEND_STORE_URI": store}  # on a command line everybody could read a password in it
+    return running.start("MLflow server", command, {**defaults, **environment, **settings})
 
 
 def deploy(environment: Mapping[str, str]) -> None:
@@ -95,8 +95,8 @@ def deploy(environment: Mapping[str, str]) -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     done = subprocess.run(command, env=dict(environment), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
-        said = [line.strip(" │╭╮╰╯─") for line in (done.stdout + done.stderr).splitlines()]
-        raise VelocityError(f"prefect.yaml: not deployed: {' '.join(filter(None, said[-8:]))}")
+        lines = [line.strip(" │╭╮╰╯─") for line in (done.stdout + done.stderr).splitlines()]
+        raise VelocityError(f"prefect.yaml: not deployed: {' '.join(filter(None, lines[-8:]))}")
 
 
 def end_dead_runs(client: SyncPrefectClient) -> None:

@@ -10,6 +10,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from flows import dvc
 from velocity.config import PARAMS_FILE, Params, load_params
 from velocity.errors import VelocityError
 from velocity.files import atomic_directory, write_text
@@ -20,8 +21,8 @@ def git(*arguments: str, folder: Path | str = ".", environment: dict[str, str] |
     command = ["git", "-C", str(folder), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | (environment or {}))
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise VelocityError(f"git {arguments[0]}: {said}")
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise VelocityError(f"git {arguments[0]}: {reason}")
     return done.stdout if arguments[0] == "show" else done.stdout.strip()
 
 
@@ -29,10 +30,7 @@ def clone(folder: Path, params: str) -> None:
     """Make the workspace with these parameters, whole or not at all; left as it is when it is there."""
     if folder.exists():
         return
-    from dvc.repo import Repo
-
-    with Repo() as repo:
-        cache = Path(repo.cache.local_cache_dir).absolute()
+    cache = dvc.cache_folder()
     with atomic_directory(folder) as made:
         git("clone", "--quiet", "--shared", ".", str(made))
         for key, value in {"user.name": "velocity-asr", "user.email": "velocity-asr@localhost"}.items():
@@ -51,22 +49,8 @@ def bring_up_to(folder: Path, commit: str, params: str) -> None:
         left.unlink(missing_ok=True)
     if git("rev-parse", "HEAD", folder=folder) != commit:
         git("checkout", "--quiet", "--force", "--detach", commit, folder=folder)
-    mend(folder)
+    dvc.remove_damaged_lock(folder)
     use(folder, params)
-
-
-def mend(folder: Path) -> None:
-    """Do without a dvc.lock that DVC was killed while writing: its run cache knows what was done, too."""
-    from dvc.dvcfile import LOCK_FILE, Lockfile
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    path = folder / LOCK_FILE
-    with Repo(str(folder)) as repo:
-        try:
-            Lockfile(repo, str(path)).load()
-        except DvcException:
-            path.unlink()
 
 
 def use(folder: Path, params: str) -> None:

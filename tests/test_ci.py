@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from flows import ci
 
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
 STAGES = """
 stages:
   prepare: {cmd: python stages.py prepare, deps: [stages.py], outs: [data/raw, data/prepared]}
@@ -163,8 +164,8 @@ def test_a_worse_model_is_refused_whatever_limits_it_brings_along(propose):
     row = next(line for line in comment.splitlines() if line.startswith("| WER on tones-test"))
     assert "+0.5 points | **regression** | worse by " in row
     assert "gate.max_megabytes" in comment
-    told = json.loads(Path("reports/ci/gate.json").read_text())
-    assert (told["verdict"], told["reasons"][0][:18]) == ("regression", "WER on tones-test:")
+    result = json.loads(Path("reports/ci/gate.json").read_text())
+    assert (result["verdict"], result["reasons"][0][:18]) == ("regression", "WER on tones-test:")
 
 
 FAULT = """

@@ -26,7 +26,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from ruamel.yaml import YAML
 
-from flows.processes import held
+from flows.processes import locked
 from flows.retrain import LOCK
 from flows.services import HOST, Service, Services
 from velocity.corpora.kinds.synthetic import SyntheticCorpus
@@ -75,7 +75,6 @@ class Drill:
             "PREFECT_API_URL": self.api,
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
             "VELOCITY_TRACKING": "off",  # of single stages; the registry is the project's own mlflow.db
-            "GOMP_SPINCOUNT": "1000",
         }
         given = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MLFLOW"))}
         return given | own
@@ -134,7 +133,7 @@ class Drill:
     @contextmanager
     def between_runs(self) -> Iterator[None]:
         """While no retraining runs: what comes while one reads the source may be taken for read."""
-        with held(self.folder / LOCK, "a retraining runs"):
+        with locked(self.folder / LOCK, "a retraining runs"):
             yield
 
     def start(self) -> None:

@@ -12,13 +12,14 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
 from flows import ablate as module
-from flows.ablate import ablate, alone, record, room
+from flows.ablate import ablate, alone, record
 from flows.rows import chosen_rows, load_definitions
 from tests.tone_model import write_model
-from velocity.config import load_params, parse_params
+from velocity.config import parse_params
 from velocity.errors import VelocityError
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 STAGES = """
 stages:
@@ -281,8 +282,3 @@ def test_the_table_is_a_run_in_mlflow_with_a_run_below_it_for_each_row(project, 
         "test_sets.toy.onnx.wer": 0.25,
     }
     assert six.pending[-1] == table.pending[-1] == {"close": "FINISHED"}
-
-
-def test_there_is_always_room_for_one_row():
-    assert room(10_000) == 1
-    assert room(load_params(ROOT / "params.yaml").threads) >= 1

@@ -16,6 +16,8 @@ from velocity.errors import VelocityError
 
 THREADS = DaskTaskRunner(cluster_kwargs={"processes": False, "n_workers": 1, "dashboard_address": None})
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):

@@ -14,11 +14,12 @@ from prefect.states import State
 from ruamel.yaml import YAML
 
 from flows import retrain as module
-from flows.processes import held
+from flows.processes import locked
 from flows.workspaces import git, reference
 from velocity.errors import VelocityError
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 STAGES = """
 stages:
@@ -77,7 +78,7 @@ if sys.argv[1] == "register":
         entry = {"model": model, "verdict": None, "experiment": os.environ["DVC_EXP_NAME"]}
         kept["versions"][number] = entry
     verdict = kept["versions"][number]["verdict"] if number else None
-    told = {"version": number, "verdict": verdict, "champion": kept["champion"]}
+    result = {"version": number, "verdict": verdict, "champion": kept["champion"]}
 else:
     number = sys.argv[sys.argv.index("--version") + 1]
     if not model:
@@ -90,9 +91,9 @@ else:
     if better or (verdict == "pass" and "--only-better" not in sys.argv):
         kept["champion"] = number
     Path(sys.argv[sys.argv.index("--markdown") + 1]).write_text(f"gain {gain}")
-    told = {"verdict": verdict, "reasons": [] if verdict == "pass" else [f"gain of {gain}"]}
+    result = {"verdict": verdict, "reasons": [] if verdict == "pass" else [f"gain of {gain}"]}
 path.write_text(json.dumps(kept))
-print(json.dumps(told))
+print(json.dumps(result))
 """
 
 
@@ -135,8 +136,8 @@ def run(capsys):
         Path("speech/a.txt").write_text(said)
         with pytest.raises(SystemExit) as ended:
             module.main(drift, promote)
-        told = capsys.readouterr()
-        return ended.value.code, (told.err or told.out).splitlines()[-1]
+        printed = capsys.readouterr()
+        return ended.value.code, (printed.err or printed.out).splitlines()[-1]
 
     return run
 
@@ -216,7 +217,7 @@ def test_what_is_as_good_takes_no_place_unless_that_is_wanted(run):
 
 def test_a_second_retraining_waits_for_the_first(second_waits):
     busy = "Another retraining is running in this folder"
-    assert second_waits(lambda: held(module.LOCK, busy)) == ["first", "second"]
+    assert second_waits(lambda: locked(module.LOCK, busy)) == ["first", "second"]
 
 
 def test_a_registry_that_does_not_answer_is_one_line(project):

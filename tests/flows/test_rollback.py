@@ -8,6 +8,8 @@ from flows.rollback import rollback
 from velocity.errors import VelocityError
 from velocity.registry import Champions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def registry(monkeypatch) -> list[str | None]:

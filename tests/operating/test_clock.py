@@ -18,14 +18,23 @@ YEAR = 365 * 24 * 3600.0
 LIBRARY = files("libfaketime") / "vendor/libfaketime/src/libfaketime.so.1"
 BEFORE = {"LD_PRELOAD": str(LIBRARY), "FAKETIME": "-1y", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 STAGE = """
+import os
 from pathlib import Path
-from velocity.tracking import track_run
-with track_run("train", {}) as run:
-    run.log({"step": int(Path("speech.txt").read_text()), "loss": 1.0})
+from velocity.journal import open_journal
+from velocity.tracking.recorder import Recorder
+with Recorder("train") as recorder:
+    os.environ["VELOCITY_JOURNAL"] = str(recorder.path)
+    recorder.start()
+    with open_journal() as journal:
+        journal.log({"step": int(Path("speech.txt").read_text()), "loss": 1.0})
     Path("model.txt").write_text(Path("speech.txt").read_text())
+    recorder.finish("FINISHED")
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the clock is set back by a library for Linux")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the clock is set back by a library for Linux"),
+]
 
 
 @pytest.fixture

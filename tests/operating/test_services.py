@@ -43,5 +43,5 @@ def test_one_that_ends_is_named_with_its_last_words_and_the_rest_is_stopped(tmp_
 def test_one_that_ends_before_it_answers_is_not_waited_for(tmp_path):
     with Services(tmp_path) as running:
         silent = running.start("server", ["bash", "-c", "kill -9 $$"], {})
-        with pytest.raises(VelocityError, match=r"killed by SIGKILL\): it said nothing"):
+        with pytest.raises(VelocityError, match=r"killed by SIGKILL\): no message"):
             silent.wait_for("http://127.0.0.1:9/health")

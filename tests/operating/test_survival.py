@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from httpx import ConnectError
 
-from flows.pipeline import told_in_one_line
+from flows.pipeline import one_line_errors
 from flows.services import HOST, Services
 from tests.servers.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 NOWHERE = "http://127.0.0.1:9/api"
 STAGES = """
 stages:
@@ -44,7 +45,7 @@ def test_a_server_that_is_down_at_the_start_is_one_line(tmp_path):
 
 
 def test_a_server_that_goes_away_leaves_the_stages_and_a_line_that_says_what_to_do(capsys):
-    with pytest.raises(SystemExit) as ended, told_in_one_line("stages"):
+    with pytest.raises(SystemExit) as ended, one_line_errors("stages"):
         raise ConnectError("Connection refused")
     assert ended.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -26,6 +26,7 @@ from ruamel.yaml import YAML
 from flows import ui as module
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 SECRET = "hook-secret-1f3a"
 PROJECT = """
 stages:

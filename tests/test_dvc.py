@@ -1,0 +1,140 @@
+"""flows.dvc over a small real project, and what it reads out of DVC's lines."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import flows.ci
+import flows.fanout
+import flows.retrain
+import flows.rollback
+import flows.ui  # noqa: F401  (they load, without a server)
+from flows import ROOT, dvc
+from flows.ablate import room
+from flows.comment import folded
+from flows.dvc import StageFailed, failure, read_line
+from velocity.errors import VelocityError
+
+PIPELINE = r"""
+stages:
+  join:
+    cmd:
+      - cat copy.txt copy.txt > joined.txt
+      - 'echo "{\"wer\": 0.5}" > metrics.json'
+    deps: [copy.txt]
+    outs: [joined.txt]
+    metrics: [{metrics.json: {cache: false}}]
+  copy:
+    cmd: cp source.txt copy.txt
+    deps: [source.txt]
+    outs: [copy.txt]
+"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("dvc")
+    subprocess.run(["git", "init", "-q"], check=True, cwd=folder)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True, cwd=folder)
+    (folder / "source.txt").write_text("one\n")
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    return folder
+
+
+@pytest.fixture
+def project(template, monkeypatch) -> Path:
+    monkeypatch.chdir(template)
+    return template
+
+
+def reproduce(*arguments: str) -> dict[str, str]:
+    with dvc.command("repro", *arguments, lock=subprocess.DEVNULL) as command:
+        list(command)
+    command.check("?")
+    return command.stages
+
+
+def test_a_project_is_brought_up_to_date(project):
+    assert dvc.stages_in_order([]) == ["copy", "join"]
+    assert dvc.stages_in_order(["copy"]) == ["copy"]
+    assert sorted(dvc.out_of_date()) == ["copy", "join"]
+    assert reproduce() == {"copy": "ran", "join": "ran"}
+    assert dvc.out_of_date() == []
+    assert reproduce() == {"copy": "up to date", "join": "up to date"}
+    assert dvc.metrics() == [{"file": "metrics.json", "metric": "wer", "value": 0.5}]
+    Path("source.txt").write_text("two\n")
+    reproduce()
+    Path("source.txt").write_text("one\n")
+    assert reproduce() == {"copy": "restored", "join": "restored"}
+    assert dvc.cache_folder() == project / ".dvc/cache"
+    assert dvc.default_remote() is None
+    lock = Path("dvc.lock")
+    lock.write_text(lock.read_text().rpartition("md5:")[0] + "m")  # as a kill may leave it
+    dvc.remove_damaged_lock(project)
+    assert not lock.exists()
+
+
+def test_failures_have_the_stages_own_words_and_status(project):
+    Path("dvc.yaml").write_text(PIPELINE.replace("cp source.txt copy.txt", "'echo error: no speech && exit 2'"))
+    with pytest.raises(StageFailed, match=r"^stage copy failed: no speech$") as caught:
+        reproduce("--force")
+    assert caught.value.status == 2
+    Path("dvc.yaml").write_text(PIPELINE.replace("source.txt", "missing.txt"))
+    with pytest.raises(StageFailed, match=r"missing\.txt") as caught:
+        reproduce()
+    assert caught.value.status is None
+    with pytest.raises(VelocityError, match=r"^Stage 'nope' not found inside 'dvc\.yaml' file$"):
+        dvc.stages_in_order(["nope"])
+    Path("dvc.yaml").write_text(PIPELINE.replace("deps: [source.txt]", "deps: [joined.txt]"))
+    with pytest.raises(VelocityError, match="both a dependency and an output in stages"):
+        dvc.stages_in_order([])
+
+
+@pytest.mark.parametrize(
+    ("text", "stage", "state", "own"),
+    [
+        ("Running stage 'export@onnx':", "export@onnx", "ran", False),
+        ("Stage 'fetch@a' is cached - skipping run, checking out outputs", "fetch@a", "restored", False),
+        ("Stage 'copy' didn't change, skipping", "copy", "up to date", False),
+        ("> python -m velocity.run finetune", None, None, False),
+        ("Updating lock file 'dvc.lock'", None, None, False),
+        ("finetune: 10/850  loss 3.1", None, None, True),
+        ("ERROR: failed to reproduce 'copy'", None, None, True),
+    ],
+)
+def test_lines_of_dvc(text, stage, state, own):
+    line = read_line(text)
+    assert (line.stage, line.state, line.own) == (stage, state, own)
+
+
+def test_a_killed_dvc_is_named_by_its_signal():
+    assert str(failure("copy", [], -9)) == "stage copy failed: DVC was killed by SIGKILL"
+
+
+def test_the_projects_own_stages_come_in_the_order_of_the_design(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    order = [
+        "fetch",
+        "validate",
+        "prepare",
+        "pretrain",
+        "finetune",
+        "calibrate",
+        "export",
+        "evaluate",
+        "benchmark",
+        "report",
+    ]
+    assert list(dict.fromkeys(name.split("@")[0] for name in dvc.stages_in_order([]))) == order
+
+
+def test_a_comment_is_cut_to_what_fits():
+    table = "\n".join(["| a |", "| --- |", *(f"| {row} |" for row in range(100))])
+    assert "100 that differ" in folded(table)
+    assert "And 40 more." in folded(table)
+
+
+def test_there_is_always_room_for_one_row():
+    assert room(10_000) == 1
