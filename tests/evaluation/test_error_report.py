@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -17,8 +16,6 @@ from hypothesis import strategies as st
 
 from tests.tone_model import write_model, write_speech
 from velocity.cli import main
-from velocity.errors import VelocityError
-from velocity.evaluation import templates
 from velocity.evaluation.breakdown import aligned, by_confidence, by_length, by_speaker, is_correct
 from velocity.evaluation.error_report import error_report, write_error_report
 from velocity.evaluation.hypotheses import Recognition
@@ -142,13 +139,6 @@ def test_the_page_needs_nothing_and_runs_its_own_script_only() -> None:
     assert unsure == ["confidence 0.20"]
 
 
-def test_without_jinja2_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    templates._environment.cache_clear()
-    with pytest.raises(VelocityError, match="pip install jinja2"):
-        read(["a"], ["b"])
-
-
 def test_speakers_worst_first_each_on_their_own() -> None:
     said, heard = ["a b", "c d", "e f", "g", ""], ["a x", "c d", "e", "g", "h"]
     figures = by_speaker(utterances(said, ["ann", "bob", "ann", None, "eve"]), score(said, heard))
@@ -226,11 +216,3 @@ def test_the_command_tells_where_the_errors_are(speech: Path, tmp_path: Path, ca
     _, out, _ = run(capsys, *options)
     assert re.search(r"^7 +25\.00 % .* 2$", out, re.MULTILINE)
     assert "  ref good light\n  hyp good night" in out
-
-
-def test_the_command_decodes_as_it_is_told(speech: Path, capsys) -> None:
-    options = ["evaluate", "--test-set", speech / "set", "--model", speech / "model", "--json"]
-    result = json.loads(run(capsys, *options, "--hotwords", "good light", "--beam", 8)[1])
-    assert result["utterances"] == 3
-    status, out, err = run(capsys, *options, "--lm", "gone.arpa")
-    assert (status, out, "gone.arpa" in err, err.count("\n")) == (2, "", True, 1)

@@ -16,7 +16,7 @@ from tests.tone_model import speak, weights, write_model, write_speech
 from velocity.audio import SAMPLE_RATE
 from velocity.errors import VelocityError
 from velocity.evaluation.parity import SECONDS, compare, parity_speech, torch_reference
-from velocity.evaluation.speed import _hum, measure
+from velocity.evaluation.speed import _hum
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.recognition.offline import VelocityASR
 from velocity.recognition.segmentation import voice_activity
@@ -258,7 +258,3 @@ def test_the_stage_benchmark(project: Path) -> None:
 
 def test_the_clip_of_the_cold_start_is_heard_as_a_voice() -> None:
     assert voice_activity(_hum(3.0), whole=True).all()  # or the model would not even run
-
-
-def test_threads_name_the_figure(folder: Path) -> None:
-    assert "rtf_2threads" in measure(folder, threads=2, repeats=1, lengths=[1.0])

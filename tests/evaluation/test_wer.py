@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +9,7 @@ from hypothesis import strategies as st
 
 from velocity.errors import VelocityError
 from velocity.evaluation.testset import Utterance
-from velocity.evaluation.wer import bootstrap, measure_test_set, score, summarize
+from velocity.evaluation.wer import bootstrap, measure_test_set, score
 
 TEXTS = st.lists(st.sampled_from(["a", "b", "bee", "c"]), max_size=6).map(" ".join)
 
@@ -61,25 +58,6 @@ def test_interval_resamples_utterances_not_words() -> None:
     narrow, wide = (bootstrap(errors, words) for errors in (scattered, bunched))
     assert narrow == (0.1, 0.1)
     assert wide[1] - wide[0] > 0.1
-
-
-def test_same_seed_same_interval() -> None:
-    errors, words = np.arange(50) % 3, np.full(50, 4)
-    assert bootstrap(errors, words, seed=1) == bootstrap(errors, words, seed=1)
-    assert bootstrap(errors, words, seed=1) != bootstrap(errors, words, seed=2)
-
-
-def test_summary_without_errors() -> None:
-    figures = summarize(score(["one two", "three"], ["one two", "three"]))
-    assert figures == {"wer": 0, "wer_ci95": [0, 0], "cer": 0, "cer_ci95": [0, 0], "utterances": 2, "words": 3}
-
-
-def test_scoring_and_tables_import_nothing_that_would_invalidate_a_stage() -> None:
-    """Stages depend on what they import: ``calibrate`` scores, the gate and the flows write tables."""
-    program = "import sys, velocity.evaluation.wer, velocity.evaluation.markdown; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    ours = {name for name in loaded if name.startswith("velocity.")}
-    assert ours <= {"velocity.errors", *(f"velocity.evaluation{name}" for name in ("", ".wer", ".markdown"))}
 
 
 def test_groups_are_scored_on_their_own() -> None:

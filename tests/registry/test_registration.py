@@ -19,11 +19,9 @@ from velocity.cli import main
 from velocity.config.gate import Gate
 from velocity.config.reader import default_section
 from velocity.errors import VelocityError
-from velocity.files import dvc_hash
 from velocity.gate import Facts, Sizes, judge
 from velocity.gate.statistics import Difference
 from velocity.registry import NAME, Champions, Registry, register, registered
-from velocity.registry.registration import check_lock
 from velocity.tracking.store import create_store
 
 KILLS = 1  # of each operation
@@ -190,23 +188,6 @@ def test_an_artefact_that_failed_parity_is_not_released(registry, tmp_path, monk
     assert (kept / "coreml/model.mlpackage/Data/weight.bin").read_bytes() == b"coreml"
     Path("models/export/coreml/model.mlpackage/Data/weight.bin").write_bytes(b"another")
     assert registered(registry) is None, "another file in a folder in a folder is another version"
-
-
-def test_the_exports_are_those_that_were_measured(registry, project, tmp_path, monkeypatch):
-    """By DVC's own hash of the folder: the expected one is DVC 3.67's of these three files."""
-    folder = tmp_path / "folder"
-    for name, content in (("a/x", "1\n"), ("b/c/y", "2\n"), (".gitignore", "/a\n")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    assert dvc_hash(folder) == "ff841b5eca062a8e84ff7433c62e9bd5.dir"
-    shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
-    monkeypatch.chdir(tmp_path / "copy")
-    seen = {"path": "models/export", "md5": dvc_hash(Path("models/export"))}
-    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"evaluate": {"deps": [seen]}}}))
-    check_lock()
-    Path("models/export/onnx/model.onnx").write_bytes(b"another")
-    with pytest.raises(VelocityError, match=r"dvc\.lock: evaluate has not seen this models/export; run `dvc repro`"):
-        check_lock()
 
 
 def test_a_store_that_was_cut_off_while_it_was_built_is_built_again(tmp_path, monkeypatch):

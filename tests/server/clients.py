@@ -81,14 +81,14 @@ def head(length: int | None) -> bytes:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """All that the server says until it closes the connection or has answered."""
-    said = b""
-    while b"\r\n\r\n" not in said or len(said.split(b"\r\n\r\n", 1)[1]) < _length(said):
+    """What the server sends until it closes the connection or has answered."""
+    received = b""
+    while b"\r\n\r\n" not in received or len(received.split(b"\r\n\r\n", 1)[1]) < _length(received):
         if not (piece := connection.recv(65536)):
             break
-        said += piece
-    return said
+        received += piece
+    return received
 
 
-def _length(said: bytes) -> int:
-    return int(re.search(rb"content-length: (\d+)", said)[1])
+def _length(received: bytes) -> int:
+    return int(re.search(rb"content-length: (\d+)", received)[1])

@@ -77,9 +77,9 @@ def compare(first: str, second: str, names: Sequence[str] | None, folder: Path) 
     write_json(paths[0], result)
     write_text(paths[1], comparison_report(result))
     if version := re.fullmatch(f"models:/{NAME}(?:/(.+)|(@.+))", second):
-        from velocity.registry import Registry, told_in_one_line
+        from velocity.registry import Registry, one_line_errors
 
         registry = Registry()
-        with told_in_one_line(registry.uri):
+        with one_line_errors(registry.uri):
             registry.keep(version[1] or version[2], paths)
     return result

@@ -190,8 +190,8 @@ def _or_none(read: Any) -> Any:
 
 
 @contextmanager
-def told_in_one_line(uri: str) -> Iterator[None]:
-    """What MLflow raises inside the block becomes a VelocityError that names the registry."""
+def one_line_errors(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises inside the block into a VelocityError that names the registry."""
     from mlflow.exceptions import MlflowException
 
     try:

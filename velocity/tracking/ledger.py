@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,14 @@ from velocity.errors import without_credentials
 from velocity.tracking.store import create_store, local_database
 
 EXPERIMENT = "velocity-asr"
-ARTIFACTS = "mlartifacts"  # beside a local mlflow.db, or in the project
-BATCH = 100  # entries a request: MLflow's limit for parameters and tags; ten times as many metrics
+ARTIFACTS = "mlartifacts"
+BATCH = 100  # MLflow's limit of parameters and of tags a request; of metrics it takes ten times as many
 IDENTITY = "identity"
 FORBIDDEN = re.compile(r"[^\w\-. :/]")  # in the name of a metric
 
 
 def artifact_root(uri: str) -> str | None:
-    """Where artifacts go: MLFLOW_DEFAULT_ARTIFACT_ROOT (``s3://bucket/folder``, any that MLflow knows), else beside a
-    local database, else in the project. None for a server, which has a root of its own.
-    """
+    """MLFLOW_DEFAULT_ARTIFACT_ROOT, else beside a local database, else in the project; None: a server has its own."""
     if uri.startswith(("http://", "https://")):
         return None
     database = local_database(uri)
@@ -47,7 +46,7 @@ class Ledger:
             self._client = self._open()
         self._send_metrics()
         while self.pending:
-            self._send_one(self.pending[0])
+            self._send_one(self._client, self.pending[0])
             del self.pending[0]
 
     def _open(self) -> Any:
@@ -67,21 +66,17 @@ class Ledger:
             histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
             self._last = {name: max(metric.step for metric in history) for name, history in histories.items()}
         self.run_id = run.info.run_id
-        described = {"params": self.first["params"], "tags": self.first["tags"]}
-        self._send_one(described, client)
+        self._send_one(client, {"params": self.first["params"], "tags": self.first["tags"]})
         return client
 
     def _experiment(self, client: Any) -> str:
         """The id of the experiment, made at the first run."""
         from mlflow.exceptions import MlflowException
 
-        found = client.get_experiment_by_name(EXPERIMENT)
-        if found is None:
-            try:
-                return client.create_experiment(EXPERIMENT, artifact_root(self.uri))
-            except MlflowException:  # another run made it in the meantime
-                found = client.get_experiment_by_name(EXPERIMENT)
-        return found.experiment_id
+        if client.get_experiment_by_name(EXPERIMENT) is None:
+            with suppress(MlflowException):  # another run makes it at the same time
+                client.create_experiment(EXPERIMENT, artifact_root(self.uri))
+        return client.get_experiment_by_name(EXPERIMENT).experiment_id
 
     def _cut_off(self, client: Any, experiment: str, identity: str | None) -> Any:
         """The newest run of the same identity, unless it came to its end."""
@@ -106,10 +101,9 @@ class Ledger:
             self._client.log_batch(self.run_id, metrics=batch)
             self._last |= {metric.key: metric.step for metric in batch}
 
-    def _send_one(self, message: dict[str, Any], client: Any = None) -> None:
+    def _send_one(self, client: Any, message: dict[str, Any]) -> None:
         from mlflow.entities import Param, RunTag
 
-        client = client or self._client
         params = [Param(name, without_credentials(value)) for name, value in message.get("params", {}).items()]
         tags = [RunTag(name, without_credentials(value)) for name, value in message.get("tags", {}).items()]
         for start in range(0, max(len(params), len(tags)), BATCH):

@@ -35,11 +35,8 @@ def lock_path(uri: str) -> Path:
 
 
 def create_store(uri: str) -> None:
-    """Create a local database that is not there yet.
-
-    MLflow builds one in dozens of migrations. Killed among them, it leaves a file that it cannot open again (4 of 16
-    random kills in the first seconds did), so it builds in a temporary folder, and what it has built is moved here.
-    """
+    """Create a local database that is not there yet. MLflow killed among its dozens of migrations leaves a file that it
+    cannot open again, so it builds in a temporary folder, and what it has built is moved here."""
     database = local_database(uri)
     if database is None or database.exists():
         return

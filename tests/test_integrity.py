@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from velocity import integrity
 from velocity.errors import VelocityError
-from velocity.stages import integrity
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 # `train` reads a folder and a file that other stages wrote; what it has read is its output.
 PROJECT = """
 stages:
