@@ -14,6 +14,8 @@ from onnx import helper, numpy_helper
 from tests.tone_model import deafen, speak, write_model
 from velocity.audio import SAMPLE_RATE
 from velocity.cli import main
+from velocity.errors import VelocityError
+from velocity.gate.facts import read_parity
 
 WORDS = ["one", "two", "six", "ten", "lamp", "off"]
 UTTERANCES = 200
@@ -86,7 +88,7 @@ def test_an_equal_model_passes(project, capsys):
     assert table.read_text().startswith("**Pass**")
 
 
-def test_a_model_that_mishears_is_refused_whatever_its_speed(project, capsys):
+def test_a_model_with_more_errors_is_refused(project, capsys):
     status, result, _ = gate(capsys, project, "faulty", "--rtf-tolerance", "100")
     assert (status, result["verdict"]) == (1, "regression")
     assert verdicts(result)["WER on a-test"] == "regression"
@@ -95,7 +97,7 @@ def test_a_model_that_mishears_is_refused_whatever_its_speed(project, capsys):
 
 
 @pytest.mark.slow
-def test_a_slow_model_is_refused_whatever_it_hears(project, capsys):
+def test_a_slow_model_is_refused(project, capsys):
     status, result, _ = gate(capsys, project, "slow")
     assert (status, result["verdict"]) == (1, "regression")
     assert verdicts(result)["WER on a-test"] == "pass"
@@ -109,7 +111,7 @@ def test_too_few_utterances_are_no_verdict(project, capsys):
     assert "20 utterances cannot rule out 2 points more" in result["reasons"][0]
 
 
-def test_bad_input_is_told_from_no_verdict(project, capsys):
+def test_bad_input_is_not_a_verdict(project, capsys):
     for candidate, test_set, more, said in (
         ("nowhere", "a-test", [], "no such model folder"),
         ("same", "nowhere", [], "neither a folder"),
@@ -123,17 +125,10 @@ def test_bad_input_is_told_from_no_verdict(project, capsys):
 
 
 def test_parity_is_read_where_the_project_keeps_it(project, tmp_path):
-    from velocity.errors import VelocityError
-    from velocity.gate.facts import read_parity
-
-    folder = tmp_path / "models/export/onnx-int8"
+    folder, metrics = tmp_path / "models/export/onnx-int8", tmp_path / "reports/metrics.json"
     shutil.copytree(project / "same", folder)
     assert read_parity(folder) is None
-    (tmp_path / "reports").mkdir()
-    metrics = tmp_path / "reports/metrics.json"
-    metrics.write_text('{"parity": {"onnx-int8": {"failed": ["another word"]}}}')
-    assert read_parity(folder) == ["another word"]
-    assert read_parity(project / "same") is None
+    metrics.parent.mkdir()
     metrics.write_text('{"parity": {"onnx-int8": {"failed": []}, "coreml": {"failed": ["off by 3"]}}}')
     assert read_parity(folder) == [], "an artefact that is not there is not released"
     shutil.copytree(folder, folder.with_name("coreml"))
