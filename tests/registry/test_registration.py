@@ -19,6 +19,7 @@ from velocity.cli import main
 from velocity.config.gate import Gate
 from velocity.config.reader import default_section
 from velocity.errors import VelocityError
+from velocity.files import dvc_hash
 from velocity.gate import Facts, Sizes, judge
 from velocity.gate.statistics import Difference
 from velocity.registry import NAME, Champions, Registry, register, registered
@@ -51,17 +52,17 @@ def registry(folder) -> Registry:
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as ended:
         main(list(arguments))
-    told = capsys.readouterr()
-    return ended.value.code, told.out, told.err
+    output = capsys.readouterr()
+    return ended.value.code, output.out, output.err
 
 
 def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
     assert run(capsys, "promote")[::2] == (2, f"error: {NAME}: no challenger; `velocity-asr register` makes one\n")
-    said = f"{NAME} not registered; champion: none, previous: none, challenger: none\n"
-    assert run(capsys, "register", "--dry-run")[:2] == (0, said)
-    said = f"{NAME} version 1; champion: none, previous: none, challenger: version 1\n"
-    assert run(capsys, "register")[:2] == (0, said)
-    assert run(capsys, "register")[:2] == (0, said), "the same model is the same version"
+    line = f"{NAME} not registered; champion: none, previous: none, challenger: none\n"
+    assert run(capsys, "register", "--dry-run")[:2] == (0, line)
+    line = f"{NAME} version 1; champion: none, previous: none, challenger: version 1\n"
+    assert run(capsys, "register")[:2] == (0, line)
+    assert run(capsys, "register")[:2] == (0, line), "the same model is the same version"
     version = registry.client.get_model_version(NAME, "1")
     tags = {"wer/a-test": str(WER), "wer_ci95/a-test": "0.0656 to 0.0858", "parity": "passed", "bytes": "1000"}
     assert tags.items() <= version.tags.items()
@@ -70,8 +71,8 @@ def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
     assert (kept.info.status, kept.data.metrics["test_sets.a-test.onnx-int8.wer"]) == ("FINISHED", WER)
     status, out, _ = run(capsys, "promote")
     assert (status, out.splitlines()[-1]) == (0, "champion: version 1, previous: none, challenger: none")
-    told = json.loads(run(capsys, "register", "--dry-run", "--json")[1])
-    assert told == {"version": "1", "verdict": "pass", "champion": "1", "previous": None, "challenger": None}
+    result = json.loads(run(capsys, "register", "--dry-run", "--json")[1])
+    assert result == {"version": "1", "verdict": "pass", "champion": "1", "previous": None, "challenger": None}
 
     export(project, gain=2.0, passed=False)
     assert run(capsys, "register")[0] == 0
@@ -79,9 +80,9 @@ def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
     cut = {"id": "a", "start": 0.0, "duration": 1.0, "recording": {"sources": [{"source": str(speech)}]}}
     Path("a-test.jsonl").write_text(json.dumps(cut | {"supervisions": [{"text": "seven lamps"}]}))
     status, out, _ = run(capsys, "promote", "--test-set", "a-test.jsonl", "--rtf-tolerance", "100", "--json")
-    told = json.loads(out)
-    assert (status, told["candidate"], told["champion"]) == (1, f"models:/{NAME}/2", f"models:/{NAME}/1")
-    assert "parity with PyTorch: another word" in told["reasons"], "what was measured goes with the version"
+    result = json.loads(out)
+    assert (status, result["candidate"], result["champion"]) == (1, f"models:/{NAME}/2", f"models:/{NAME}/1")
+    assert "parity with PyTorch: another word" in result["reasons"], "what was measured goes with the version"
     assert registry.champions() == Champions("1", None, "2")
     assert registry.tags("2")["verdict"] == "regression"
 
@@ -92,14 +93,12 @@ def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
         assert (model.folder / "model.onnx").read_bytes() == Path(f"models/export/{target}/model.onnx").read_bytes()
     assert run(capsys, "transcribe", "a.wav", "--model", CHAMPION)[:2] == (0, "seven lamps\n")
     assert run(capsys, "rollback")[:2] == (0, "champion: version 1, previous: none, challenger: none\n")
-    assert run(capsys, "rollback")[::2] == (
-        2,
-        f"error: {NAME}: no previous champion to go back to in sqlite:///mlflow.db\n",
-    )
+    error = f"error: {NAME}: no previous champion to go back to in sqlite:///mlflow.db\n"
+    assert run(capsys, "rollback")[::2] == (2, error)
 
 
 def test_what_is_as_good_is_promoted_only_without_only_better(registry, project, capsys, monkeypatch):
-    """Judged on 1,000 utterances that both hear alike, which stand for those of a test set."""
+    """Judged on 1,000 utterances with the same errors."""
     with registry.alone() as before:
         pass
     export(project, gain=5.0)
@@ -136,11 +135,11 @@ def test_loading_runs_no_code_of_the_model(registry, tmp_path):
 def test_reports_of_another_model_are_not_registered(registry, project, tmp_path, monkeypatch):
     shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
     monkeypatch.chdir(tmp_path / "copy")
-    reports = {name: Path(f"reports/{name}.json") for name in ("metrics", "benchmark")}
     stages = {"export": {"outs": [{"path": "models/export/onnx-int8", "md5": "new"}]}}
-    for stage, path in zip(("evaluate", "benchmark"), reports.values(), strict=True):
-        hashed = {"path": str(path), "md5": md5(path.read_bytes()).hexdigest()}
+    for stage, name in (("evaluate", "metrics"), ("benchmark", "benchmark")):
+        hashed = {"path": f"reports/{name}.json", "md5": md5(Path(f"reports/{name}.json").read_bytes()).hexdigest()}
         stages[stage] = {"deps": [{"path": "models/export/onnx-int8", "md5": "new"}], "outs": [hashed]}
+    stages["evaluate"]["deps"].append({"path": "models/export", "md5": dvc_hash(Path("models/export"))})
 
     def refused(match: str) -> None:
         Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
@@ -150,14 +149,15 @@ def test_reports_of_another_model_are_not_registered(registry, project, tmp_path
         assert len(registry.client.search_model_versions(f"name = '{NAME}'")) == before
 
     stages["benchmark"]["deps"][0]["md5"] = "old"
-    refused(r"dvc\.lock: benchmark has not seen this models/export/onnx-int8; run `dvc repro`")
+    refused(r"dvc\.lock: benchmark did not read this models/export/onnx-int8; run `dvc repro`")
     stages["benchmark"]["deps"][0]["md5"] = "new"
     stages["evaluate"]["outs"][0]["md5"] = "other"
-    refused(r"reports/metrics\.json: not the one that evaluate wrote by dvc\.lock")
-    Path("dvc.lock").unlink()
+    refused(r"reports/metrics\.json: evaluate wrote another one, by dvc\.lock")
+    Path("models/export/onnx/model.onnx").write_bytes(b"another")
+    refused(r"dvc\.lock: evaluate did not read this models/export;")
     stages.clear()
-    reports["benchmark"].write_text('{"artefacts": {}}')
-    refused(r"reports/benchmark\.json: says nothing of onnx-int8")
+    Path("reports/benchmark.json").write_text('{"artefacts": {}}')
+    refused(r"reports/benchmark\.json: no figures of onnx-int8")
     Path("reports/MODEL_CARD.md").unlink()
     refused(r"reports/MODEL_CARD\.md: no such file or directory")
     shutil.rmtree("models/export/onnx-int8")
@@ -184,7 +184,7 @@ def test_an_artefact_that_failed_parity_is_not_released(registry, tmp_path, monk
         "left_out/tflite": "parity was not measured",
     }
     kept = Path(registry.client.get_model_version_download_uri(NAME, version).removeprefix("file://")) / "artifacts"
-    assert {path.name for path in kept.iterdir()} == {"onnx", "onnx-int8", "coreml", "metrics.json"}
+    assert {path.name for path in kept.iterdir()} == {"onnx", "onnx-int8", "coreml", "metrics.json", "provenance.json"}
     assert (kept / "coreml/model.mlpackage/Data/weight.bin").read_bytes() == b"coreml"
     Path("models/export/coreml/model.mlpackage/Data/weight.bin").write_bytes(b"another")
     assert registered(registry) is None, "another file in a folder in a folder is another version"
@@ -242,8 +242,8 @@ def attempt(registry):
 
     def attempt(line: str, seconds: float = 0.0) -> float | None:
         print(seconds, line, file=attempts.stdin, flush=True)
-        told = list(iter(attempts.stdout.readline, "over\n"))
-        return float(told[0].split()[1]) if told else None
+        printed = list(iter(attempts.stdout.readline, "over\n"))
+        return float(printed[0].split()[1]) if printed else None
 
     yield attempt
     attempts.stdin.close()
@@ -251,7 +251,7 @@ def attempt(registry):
 
 
 def test_a_kill_at_a_random_moment_leaves_a_registry_that_is_right(registry, project, attempt):
-    """Each operation once in peace, which tells how long it takes; then killed, and tried again."""
+    """Each operation once in peace, which measures its time; then killed, and tried again."""
     chance, took = random.Random(1), {}
 
     def check(*allowed: Champions) -> None:

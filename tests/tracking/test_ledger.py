@@ -8,12 +8,8 @@ from hypothesis import strategies as st
 
 from velocity.tracking.ledger import Ledger
 
-FIRST = {
-    "stage": "finetune",
-    "identity": "abc",
-    "params": {"seed": "1", "url": "s3://h/x"},
-    "tags": {"git.dirty": "false"},
-}
+PARAMS, TAGS = {"seed": "1", "url": "s3://h/x"}, {"git.dirty": "false"}
+FIRST = {"stage": "finetune", "identity": "abc", "params": PARAMS, "tags": TAGS}
 
 
 class Server:
@@ -67,20 +63,18 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def mlflow():
+def serve():
+    """Start a new server, which MLflow's clients talk to from then on."""
     import mlflow
+
+    def start() -> Server:
+        server = Server()
+        patch.setattr(mlflow, "MlflowClient", lambda: server)
+        return server
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlflow, "set_tracking_uri", lambda uri: None)
-        patch.setattr(mlflow, "MlflowClient", None)
-        yield mlflow
-
-
-def serve(mlflow) -> Server:
-    """A new server, which MLflow's clients talk to from now on."""
-    server = Server()
-    mlflow.MlflowClient = lambda: server
-    return server
+        yield start
 
 
 def rows(first: int, last: int) -> list[dict]:
@@ -101,13 +95,11 @@ def persist(ledger: Ledger) -> None:
     reported=st.integers(1, 600),  # MLflow takes 1000 metrics at once
     again=st.integers(0, 20),
 )
-def test_whatever_the_connection_does_every_row_is_there_once(mlflow, weather, reported, again):
-    server = serve(mlflow)
+def test_whatever_the_connection_does_every_row_is_there_once(serve, weather, reported, again):
+    server = serve()
     server.weather = weather
     killed = Ledger("http://server", FIRST)
-    for message in rows(1, reported):
-        killed.pending.append(message)
-    killed.pending.append({"close": "KILLED"})
+    killed.pending += [*rows(1, reported), {"close": "KILLED"}]
     persist(killed)
     resumed = Ledger("http://server", FIRST)
     resumed.pending += [*rows(max(1, reported - again), reported + 10), {"close": "FINISHED"}]
@@ -122,8 +114,8 @@ def test_whatever_the_connection_does_every_row_is_there_once(mlflow, weather, r
     assert len(server.rows) == 2 * len(losses)
 
 
-def test_a_finished_run_is_not_resumed(mlflow):
-    server = serve(mlflow)
+def test_a_finished_run_is_not_resumed(serve):
+    server = serve()
     for _ in range(2):
         ledger = Ledger("http://server", FIRST)
         ledger.pending += [*rows(1, 3), {"close": "FINISHED"}]
@@ -132,8 +124,8 @@ def test_a_finished_run_is_not_resumed(mlflow):
     assert len(server.rows) == 12
 
 
-def test_a_name_that_mlflow_forbids_is_written_with_underscores(mlflow):
-    server = serve(mlflow)
+def test_a_name_that_mlflow_forbids_is_written_with_underscores(serve):
+    server = serve()
     ledger = Ledger("http://server", FIRST | {"identity": None})
     ledger.pending.append({"metrics": [["test_sets.mine (2%).wer", 0.1, 0, 0]]})
     ledger.send()

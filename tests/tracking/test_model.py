@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from velocity import VelocityASR
 from velocity.journal import Journal
 from velocity.tracking.recorder import Recorder
 
+pytestmark = pytest.mark.slow
 CHAMPION = "models:/velocity-asr@champion"
 
 
@@ -31,8 +31,9 @@ def champion(tmp_path, monkeypatch) -> Path:
     import mlflow
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("VELOCITY_TRACKING", raising=False)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # By its full path: MLflow keeps its connection to a relative one, whatever folder that meant when it was made.
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     write_model(Path("models/export/onnx"))
     write_model(Path("models/export/onnx-int8"), "onnx-int8", gain=2.0)
     with Recorder("evaluate") as recorder:
@@ -42,18 +43,12 @@ def champion(tmp_path, monkeypatch) -> Path:
         journal.metrics({"wer": 0.25})
         journal.model("models/export/onnx", "models/export/onnx-int8")
         recorder.finish("FINISHED")
-    with sqlite3.connect("mlflow.db") as database:
-        ((model, folder),) = database.execute("select model_id, artifact_location from logged_models").fetchall()
-        assert database.execute("select metric_name, metric_value from logged_model_metrics").fetchall() == [
-            ("wer", 0.25)
-        ]
-    # By its full path: MLflow keeps its connection to a relative one, whatever folder that meant when it was made.
-    database = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-    mlflow.set_tracking_uri(database)
-    version = mlflow.register_model(f"models:/{model}", "velocity-asr")
+    mlflow.set_tracking_uri(uri)
+    (model,) = mlflow.search_logged_models(experiment_ids=["1"], output_format="list")
+    assert {metric.key: metric.value for metric in model.metrics} == {"wer": 0.25}
+    version = mlflow.register_model(model.model_uri, "velocity-asr")
     mlflow.MlflowClient().set_registered_model_alias("velocity-asr", "champion", version.version)
-    return Path(folder)
+    return Path(model.artifact_location)
 
 
 @contextmanager
@@ -61,31 +56,15 @@ def served(uri: str) -> Iterator[str]:
     """Serve a model as README says, on a free port of this machine alone; yields the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port = str(free.getsockname()[1])
     Path("light/torch").mkdir(parents=True)
     Path("light/torch/__init__.py").write_text("raise ImportError('the server does without PyTorch')")
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(Path("light").resolve()),
-        "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
-    }
-    command = [
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        uri,
-        "--env-manager",
-        "local",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
+    paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "light"}
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local"]
+    command += ["--host", "127.0.0.1", "--port", port]
     with open("serve.log", "w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", *command], env=environment, stdout=log, stderr=log, start_new_session=True
-        )
+        output = {"stdout": log, "stderr": log, "start_new_session": True}
+        server = subprocess.Popen(command, env=os.environ | paths, **output)
     address = f"http://127.0.0.1:{port}"
     try:
         while True:
@@ -129,7 +108,7 @@ def test_the_champion_is_served_and_loaded(champion):
         assert ask(address, question(*(path.read_bytes() for path in recordings))) == (200, {"predictions": expected})
         status, answer = ask(address, (champion / "serving_input_example.json").read_bytes())
         assert (status, len(answer["predictions"])) == (200, 1)
-        for faulty, said in (
+        for faulty, reason in (
             (question(recordings[0].read_bytes(), b"no recording"), "row 1: cannot be read as audio"),
             (b'{"dataframe_split": {"columns": ["sound"], "data": [["AAAA"]]}}', "missing inputs ['audio']"),
             (b'{"dataframe_split": {"columns": ["audio"], "data": [["/etc/passwd"]]}}', "Invalid input"),
@@ -137,5 +116,5 @@ def test_the_champion_is_served_and_loaded(champion):
         ):
             status, answer = ask(address, faulty)
             assert status == 400
-            assert said in answer["message"]
+            assert reason in answer["message"]
             assert "Traceback" not in json.dumps(answer)
