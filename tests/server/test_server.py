@@ -281,7 +281,7 @@ def test_ctrl_c_ends_it_and_a_taken_port_is_said(model, tmp_path, capsys) -> Non
 
 
 def test_the_server_loads_the_light_runtime_only() -> None:
-    program = "import sys, velocity.server.serve; print(*{name.partition('.')[0] for name in sys.modules})"
+    program = "import sys, velocity.server.app; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert not set(loaded.stdout.split()) & {"torch", "lhotse", "mlflow", "pandas", "scipy", "fastapi", "pydantic"}
 
