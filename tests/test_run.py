@@ -41,7 +41,7 @@ def start(body: str) -> subprocess.Popen:
 
 @pytest.mark.parametrize(
     ("body", "status"),
-    [("sys.exit(7)", 7), ("", 0), ("os.kill(os.getpid(), signal.SIGKILL)", -9), ("raise KeyboardInterrupt", -2)],
+    [("sys.exit(7)", 7), ("os.kill(os.getpid(), signal.SIGKILL)", -9), ("raise KeyboardInterrupt", -2)],
 )
 def test_the_exit_status_is_the_stages_own(project, body, status):
     process = start(body)

@@ -173,13 +173,6 @@ def test_debug_shows_where(speech: Path, tmp_path: Path, monkeypatch: pytest.Mon
             main(arguments)
 
 
-@pytest.mark.parametrize("command", ["transcribe", "evaluate", "benchmark", "profile"])
-def test_help_teaches_by_example(run, command: str) -> None:
-    status, out, _ = run(command, "--help")
-    assert status == 0
-    assert f"velocity-asr {command}" in out.split("Example")[1]
-
-
 @pytest.fixture
 def params(tmp_path: Path) -> Path:
     (tmp_path / "profiles").mkdir()

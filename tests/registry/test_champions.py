@@ -51,27 +51,23 @@ class Store:
             raise MlflowException("no such version", RESOURCE_DOES_NOT_EXIST)
         return SimpleNamespace(tags=dict(self.versions[version]))
 
-    def set_registered_model_alias(self, name, alias, version):
-        self.write(lambda: self.aliases.update({alias: version}))
+    def __getattr__(self, method):
+        """MLflow's writes: ``set_`` and ``delete_`` of aliases and tags."""
+        verb, _, what = method.partition("_")
 
-    def delete_registered_model_alias(self, name, alias):
-        self.write(lambda: self.aliases.pop(alias, None))
+        def call(name, *arguments):
+            if what == "model_version_tag":
+                version, *arguments = arguments
+            tables = {"registered_model_alias": self.aliases, "registered_model_tag": self.tags}
+            table = self.versions[version] if what == "model_version_tag" else tables[what]
+            key, value = (*arguments, None)[:2]
+            self.write(lambda: table.update({key: value}) if verb == "set" else table.pop(key, None))
 
-    def set_registered_model_tag(self, name, key, value):
-        self.write(lambda: self.tags.update({key: value}))
-
-    def delete_registered_model_tag(self, name, key):
-        self.write(lambda: self.tags.pop(key, None))
-
-    def set_model_version_tag(self, name, version, key, value):
-        self.write(lambda: self.versions[version].update({key: value}))
-
-    def delete_model_version_tag(self, name, version, key):
-        self.write(lambda: self.versions[version].pop(key, None))
+        return call
 
 
 class Reference:
-    """What the operations mean, without a thought of how they are written down."""
+    """What the operations mean, however they are stored."""
 
     def __init__(self) -> None:
         self.champion: str | None = None
