@@ -82,8 +82,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize(
-    ("stage", "message"),
-    [("fetch", "gate.wer_tolerence: unknown key"), ("fetsch", "no stage 'fetsch'")],
+    ("stage", "message"), [("fetch", "gate.wer_tolerence: unknown key"), ("fetsch", "no stage 'fetsch'")]
 )
 def test_a_mistake_in_any_section_of_the_parameters_or_in_the_name_stops_every_stage(project, stage, message):
     text = Path("params.yaml").read_text()

@@ -48,10 +48,7 @@ def test_each_model_is_run_by_the_code_of_its_checkout(model, utterance, tmp_pat
 
 
 def test_a_failure_is_one_line(model, tmp_path):
-    with (
-        pytest.raises(VelocityError, match="nowhere: no"),
-        IsolatedRecogniser(tmp_path / "nowhere") as recogniser,
-    ):
+    with pytest.raises(VelocityError, match="nowhere: no"), IsolatedRecogniser(tmp_path / "nowhere") as recogniser:
         recogniser.processor_time(1.0)
     missing = Utterance("b", tmp_path / "b.wav", "b")
     with pytest.raises(VelocityError, match=r"b\.wav"), IsolatedRecogniser(model) as recogniser:

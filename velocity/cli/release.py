@@ -137,8 +137,7 @@ def promote(
     tolerance: Tolerance = None,
     rtf_tolerance: RtfTolerance = None,
     only_better: Annotated[
-        bool,
-        typer.Option("--only-better", help="Also require significantly fewer errors on some test set."),
+        bool, typer.Option("--only-better", help="Also require significantly fewer errors on some test set.")
     ] = False,
     markdown: Markdown = None,
     as_json: Json = False,
