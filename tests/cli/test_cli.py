@@ -7,12 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from tests.command import run as run_command
 from tests.tone_model import speak, write_model, write_speech
 from velocity.cli import main
 from velocity.config import load_params
@@ -34,17 +36,10 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Run the command in an empty folder: (exit status, stdout, stderr)."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the command in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        return stopped.value.code, output.out, output.err
-
-    return command
+    return partial(run_command, capsys)
 
 
 def test_one_file_and_several(run, speech: Path) -> None:
@@ -118,18 +113,6 @@ def test_long_audio_is_written_while_it_is_recognised(run, speech: Path, tmp_pat
     assert err.startswith("error: long.wav: holds samples")
     assert run("transcribe", "long.wav", "--output-dir", "out", "--model", speech / "export")[0] == 2
     assert not list(tmp_path.glob("out/*"))
-
-
-def test_evaluate(run, speech: Path) -> None:
-    status, out, _ = run("evaluate", "--test_set", speech / "speech", "--model", speech / "export", "--json")
-    result = json.loads(out)
-    assert status == 0
-    assert (result["wer"], result["utterances"], result["words"]) == (0.25, 2, 4)
-    assert result["wer_ci95"] == [0.0, 0.5]
-    assert result["cer"] == pytest.approx(1 / 21, abs=1e-6)
-    assert result["normalizer"] == "velocity-english"
-    _, out, _ = run("evaluate", "--test-set", speech / "speech", "--model", speech / "export")
-    assert "25.00 %  (95 % interval 0.00–50.00 %)" in out
 
 
 def test_the_project_s_own_model_is_the_default(run, speech: Path, tmp_path: Path) -> None:

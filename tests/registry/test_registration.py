@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import run
 from tests.exported import WER, export
 from tests.tone_model import write_speech
 from velocity import VelocityASR
-from velocity.cli import main
 from velocity.config.gate import Gate
 from velocity.config.reader import default_section
 from velocity.errors import VelocityError
@@ -46,13 +46,6 @@ def project(folder, monkeypatch) -> Path:
 @pytest.fixture(scope="module")
 def registry(folder) -> Registry:
     return Registry(f"sqlite:///{folder}/mlflow.db")
-
-
-def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    output = capsys.readouterr()
-    return ended.value.code, output.out, output.err
 
 
 def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
@@ -246,6 +239,7 @@ def attempt(registry):
     attempts.wait()
 
 
+@pytest.mark.slow
 def test_a_kill_at_a_random_moment_leaves_a_registry_that_is_right(registry, project, attempt):
     """Each operation once in peace, which measures its time; then killed, and tried again."""
     chance, took = random.Random(1), {}

@@ -26,39 +26,6 @@ async def goes() -> dict[str, Any]:
     return {"type": "http.disconnect"}
 
 
-def test_so_many_at_once_and_the_others_wait() -> None:
-    queue, running, most = Queue(jobs=2, waiting=3), 0, 0
-    lock = threading.Lock()
-    meeting = threading.Barrier(2, timeout=30)  # two work at the same time, or this breaks
-
-    def work(abandoned: threading.Event) -> str:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        meeting.wait()
-        with lock:
-            running -= 1
-        return "done"
-
-    async def main() -> list[str]:
-        return await asyncio.gather(*(queue.run(work, stays) for _ in range(6)))
-
-    assert asyncio.run(main()) == ["done"] * 6
-    assert most == 2
-
-
-def test_a_full_queue_refuses_and_places_come_back() -> None:
-    queue = Queue(jobs=1, waiting=1)
-    with queue.place():
-        with pytest.raises(ZeroDivisionError), queue.place():
-            raise ZeroDivisionError
-        with queue.place(), pytest.raises(RequestError, match="busy") as refused, queue.place():
-            pass
-        assert refused.value.response().headers["retry-after"]
-    assert queue.taken == 0
-
-
 def test_a_client_that_goes_ends_its_work_and_its_file_lives_as_long() -> None:
     queue, signalled, ended = Queue(jobs=1, waiting=1), [], []
 

@@ -112,21 +112,3 @@ def test_whatever_the_connection_does_every_row_is_there_once(serve, weather, re
     losses = [(step, value) for _, name, _, value, step in server.rows if name == "loss"]
     assert losses == [(step, 1 / step) for step in range(1, reported + 11)]
     assert len(server.rows) == 2 * len(losses)
-
-
-def test_a_finished_run_is_not_resumed(serve):
-    server = serve()
-    for _ in range(2):
-        ledger = Ledger("http://server", FIRST)
-        ledger.pending += [*rows(1, 3), {"close": "FINISHED"}]
-        ledger.send()
-    assert len(server.runs) == 2
-    assert len(server.rows) == 12
-
-
-def test_a_name_that_mlflow_forbids_is_written_with_underscores(serve):
-    server = serve()
-    ledger = Ledger("http://server", FIRST | {"identity": None})
-    ledger.pending.append({"metrics": [["test_sets.mine (2%).wer", 0.1, 0, 0]]})
-    ledger.send()
-    assert [row[1] for row in server.rows] == ["test_sets.mine _2__.wer"]
