@@ -1,11 +1,19 @@
 """A project's model in a real MLflow store: registered, gated, promoted, loaded, rolled back, and killed on the way."""
 
+import base64
 import json
 import os
 import random
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
@@ -33,6 +41,7 @@ def folder(tmp_path_factory) -> Path:
     """A project that has exported and measured a model."""
     folder = tmp_path_factory.mktemp("project")
     export(folder, gain=1.0)
+    write_speech(folder / "a.wav", "seven lamps", folder / "models/export/onnx")
     return folder
 
 
@@ -68,8 +77,7 @@ def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
 
     export(project, gain=2.0, passed=False)
     assert run(capsys, "register")[0] == 0
-    speech = write_speech(Path("a.wav"), "seven lamps", Path("models/export/onnx"))
-    cut = {"id": "a", "start": 0.0, "duration": 1.0, "recording": {"sources": [{"source": str(speech)}]}}
+    cut = {"id": "a", "start": 0.0, "duration": 1.0, "recording": {"sources": [{"source": "a.wav"}]}}
     Path("a-test.jsonl").write_text(json.dumps(cut | {"supervisions": [{"text": "seven lamps"}]}))
     status, out, _ = run(capsys, "promote", "--test-set", "a-test.jsonl", "--rtf-tolerance", "100", "--json")
     result = json.loads(out)
@@ -274,3 +282,65 @@ def test_a_kill_at_a_random_moment_leaves_a_registry_that_is_right(registry, pro
         cut_off(f"promote {newest} {start.champion}", registered, promoted)
         cut_off(f"rollback {newest}", promoted, Champions(start.champion, start.previous, None))
     assert set(took) == {"register", "promote", "rollback"}
+
+
+@contextmanager
+def served(uri: str) -> Iterator[str]:
+    """Serve a model as README says, on a free port of this machine alone; yields the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    Path("light/torch").mkdir(parents=True)
+    Path("light/torch/__init__.py").write_text("raise ImportError('the server does without PyTorch')")
+    paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "light"}
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local"]
+    command += ["--host", "127.0.0.1", "--port", port]
+    with open("serve.log", "w") as log:
+        output = {"stdout": log, "stderr": log, "start_new_session": True}
+        server = subprocess.Popen(command, env=os.environ | paths, **output)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            assert server.poll() is None, Path("serve.log").read_text()
+            try:
+                urllib.request.urlopen(f"{address}/ping")
+                break
+            except urllib.error.URLError:
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def ask(address: str, request: bytes) -> tuple[int, dict]:
+    question = urllib.request.Request(f"{address}/invocations", request, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(question) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, json.load(refusal)
+
+
+def question(*recordings: bytes) -> bytes:
+    rows = [[base64.b64encode(recording).decode()] for recording in recordings]
+    return json.dumps({"dataframe_split": {"columns": ["audio"], "data": rows}}).encode()
+
+
+@pytest.mark.slow
+def test_a_version_is_served_by_mlflow(registry, project):
+    version = register(registry)
+    recordings = [write_speech(Path(name), "seven lamps", Path("models/export/onnx")) for name in ("b.flac", "b.ogg")]
+    with served(f"models:/{NAME}/{version}") as address:
+        expected = {"predictions": [{"text": "seven lamps"}] * 2}
+        assert ask(address, question(*(path.read_bytes() for path in recordings))) == (200, expected)
+        for faulty, reason in (
+            (question(recordings[0].read_bytes(), b"no recording"), "row 1: cannot be read as audio"),
+            (b'{"dataframe_split": {"columns": ["sound"], "data": [["AAAA"]]}}', "missing inputs ['audio']"),
+            (b'{"dataframe_split": {"columns": ["audio"], "data": [["/etc/passwd"]]}}', "Invalid input"),
+            (b"no JSON", "valid JSON"),
+        ):
+            status, answer = ask(address, faulty)
+            assert status == 400
+            assert reason in answer["message"]
+            assert "Traceback" not in json.dumps(answer)

@@ -2,6 +2,7 @@
 
 import getpass
 import hashlib
+import itertools
 import logging
 import shutil
 import socket
@@ -9,13 +10,17 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.tone_model import write_model
 from velocity.journal import Journal
 from velocity.tracking import recorder as recording
+from velocity.tracking.ledger import Ledger
 from velocity.tracking.origins import identity, input_tags
 from velocity.tracking.recorder import Recorder, send_kept
 from velocity.tracking.store import create_store
@@ -141,10 +146,17 @@ def test_a_journal_that_a_kill_left_is_sent_by_the_next_run_and_one_being_writte
                 continue
             with recorded("evaluate") as journal:
                 journal.params({})
+                journal.metrics({"wer": 0.25})
+                journal.model(write_model(Path("export/onnx")))
             assert list(recording.FOLDER.iterdir()) == [recorder.path]
     assert sorted(select("select name, status from runs")) == [("evaluate", "FINISHED"), ("finetune", "KILLED")]
     assert select("select key, value from params") == [("killed", "True")]
-    assert select("select step, value from metrics") == [(10, 3.0)]
+    assert sorted(select("select key, step, value from metrics")) == [("loss", 10, 3.0), ("wer", 0, 0.25)]
+    assert select("select metric_name, metric_value from logged_model_metrics") == [("wer", 0.25)]
+    ((model,),) = select("select artifact_location from logged_models")
+    files = {path.suffix for path in Path(model).rglob("*") if path.is_file()}
+    assert ".onnx" in files
+    assert not files & {".pkl", ".pickle", ".pt", ".bin"}, "to load it must not run what is in it"
 
 
 def test_a_server_that_is_down_costs_a_line_and_the_record_is_sent_once_later(folder, monkeypatch, capfd):
@@ -183,3 +195,63 @@ def test_a_run_is_the_same_only_with_the_same_stage_parameters_and_inputs(folder
     Path("dvc.lock").write_text(DVC_LOCK.replace("bbbb", "cccc"))
     assert identity("finetune", {"seed": "1"}) != same
     assert identity("unknown", {"seed": "1"}) is None
+
+
+class Weather:
+    """MLflow's client over a connection that loses requests ("lost"), or the answers to them ("unanswered")."""
+
+    def __init__(self, client, outcomes: list[str]) -> None:
+        self.client, self.outcomes = client, outcomes
+
+    def __getattr__(self, name):
+        def call(*arguments, **named):
+            outcome = self.outcomes.pop() if self.outcomes else "fine"
+            if outcome == "lost":
+                raise ConnectionError("the request never came")
+            answer = getattr(self.client, name)(*arguments, **named)
+            if outcome == "unanswered":
+                raise ConnectionError("the answer never came")
+            return answer
+
+        return call
+
+
+IDENTITIES = itertools.count()
+
+
+@settings(max_examples=15)
+@given(
+    weather=st.lists(st.sampled_from(["fine", "lost", "unanswered"]), max_size=30),
+    reported=st.integers(1, 600),  # MLflow takes 1000 metrics at once
+    again=st.integers(0, 20),
+)
+def test_whatever_the_connection_does_every_row_is_recorded_once(connected, weather, reported, again):
+    client, connect = connected
+    connect(Weather(client, weather))
+    identity = str(next(IDENTITIES))
+    first = {"stage": "finetune", "identity": identity, "params": {"seed": "1"}, "tags": {"git.dirty": "false"}}
+    resumed_at = max(1, reported - again)
+    for status, steps in (("KILLED", range(1, reported + 1)), ("FINISHED", range(resumed_at, reported + 11))):
+        ledger = Ledger("http://server", first)
+        ledger.pending += [{"metrics": [["loss", 1 / step, step, step], ["rate", 0.1, step, step]]} for step in steps]
+        ledger.pending.append({"close": status})
+        while ledger.pending:
+            with suppress(ConnectionError):
+                ledger.send()
+    (run,) = client.search_runs(["1"], f"tags.identity = '{identity}'")
+    assert (run.info.status, run.data.params, run.data.tags["git.dirty"]) == ("FINISHED", {"seed": "1"}, "false")
+    for name in ("loss", "rate"):
+        history = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+        assert history == [(step, 1 / step if name == "loss" else 0.1) for step in range(1, reported + 11)]
+
+
+@pytest.fixture(scope="module")
+def connected(database, tmp_path_factory):
+    """A client of a store, and a function that has MLflow use another one in its place."""
+    import mlflow
+
+    uri = f"sqlite:///{shutil.copy(database, tmp_path_factory.mktemp('connected'))}"
+    client = mlflow.MlflowClient(uri, uri)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow, "set_tracking_uri", lambda uri: None)
+        yield client, lambda other: patch.setattr(mlflow, "MlflowClient", lambda: other)

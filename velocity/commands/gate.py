@@ -18,7 +18,6 @@ from velocity.gate import Facts, Judgement, judge, measure
 from velocity.gate.comparison import comparison
 from velocity.gate.comparison import markdown as comparison_report
 from velocity.gate.facts import Hypotheses, Model, recognise
-from velocity.gate.table import markdown as verdict_table
 from velocity.project import PARAMS, PREPARED, test_manifests
 from velocity.tracking.model import NAME
 
@@ -61,10 +60,6 @@ def examine(
 def gate(candidate: str, champion: str | None, names: Sequence[str] | None, allowed: Gate) -> Judgement:
     """Judge whether ``candidate`` may replace ``champion``. Raises like ``examine``."""
     return judge(examine(candidate, champion, names, allowed)[0], allowed)
-
-
-def write_markdown(path: Path, judgement: Judgement) -> None:
-    write_text(path, verdict_table(judgement))
 
 
 def compare(first: str, second: str, names: Sequence[str] | None, folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from ipaddress import ip_address
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,7 +17,7 @@ from starlette.routing import Route
 
 from velocity.server.endpoint import Service, Transcriptions
 from velocity.server.failures import RequestError, answer_fault, answer_http_error
-from velocity.server.http import address, bind, server
+from velocity.server.http import bind, server
 from velocity.server.uploads import LingeringClose
 
 
@@ -66,7 +67,7 @@ def serve(service: Service, host: str, port: int) -> None:
     Raises VelocityError when it cannot listen there.
     """
     listener = bind(host, port)
-    if not address(listener).is_loopback:
+    if not ip_address(listener.getsockname()[0]).is_loopback:
         print(f"warning: anyone who can reach {host} may use the server: it has no password", file=sys.stderr)
     named = f"[{host}]" if ":" in host else host
     print(f"{service.name} on http://{named}:{listener.getsockname()[1]}/v1", flush=True)

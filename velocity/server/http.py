@@ -8,7 +8,6 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import uvicorn
@@ -71,11 +70,6 @@ def bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise VelocityError(f"{host}:{port}: cannot listen there ({reason}); choose another --port") from error
-
-
-def address(listener: socket.socket) -> IPv4Address | IPv6Address:
-    """The address it listens on."""
-    return ip_address(listener.getsockname()[0])
 
 
 def server(app: Starlette) -> Server:

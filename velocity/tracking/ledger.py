@@ -18,20 +18,10 @@ IDENTITY = "identity"
 FORBIDDEN = re.compile(r"[^\w\-. :/]")  # in the name of a metric
 
 
-def artifact_root(uri: str) -> str | None:
-    """MLFLOW_DEFAULT_ARTIFACT_ROOT, else beside a local database, else in the project; None: a server has its own."""
-    if uri.startswith(("http://", "https://")):
-        return None
-    database = local_database(uri)
-    folder = database.parent if database else Path(os.environ.get("DVC_ROOT", ""))
-    return os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT") or str(folder.absolute() / ARTIFACTS)
-
-
 class Ledger:
     """The run that ``first`` (stage, params, identity, tags) describes: created, or resumed if it was cut off.
 
-    Whatever fails in ``send``, calling it again sends what is still pending: nothing is recorded twice. ``run_id``: the
-    run that an earlier ledger has begun.
+    ``send`` may be repeated after any failure: nothing is recorded twice. ``run_id``: begun by an earlier ledger.
     """
 
     def __init__(self, uri: str, first: dict[str, Any], run_id: str | None = None) -> None:
@@ -70,12 +60,17 @@ class Ledger:
         return client
 
     def _experiment(self, client: Any) -> str:
-        """The id of the experiment, made at the first run."""
+        """The id of the experiment, made at the first run. Its artifacts lie where MLFLOW_DEFAULT_ARTIFACT_ROOT says,
+        else beside a local database, else in the project; a server has a place of its own."""
         from mlflow.exceptions import MlflowException
 
         if client.get_experiment_by_name(EXPERIMENT) is None:
+            folder = database.parent if (database := local_database(self.uri)) else os.environ.get("DVC_ROOT", "")
+            local = str(Path(folder, ARTIFACTS).absolute())
+            server = self.uri.startswith(("http://", "https://"))
             with suppress(MlflowException):  # another run makes it at the same time
-                client.create_experiment(EXPERIMENT, artifact_root(self.uri))
+                root = None if server else os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT") or local
+                client.create_experiment(EXPERIMENT, root)
         return client.get_experiment_by_name(EXPERIMENT).experiment_id
 
     def _cut_off(self, client: Any, experiment: str, identity: str | None) -> Any:

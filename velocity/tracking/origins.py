@@ -20,10 +20,7 @@ def origin_tags(stage: str) -> dict[str, str]:
 
 
 def identity(stage: str, params: Mapping[str, str]) -> str | None:
-    """SHA-256 of the stage, its parameters and the hashes of its inputs: a training that is resumed has it again.
-
-    None where DVC knows no inputs of the stage: then nothing says that two runs are one.
-    """
+    """SHA-256 of the stage, its parameters and inputs: a resumed training has it again. None without known inputs."""
     inputs = input_tags(stage)
     return hashlib.sha256(json.dumps([stage, params, inputs], sort_keys=True).encode()).hexdigest() if inputs else None
 

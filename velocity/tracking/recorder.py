@@ -92,17 +92,14 @@ class Recorder:
 
 
 class Delivery:
-    """The messages of a journal on their way to MLflow. ``send`` may be repeated: nothing is recorded twice.
-
-    The journal also notes how far it was sent: {"run": id} and {"sent": count of messages}.
-    """
+    """Sends a journal to MLflow and notes in it how far: {"run": id} and {"sent": count of messages}."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._ledger: Ledger | None = None
 
     def send(self) -> None:
-        """Raises what MLflow raises; what was sent until then is noted."""
+        """May be repeated: nothing is recorded twice. Raises what MLflow raises."""
         lines = list(read_journal(self.path))
         sent = max((line["sent"] for line in lines if "sent" in line), default=0)
         run = next((line["run"] for line in lines if "run" in line), None)

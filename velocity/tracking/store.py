@@ -29,9 +29,8 @@ def local_database(uri: str) -> Path | None:
 
 def lock_path(uri: str) -> Path:
     """Beside a local database, otherwise in this machine's folder for temporary files."""
-    if database := local_database(uri):
-        return Path(f"{database}.lock")
-    return Path(tempfile.gettempdir()) / f"velocity-asr-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
+    named = Path(tempfile.gettempdir(), f"velocity-asr-{hashlib.sha256(uri.encode()).hexdigest()[:16]}")
+    return Path(f"{local_database(uri) or named}.lock")
 
 
 def create_store(uri: str) -> None:
