@@ -231,9 +231,20 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def attempt(registry):
+def own(tmp_path, monkeypatch) -> Registry:
+    """The registry of another project, with a champion: slow tests run before those that expect an empty one."""
+    monkeypatch.chdir(tmp_path)
+    export(tmp_path, gain=1.0)
+    write_speech(Path("a.wav"), "seven lamps", Path("models/export/onnx"))
+    registry = Registry(f"sqlite:///{tmp_path}/mlflow.db")
+    registry.promote(register(registry), judged_beside=None)
+    return registry
+
+
+@pytest.fixture
+def attempt(own):
     """Run an operation in a process of its own, up to so many seconds of processor time; those it took, if it ended."""
-    environment = os.environ | {"MLFLOW_TRACKING_URI": registry.uri, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"MLFLOW_TRACKING_URI": own.uri, "PYTHONPATH": str(Path(__file__).parents[2])}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     attempts = subprocess.Popen([sys.executable, "-c", ATTEMPTS], text=True, env=environment, **pipes)
 
@@ -248,12 +259,12 @@ def attempt(registry):
 
 
 @pytest.mark.slow
-def test_a_kill_at_a_random_moment_leaves_a_registry_that_is_right(registry, project, attempt):
+def test_a_kill_at_a_random_moment_leaves_a_registry_that_is_right(own, attempt):
     """Each operation once in peace, which measures its time; then killed, and tried again."""
     chance, took = random.Random(1), {}
 
     def check(*allowed: Champions) -> None:
-        with registry.alone() as now:
+        with own.alone() as now:
             assert now in allowed
         digests = [version.tags["digest"] for version in versions()]
         assert len(set(digests)) == len(digests)
@@ -261,20 +272,20 @@ def test_a_kill_at_a_random_moment_leaves_a_registry_that_is_right(registry, pro
             assert VelocityASR.from_pretrained(f"models:/{NAME}/{version}").transcribe("a.wav") == "seven lamps"
 
     def versions() -> list:
-        return registry.client.search_model_versions(f"name = '{NAME}'")
+        return own.client.search_model_versions(f"name = '{NAME}'")
 
     def cut_off(line: str, before: Champions, after: Champions) -> None:
         operation = line.split()[0]
         if operation in took:
             ended = attempt(line, chance.uniform(0.01, took[operation]))
             check(after if ended else before, after)
-        if registry.champions() != after:
+        if own.champions() != after:
             took.setdefault(operation, attempt(line))
             check(after)
 
     for gain in (3, 4):
-        export(project, gain)
-        start = registry.champions()
+        export(Path(), gain)
+        start = own.champions()
         newest = str(max(int(version.version) for version in versions()) + 1)
         registered = Champions(start.champion, start.previous, newest)
         promoted = Champions(newest, start.champion, None)
@@ -328,10 +339,9 @@ def question(*recordings: bytes) -> bytes:
 
 
 @pytest.mark.slow
-def test_a_version_is_served_by_mlflow(registry, project):
-    version = register(registry)
+def test_the_champion_is_served_by_mlflow(own):
     recordings = [write_speech(Path(name), "seven lamps", Path("models/export/onnx")) for name in ("b.flac", "b.ogg")]
-    with served(f"models:/{NAME}/{version}") as address:
+    with served(CHAMPION) as address:
         expected = {"predictions": [{"text": "seven lamps"}] * 2}
         assert ask(address, question(*(path.read_bytes() for path in recordings))) == (200, expected)
         for faulty, reason in (
