@@ -164,13 +164,9 @@ def params(tmp_path: Path) -> Path:
 
 OVERLAY = """
 corpora:
-  own:            # my speech
-    kind: folder
-    source: path/to/speech
-finetune:
-  optimisation: {steps: 4000}
-model:
-  dropout: 0.2
+  own: {kind: folder, source: path/to/speech}  # my speech
+finetune: {optimisation: {steps: 4000}}
+model: {dropout: 0.2}
 """
 
 

@@ -35,11 +35,8 @@ def recognition(hypotheses: list[str], confidences: list[list[float]] | None = N
 
 
 def utterances(said: list[str], speakers: list[str | None] | None = None) -> list[Utterance]:
-    chosen = speakers or [None] * len(said)
-    return [
-        Utterance(f"u{n}", Path("a.wav"), text, speaker=speaker)
-        for n, (text, speaker) in enumerate(zip(said, chosen, strict=True))
-    ]
+    pairs = enumerate(zip(said, speakers or [None] * len(said), strict=True))
+    return [Utterance(f"u{n}", Path("a.wav"), text, speaker=speaker) for n, (text, speaker) in pairs]
 
 
 class Reader(HTMLParser):

@@ -1,5 +1,6 @@
 """Promotions and rollbacks that are cut off at every write: the registry is as before or as after, never between."""
 
+import copy
 import json
 import threading
 from contextlib import suppress
@@ -74,11 +75,6 @@ class Reference:
         self.challenger: str | None = None
         self.before: dict[str, str | None] = {}  # champion → the one it followed
 
-    def copy(self) -> "Reference":
-        other = Reference()
-        other.champion, other.challenger, other.before = self.champion, self.challenger, dict(self.before)
-        return other
-
     def challenge(self, version: str) -> None:
         if version != self.champion:
             self.challenger = version
@@ -142,7 +138,7 @@ def test_a_kill_leaves_all_or_nothing(uri, steps):
     store, reference = Store(), Reference()
     registry = Registry(uri, store)
     for (operation, version), kill_at in steps:
-        before, after = reference.copy(), reference
+        before, after = copy.deepcopy(reference), reference
         getattr(after, operation)(*([version] if operation != "rollback" else []))
         store.kill_at, store.writes, store.seen = kill_at, 0, []
         try:
