@@ -20,19 +20,9 @@ ROOT = Path(__file__).parents[1]
 # `train` reads a folder and a file that other stages wrote; what it has read is its output.
 PROJECT = """
 stages:
-  prepare:
-    cmd: mkdir -p data && echo one > data/a.txt && echo two > data/b.txt
-    deps: [source.txt]
-    outs: [data]
-  weights:
-    cmd: echo good > weights.bin
-    deps: [source.txt]
-    outs: [weights.bin]
-  train:
-    cmd: python train.py
-    params: [round]
-    deps: [data/a.txt, weights.bin]
-    outs: [trained.txt]
+  prepare: {cmd: mkdir -p data && echo one > data/a.txt && echo two > data/b.txt, deps: [source.txt], outs: [data]}
+  weights: {cmd: echo good > weights.bin, deps: [source.txt], outs: [weights.bin]}
+  train: {cmd: python train.py, params: [round], deps: [data/a.txt, weights.bin], outs: [trained.txt]}
 """
 TRAIN = """
 import os

@@ -28,11 +28,7 @@ from velocity.tracking.store import create_store
 DVC_YAML = """
 stages:
   prepare: {cmd: x, deps: [data/raw], outs: [data/prepared]}
-  finetune:
-    cmd: x
-    deps: [data/prepared, velocity/model]
-    outs: [model.bin, {kept.bin: {cache: true}}]
-    metrics: [{finetune.json: {cache: false}}]
+  finetune: {cmd: x, deps: [data/prepared, code], outs: [model.bin], metrics: [{finetune.json: {cache: false}}]}
 """
 DVC_LOCK = """
 schema: '2.0'

@@ -75,16 +75,6 @@ def bind(host: str, port: int) -> socket.socket:
 def server(app: Starlette) -> Server:
     """The server that runs ``app`` on listening sockets until it is stopped."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # tracebacks, not client errors
-    config = uvicorn.Config(
-        app,
-        http=Connection,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    return Server(config)
+    quiet = {"log_config": None, "access_log": False, "server_header": False, "proxy_headers": False}
+    limits = {"limit_concurrency": CONNECTIONS, "timeout_graceful_shutdown": GRACE_SECONDS}
+    return Server(uvicorn.Config(app, http=Connection, ws="none", lifespan="on", **quiet, **limits))
