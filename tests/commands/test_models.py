@@ -1,4 +1,4 @@
-"""Weights named where an artefact is wanted are exported once, into the cache, and again when they change."""
+"""Weights given instead of an artefact are exported once, into the cache, and again when they change."""
 
 from pathlib import Path
 

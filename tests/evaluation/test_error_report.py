@@ -34,8 +34,8 @@ def recognition(hypotheses: list[str], confidences: list[list[float]] | None = N
     return Recognition(hypotheses, [1.5] * len(hypotheses), confidences or [[] for _ in hypotheses], seconds=1.0)
 
 
-def utterances(said: list[str], speakers: list[str | None] | None = None) -> list[Utterance]:
-    pairs = enumerate(zip(said, speakers or [None] * len(said), strict=True))
+def utterances(references: list[str], speakers: list[str | None] | None = None) -> list[Utterance]:
+    pairs = enumerate(zip(references, speakers or [None] * len(references), strict=True))
     return [Utterance(f"u{n}", Path("a.wav"), text, speaker=speaker) for n, (text, speaker) in pairs]
 
 
@@ -71,15 +71,15 @@ class Reader(HTMLParser):
             self.script += data
 
 
-def read(said: list[str], hypotheses: list[str], **others: list) -> Reader:
-    report = error_report(utterances(said), recognition(hypotheses, **others))
+def read(references: list[str], hypotheses: list[str], **others: list) -> Reader:
+    report = error_report(utterances(references), recognition(hypotheses, **others))
     return Reader(page(report, "a <set>", 100, Path()))
 
 
 def test_the_worst_come_first_and_confusions_are_counted(tmp_path: Path) -> None:
-    said = ["turn it on", "stop", "play <loud> music now", "fine"]
-    heard = ["turn in on", "", "play <loud> music right now", "fine"]
-    report = error_report(utterances(said), recognition(heard))
+    references = ["turn it on", "stop", "play <loud> music now", "fine"]
+    hypotheses = ["turn in on", "", "play <loud> music right now", "fine"]
+    report = error_report(utterances(references), recognition(hypotheses))
     assert [entry["id"] for entry in report["errors"]] == ["u1", "u0", "u2"]
     assert report["substitutions"] == [["it", "in", 1]]
     assert report["deletions"] == [["stop", 1]]
@@ -95,9 +95,11 @@ def test_the_worst_come_first_and_confusions_are_counted(tmp_path: Path) -> None
 @settings(max_examples=25)
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4))
 def test_columns_hold_both_texts_word_for_word_and_only_that(pairs: list[tuple[str, str]]) -> None:
-    said, heard = (list(texts) for texts in zip(("a", "b"), *pairs, strict=True))
-    shown = read(said, heard)
-    wrong = sorted(pair for pair in zip(said, heard, strict=True) if score(["x " + pair[0]], ["x " + pair[1]]).wer)
+    references, hypotheses = (list(texts) for texts in zip(("a", "b"), *pairs, strict=True))
+    shown = read(references, hypotheses)
+    wrong = sorted(
+        pair for pair in zip(references, hypotheses, strict=True) if score(["x " + pair[0]], ["x " + pair[1]]).wer
+    )
     rows = zip(shown.rows["reference"], shown.rows["hypothesis"], strict=True)
     assert sorted((" ".join(filter(None, a)), " ".join(filter(None, b))) for a, b in rows) == [
         (" ".join(a.split()), " ".join(b.split())) for a, b in wrong
@@ -132,8 +134,8 @@ def test_the_page_needs_nothing_and_runs_its_own_script_only() -> None:
 
 
 def test_speakers_worst_first_and_every_length_in_one_class() -> None:
-    said, heard = ["a b", "c d", "e f", "g", ""], ["a x", "c d", "e", "g", "h"]
-    figures = by_speaker(utterances(said, ["ann", "bob", "ann", None, "eve"]), score(said, heard))
+    references, hypotheses = ["a b", "c d", "e f", "g", ""], ["a x", "c d", "e", "g", "h"]
+    figures = by_speaker(utterances(references, ["ann", "bob", "ann", None, "eve"]), score(references, hypotheses))
     assert [(name, row["wer"], row["utterances"], row["words"]) for name, row in figures.items()] == [
         ("ann", 0.5, 2, 4),
         ("bob", 0.0, 1, 2),

@@ -36,11 +36,11 @@ def test_each_model_is_run_by_the_code_of_its_checkout(model, utterance, tmp_pat
     """Neither the package on the path of this process nor the one in the current folder is used."""
     monkeypatch.chdir(checkout(tmp_path / "sound"))
     fault = "\n_whole = compute_mel_spectrogram\ncompute_mel_spectrogram = lambda samples: _whole(0 * samples)\n"
-    deaf = checkout(tmp_path / "deaf", fault)
+    silent = checkout(tmp_path / "silent", fault)
     with (
         IsolatedRecogniser(model) as here,
         IsolatedRecogniser(model, Path()) as sound,
-        IsolatedRecogniser(model, deaf) as other,
+        IsolatedRecogniser(model, silent) as other,
     ):
         assert here.transcribe([utterance], "here") == sound.transcribe([utterance], "sound") == ["seven lamps"]
         assert other.transcribe([utterance], "other") == [""]

@@ -1,4 +1,4 @@
-"""The report from figures as the stages write them: it says what is synthetic, shows them all, is the same twice."""
+"""The report from figures as the stages write them: it names synthetic speech, shows every figure, is reproducible."""
 
 from __future__ import annotations
 

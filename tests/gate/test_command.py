@@ -98,7 +98,7 @@ def test_a_slow_model_is_refused(project, capsys):
 
 
 def test_bad_input_is_not_a_verdict(project, capsys):
-    for candidate, test_set, more, said in (
+    for candidate, test_set, more, reason in (
         ("nowhere", "a-test", [], "no such model folder"),
         ("same", "nowhere", [], "neither a folder"),
         ("same", "a-test", ["--tolerance", "5"], "wer_detectable must be more than wer_tolerance"),
@@ -106,7 +106,7 @@ def test_bad_input_is_not_a_verdict(project, capsys):
     ):
         status, result, err = gate(capsys, project, candidate, *more, test_set=test_set)
         assert (status, result["verdict"]) == (2, "invalid")
-        assert said in result["reasons"][0]
+        assert reason in result["reasons"][0]
         assert err.splitlines()[-1] == f"error: {result['reasons'][0]}"
 
 

@@ -72,13 +72,13 @@ def test_speed(interval, verdict):
 def test_size_memory_and_parity_each_refuse():
     large = Sizes(6_000_000, 100_000_000)
     greedy = Sizes(1_000_000, 300_000_000)
-    for change, said in (
+    for change, reason in (
         ({"sizes": SIZES | {"candidate": large}}, "size of model.onnx: 6.00 MB exceeds 5"),
         ({"sizes": SIZES | {"candidate": greedy}}, "peak memory: 300.00 MB exceeds 200"),
         ({"parity": ["WER +0.50 points from PyTorch"]}, "parity with PyTorch: WER +0.50 points from PyTorch"),
     ):
         judged = judge(facts(**change), LIMITS)
-        assert (judged.verdict, judged.reasons) == (Verdict.REGRESSION, [said])
+        assert (judged.verdict, judged.reasons) == (Verdict.REGRESSION, [reason])
 
 
 def test_one_regression_outweighs_what_is_unclear():

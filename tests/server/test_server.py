@@ -226,7 +226,7 @@ def test_clients_that_dribble_take_places_and_block_nobody_else(server, audio) -
 
 
 def wait_for(server: Process, requests: int) -> None:
-    """Until the server says that it has so many requests."""
+    """Until the server reports so many requests."""
     while server.client.get("/health").json()["requests"] != requests:
         time.sleep(0.01)
 

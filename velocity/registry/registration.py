@@ -38,7 +38,7 @@ class Release:
 
     @classmethod
     def load(cls) -> Release:
-        """Raises VelocityError when a file is missing, or DVC's lock says that it is of another model."""
+        """Raises VelocityError when a file is missing, or belongs to another model by dvc.lock."""
         exported = sorted(path.parent for path in EXPORTED.glob("*/config.json"))
         if EXPORTED / RELEASED not in exported:
             raise VelocityError(f"{EXPORTED / RELEASED}: no exported model; `dvc repro` makes it")
@@ -56,7 +56,7 @@ class Release:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Artefacts that are not released, and why: they do not compute what was trained, or nobody has looked."""
+        """Artefacts that are not released, and why: parity failed or was not measured."""
         parity = self.metrics["parity"]
         return {
             name: "; ".join(parity[name]["failed"]) if name in parity else "parity was not measured"
