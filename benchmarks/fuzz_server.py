@@ -38,7 +38,7 @@ class Application:
     def __init__(self, model: str | None) -> None:
         from velocity.cli.options import load
         from velocity.server.app import application
-        from velocity.server.service import Service
+        from velocity.server.endpoint import Service
         from velocity.server.uploads import Limits
         from velocity.server.work import Queue
 

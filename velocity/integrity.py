@@ -22,7 +22,7 @@ VERIFIED = Path(".dvc/tmp/velocity-verified.json")  # path → [hash in dvc.lock
 
 
 def check_inputs(stage: str | None) -> None:
-    """Raises VelocityError when an input of ``stage`` (its name in DVC; None: not run by DVC) is not as dvc.lock says.
+    """Raises VelocityError when an input of ``stage`` (its name in DVC; None: not run by DVC) differs from dvc.lock.
 
     What is damaged in DVC's cache is then removed, with what came out of there: DVC fetches it or makes it anew. An
     input that differs and is well in the cache stays, with a new time, so that DVC sees what it is.
@@ -49,7 +49,7 @@ def check_inputs(stage: str | None) -> None:
 
 
 def discard(path: Path, digest: str) -> int:
-    """Remove from DVC's cache each file of ``path`` that is not what its name says; how many those were.
+    """Remove from DVC's cache each file of ``path`` whose bytes do not match its name; return their count.
 
     ``path`` goes with them; when the cache is well, it only gets a new time.
     """
@@ -86,7 +86,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def _look(path: Path) -> str:
-    """A digest of what the file system says of ``path`` and all below it."""
+    """A digest of names, sizes, times and inodes at and below ``path``."""
     digest = hashlib.md5()
     for file in sorted(_files(path)):
         stat = file.stat()

@@ -8,11 +8,8 @@ import pytest
 from tests.tone_model import write_model
 from velocity.config import load_params
 from velocity.errors import VelocityError
-from velocity.evaluation import ablation
 from velocity.evaluation.ablation import Counts, RowResult, Table, figures, markdown, write_report
-from velocity.evaluation.side_by_side import figures as speed_figures
 from velocity.evaluation.side_by_side import side_by_side
-from velocity.evaluation.speed import CLIP
 
 
 def row(errors: list[int], words: int = 10, folder=None, parameters: int = 5) -> RowResult:
@@ -47,27 +44,12 @@ def test_the_paired_interval_sees_what_the_two_intervals_hide():
     assert own["significant"]
 
 
-def test_an_equal_row_and_one_that_differs_by_chance_are_not_significant():
-    random = np.random.default_rng(1)
-    errors = random.integers(0, 4, 300)
-    equal = rates(row(errors.tolist()), row(errors.tolist()))
-    assert (equal["difference"], equal["difference_ci95"], equal["significant"]) == (0.0, [0.0, 0.0], False)
-    shuffled = rates(row(errors.tolist()), row(random.permutation(errors).tolist()))
-    assert not shuffled["significant"]
-
-
 def test_only_common_utterances_are_paired():
     own, other = row([3, 0, 0, 0]), row([0, 0, 0])
     result = rates(own, other)
     assert result["paired_utterances"] == 3
     assert result["difference"] == pytest.approx(0.1)
     assert result["utterances"] == 4
-
-
-def test_speed_is_told_by_ratios_within_rounds():
-    """A machine that is ten times slower in the second round: the ratio of the medians would be far off."""
-    result = speed_figures([2.0, 20.0, 20.0], [1.0, 10.0, 1.0])
-    assert result == {"rtf": 20.0 / CLIP, "rtf_ratio": 2.0}
 
 
 def test_report_and_picture(tmp_path, monkeypatch):
@@ -93,31 +75,28 @@ def test_report_and_picture(tmp_path, monkeypatch):
     assert "**synthetic speech only**" in text
     assert "`the command` from commit cccccccccc" in text
     assert "- `broken` (not here): it fell | over" in text
-    picture = (tmp_path / "ablation.png").read_bytes()
-    ablation.draw(results, tmp_path / "ablation.png")
-    assert (tmp_path / "ablation.png").read_bytes() == picture
-
-
-def test_without_the_baseline_nothing_is_compared(tmp_path):
-    write_model(tmp_path / "b/models/export/onnx-int8")
-    measured = {"b": row([1] * 30, folder=tmp_path / "b")}
-    result = Table({"a": "A", "b": "B"}, {"a": "x", "b": "y"}, measured, "a", "c", "c" * 40, {"a": "killed"})
-    entry = write_report(result, load_params(), tmp_path)["rows"][1]
-    assert "rtf_ratio" not in entry
+    assert (tmp_path / "ablation.png").stat().st_size > 5000
+    del measured["a"]
+    failed = {"broken": "it fell | over", "a": "killed"}
+    result = Table(titles, dict.fromkeys(titles, "x"), measured, "a", "the command", "c" * 40, failed)
+    entry = write_report(result, load_params(), tmp_path)["rows"][0]
+    assert "rtf_ratio" not in entry, "without the baseline nothing is compared"
     assert "difference" not in entry["test_sets"]["toy-test"]["onnx"]
 
 
 def test_figures_of_two_runs_are_not_mixed(tmp_path):
     cut = {"id": "1", "recording": {"sources": [{"source": "a"}]}, "supervisions": [{"text": "a b c d"}]}
     files = {
-        "reports/metrics.json": {"params": 3, "test_sets": {"x": {"onnx": {"wer": 0.5}, "onnx-int8": {"wer": 0.25}}}},
+        "reports/metrics.json": {
+            "params": 3,
+            "test_sets": {"x-test": {"onnx": {"wer": 0.5}, "onnx-int8": {"wer": 0.25}}},
+        },
         "data/prepared/test-x.jsonl": cut | {"start": 0, "duration": 1},
         "reports/errors/x-test-onnx.json": {"errors": [{"id": "1", "errors": 2}]},
         "reports/errors/x-test-onnx-int8.json": {"errors": [{"id": "1", "errors": 1}]},
         "reports/pretrain.json": {"audio_hours": 2.0},
         "reports/finetune.json": {"audio_hours": 0.5},
     }
-    files["reports/metrics.json"]["test_sets"] = {"x-test": files["reports/metrics.json"]["test_sets"]["x"]}
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(json.dumps(content))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -15,11 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.command import run
 from tests.tone_model import write_model, write_speech
-from velocity.cli import main
-from velocity.errors import VelocityError
-from velocity.evaluation import templates
-from velocity.evaluation.breakdown import aligned, by_confidence, by_length, by_speaker, is_correct
+from velocity.evaluation.breakdown import by_confidence, by_length, by_speaker
 from velocity.evaluation.error_report import error_report, write_error_report
 from velocity.evaluation.hypotheses import Recognition
 from velocity.evaluation.page import page
@@ -27,27 +24,19 @@ from velocity.evaluation.testset import Utterance
 from velocity.evaluation.wer import score
 
 HOSTILE = [
-    "<script>alert(1)</script>",
-    "</span></li></ol><img src=x onerror=alert(1)>",
-    '" onmouseover="alert(1)',
-    "' autofocus onfocus='alert(1)",
-    "</style></title><svg/onload=alert(1)>",
-    "&lt;b&gt; &amp; &#60;",
-    "javascript:alert(1)",
-]
+    "<script>alert(1)</script>", "</span></li></ol><img src=x onerror=alert(1)>", '" onmouseover="alert(1)',
+    "' autofocus onfocus='alert(1)", "</style></title><svg/onload=alert(1)>", "&lt;b&gt; &amp; &#60;",
+]  # fmt: skip
 WORDS = st.lists(st.sampled_from(["a", "bee", "sea", *HOSTILE]), max_size=6).map(" ".join)
 
 
-def recognition(heard: list[str], confidences: list[list[float]] | None = None, lengths: list[float] | None = None):
-    return Recognition(heard, lengths or [1.5] * len(heard), confidences or [[] for _ in heard], seconds=1.0)
+def recognition(hypotheses: list[str], confidences: list[list[float]] | None = None):
+    return Recognition(hypotheses, [1.5] * len(hypotheses), confidences or [[] for _ in hypotheses], seconds=1.0)
 
 
-def utterances(said: list[str], speakers: list[str | None] | None = None) -> list[Utterance]:
-    chosen = speakers or [None] * len(said)
-    return [
-        Utterance(f"u{n}", Path("a.wav"), text, speaker=speaker)
-        for n, (text, speaker) in enumerate(zip(said, chosen, strict=True))
-    ]
+def utterances(references: list[str], speakers: list[str | None] | None = None) -> list[Utterance]:
+    pairs = enumerate(zip(references, speakers or [None] * len(references), strict=True))
+    return [Utterance(f"u{n}", Path("a.wav"), text, speaker=speaker) for n, (text, speaker) in pairs]
 
 
 class Reader(HTMLParser):
@@ -82,15 +71,15 @@ class Reader(HTMLParser):
             self.script += data
 
 
-def read(said: list[str], heard: list[str], folder: Path = Path(), **others: list) -> Reader:
-    report = error_report(utterances(said), recognition(heard, **others))
-    return Reader(page(report, "a <set>", 100, folder))
+def read(references: list[str], hypotheses: list[str], **others: list) -> Reader:
+    report = error_report(utterances(references), recognition(hypotheses, **others))
+    return Reader(page(report, "a <set>", 100, Path()))
 
 
 def test_the_worst_come_first_and_confusions_are_counted(tmp_path: Path) -> None:
-    said = ["turn it on", "stop", "play <loud> music now", "fine"]
-    heard = ["turn in on", "", "play <loud> music right now", "fine"]
-    report = error_report(utterances(said), recognition(heard))
+    references = ["turn it on", "stop", "play <loud> music now", "fine"]
+    hypotheses = ["turn in on", "", "play <loud> music right now", "fine"]
+    report = error_report(utterances(references), recognition(hypotheses))
     assert [entry["id"] for entry in report["errors"]] == ["u1", "u0", "u2"]
     assert report["substitutions"] == [["it", "in", 1]]
     assert report["deletions"] == [["stop", 1]]
@@ -106,9 +95,11 @@ def test_the_worst_come_first_and_confusions_are_counted(tmp_path: Path) -> None
 @settings(max_examples=25)
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4))
 def test_columns_hold_both_texts_word_for_word_and_only_that(pairs: list[tuple[str, str]]) -> None:
-    said, heard = (list(texts) for texts in zip(("a", "b"), *pairs, strict=True))
-    shown = read(said, heard)
-    wrong = sorted(pair for pair in zip(said, heard, strict=True) if score(["x " + pair[0]], ["x " + pair[1]]).wer)
+    references, hypotheses = (list(texts) for texts in zip(("a", "b"), *pairs, strict=True))
+    shown = read(references, hypotheses)
+    wrong = sorted(
+        pair for pair in zip(references, hypotheses, strict=True) if score(["x " + pair[0]], ["x " + pair[1]]).wer
+    )
     rows = zip(shown.rows["reference"], shown.rows["hypothesis"], strict=True)
     assert sorted((" ".join(filter(None, a)), " ".join(filter(None, b))) for a, b in rows) == [
         (" ".join(a.split()), " ".join(b.split())) for a, b in wrong
@@ -142,31 +133,16 @@ def test_the_page_needs_nothing_and_runs_its_own_script_only() -> None:
     assert unsure == ["confidence 0.20"]
 
 
-def test_without_jinja2_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    templates._environment.cache_clear()
-    with pytest.raises(VelocityError, match="pip install jinja2"):
-        read(["a"], ["b"])
-
-
-def test_speakers_worst_first_each_on_their_own() -> None:
-    said, heard = ["a b", "c d", "e f", "g", ""], ["a x", "c d", "e", "g", "h"]
-    figures = by_speaker(utterances(said, ["ann", "bob", "ann", None, "eve"]), score(said, heard))
-    assert {name: (row["wer"], row["utterances"], row["words"]) for name, row in figures.items()} == {
-        "ann": (0.5, 2, 4),
-        "bob": (0.0, 1, 2),
-    }
-    assert list(figures) == ["ann", "bob"]
-
-
-def test_every_length_is_in_one_class() -> None:
-    said = ["a"] * 5
-    rows = by_length([0.4, 1.0, 1.99, 45.0, 30.0], score(said, ["a", "b", "a", "b", "b"]))
-    assert [(row["seconds"], row["utterances"], row["wer"]) for row in rows] == [
-        ([0, 1], 1, 0.0),
-        ([1, 2], 2, 0.5),
-        ([30, None], 2, 1.0),
+def test_speakers_worst_first_and_every_length_in_one_class() -> None:
+    references, hypotheses = ["a b", "c d", "e f", "g", ""], ["a x", "c d", "e", "g", "h"]
+    figures = by_speaker(utterances(references, ["ann", "bob", "ann", None, "eve"]), score(references, hypotheses))
+    assert [(name, row["wer"], row["utterances"], row["words"]) for name, row in figures.items()] == [
+        ("ann", 0.5, 2, 4),
+        ("bob", 0.0, 1, 2),
     ]
+    rows = by_length([0.4, 1.0, 1.99, 45.0, 30.0], score(["a"] * 5, ["a", "b", "a", "b", "b"]))
+    found = [(row["seconds"], row["utterances"], row["wer"]) for row in rows]
+    assert found == [([0, 1], 1, 0.0), ([1, 2], 2, 0.5), ([30, None], 2, 1.0)]
 
 
 def test_confidence_is_compared_with_what_is_correct() -> None:
@@ -178,39 +154,18 @@ def test_confidence_is_compared_with_what_is_correct() -> None:
     ]
 
 
-@given(WORDS, WORDS)
-def test_an_alignment_is_both_texts_with_as_few_errors_as_counted(said: str, heard: str) -> None:
-    pairs = aligned(said, heard)
-    assert [word for word, _ in pairs if word] == said.split()
-    assert [word for _, word in pairs if word] == heard.split()
-    counted = score([f"x {said}"], [f"x {heard}"]).word_errors[0]
-    assert sum(a != b for a, b in pairs) == counted
-    assert sum(is_correct(said, heard)) == sum(a == b for a, b in pairs)
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("speech")
-    model = write_model(root / "model")
+def test_the_command_writes_where_the_errors_are(tmp_path: Path, capsys) -> None:
+    model = write_model(tmp_path / "model")
     for speaker, name, text in ((7, "7-1-0001", "hello world"), (7, "7-1-0002", "good night"), (8, "8-1-0001", "yes")):
-        write_speech(root / f"set/{speaker}/1/{name}.flac", text, model)
-    (root / "set/7/1/7-1.trans.txt").write_text("7-1-0001 HELLO WORLD\n7-1-0002 good light\n")
-    (root / "set/8/1/8-1.trans.txt").write_text("8-1-0001 YES\n")
-    return root
+        write_speech(tmp_path / f"set/{speaker}/1/{name}.flac", text, model)
+    (tmp_path / "set/7/1/7-1.trans.txt").write_text("7-1-0001 HELLO WORLD\n7-1-0002 good light\n")
+    (tmp_path / "set/8/1/8-1.trans.txt").write_text("8-1-0001 YES\n")
 
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    output = capsys.readouterr()
-    return stopped.value.code, output.out, output.err
-
-
-def test_the_command_tells_where_the_errors_are(speech: Path, tmp_path: Path, capsys) -> None:
-    options = ["evaluate", "--test-set", speech / "set", "--model", speech / "model", "--jobs", 2]
+    options = ["evaluate", "--test-set", tmp_path / "set", "--model", model, "--jobs", 2]
     status, out, _ = run(capsys, *options, "--report", tmp_path / "r", "--json")
     result = json.loads(out)
-    assert (status, result["wer"]) == (0, 0.2)
+    assert (status, result["wer"], result["wer_ci95"]) == (0, 0.2, [0.0, 0.5])
+    assert (result["utterances"], result["words"], result["normalizer"]) == (3, 5, "velocity-english")
     assert {name: figures["wer"] for name, figures in result["speakers"].items()} == {"7": 0.25, "8": 0.0}
     assert [row["seconds"] for row in result["lengths"]] == [[0, 1], [1, 2]]
     assert result["errors"][0]["alignment"] == [["good", "good"], ["light", "night"]]
@@ -218,19 +173,7 @@ def test_the_command_tells_where_the_errors_are(speech: Path, tmp_path: Path, ca
     shown = Reader((tmp_path / "r/set.html").read_text())
     assert shown.rows == {"reference": [["good", "light"]], "hypothesis": [["good", "night"]]}
     source = next(named["src"] for tag, named in shown.tags if tag == "audio").partition("#")[0]
-    assert (tmp_path / "r" / unquote(source)).resolve() == (speech / "set/7/1/7-1-0002.flac").resolve()
-    written = (tmp_path / "r/set.json").read_bytes()
-    run(capsys, *options, "--report", tmp_path / "r")
-    assert (tmp_path / "r/set.json").read_bytes() == written
-
-    _, out, _ = run(capsys, *options)
-    assert re.search(r"^7 +25\.00 % .* 2$", out, re.MULTILINE)
-    assert "  ref good light\n  hyp good night" in out
-
-
-def test_the_command_decodes_as_it_is_told(speech: Path, capsys) -> None:
-    options = ["evaluate", "--test-set", speech / "set", "--model", speech / "model", "--json"]
-    result = json.loads(run(capsys, *options, "--hotwords", "good light", "--beam", 8)[1])
-    assert result["utterances"] == 3
-    status, out, err = run(capsys, *options, "--lm", "gone.arpa")
-    assert (status, out, "gone.arpa" in err, err.count("\n")) == (2, "", True, 1)
+    assert (tmp_path / "r" / unquote(source)).resolve() == (tmp_path / "set/7/1/7-1-0002.flac").resolve()
+    _, text, _ = run(capsys, *options)
+    assert re.search(r"^7 +25\.00 % .* 2$", text, re.MULTILINE)
+    assert "  ref good light\n  hyp good night" in text

@@ -1,4 +1,4 @@
-"""A recogniser in a process of its own: what it hears is what its own code makes of it."""
+"""A recogniser in a process of its own: its code is that of its checkout."""
 
 import shutil
 from pathlib import Path
@@ -33,25 +33,22 @@ def checkout(folder: Path, fault: str = "") -> Path:
 
 
 def test_each_model_is_run_by_the_code_of_its_checkout(model, utterance, tmp_path, monkeypatch):
-    """The package on the path of this process, and the one in the folder it stands in, are not asked."""
+    """Neither the package on the path of this process nor the one in the current folder is used."""
     monkeypatch.chdir(checkout(tmp_path / "sound"))
     fault = "\n_whole = compute_mel_spectrogram\ncompute_mel_spectrogram = lambda samples: _whole(0 * samples)\n"
-    deaf = checkout(tmp_path / "deaf", fault)
+    silent = checkout(tmp_path / "silent", fault)
     with (
         IsolatedRecogniser(model) as here,
         IsolatedRecogniser(model, Path()) as sound,
-        IsolatedRecogniser(model, deaf) as other,
+        IsolatedRecogniser(model, silent) as other,
     ):
         assert here.transcribe([utterance], "here") == sound.transcribe([utterance], "sound") == ["seven lamps"]
         assert other.transcribe([utterance], "other") == [""]
         assert 0 < here.processor_time(1.0) < 60
 
 
-def test_what_cannot_be_heard_is_told_in_a_line(model, tmp_path):
-    with (
-        pytest.raises(VelocityError, match="nowhere: no"),
-        IsolatedRecogniser(tmp_path / "nowhere") as recogniser,
-    ):
+def test_a_failure_is_one_line(model, tmp_path):
+    with pytest.raises(VelocityError, match="nowhere: no"), IsolatedRecogniser(tmp_path / "nowhere") as recogniser:
         recogniser.processor_time(1.0)
     missing = Utterance("b", tmp_path / "b.wav", "b")
     with pytest.raises(VelocityError, match=r"b\.wav"), IsolatedRecogniser(model) as recogniser:

@@ -11,9 +11,11 @@ import pytest
 import soundfile
 from onnx import helper, numpy_helper
 
+from tests.command import run
 from tests.tone_model import deafen, speak, write_model
 from velocity.audio import SAMPLE_RATE
-from velocity.cli import main
+from velocity.errors import VelocityError
+from velocity.gate.facts import read_parity
 
 WORDS = ["one", "two", "six", "ten", "lamp", "off"]
 UTTERANCES = 200
@@ -31,12 +33,11 @@ def project(tmp_path_factory) -> Path:
     pieces = [speak(text, champion) for text in spoken]
     soundfile.write(folder / "speech.wav", np.concatenate(pieces), SAMPLE_RATE)
     starts = np.cumsum([0, *map(len, pieces)]) / SAMPLE_RATE
-    for name, count in (("a-test", UTTERANCES), ("few", 20)):
-        with open(folder / f"{name}.jsonl", "w") as file:
-            for index, (text, piece) in enumerate(zip(spoken[:count], pieces[:count], strict=True)):
-                source = {"sources": [{"source": str(folder / "speech.wav")}]}
-                cut = {"id": f"{index:03}", "start": starts[index], "duration": len(piece) / SAMPLE_RATE}
-                print(json.dumps(cut | {"recording": source, "supervisions": [{"text": text}]}), file=file)
+    with open(folder / "a-test.jsonl", "w") as file:
+        for index, (text, piece) in enumerate(zip(spoken, pieces, strict=True)):
+            source = {"sources": [{"source": str(folder / "speech.wav")}]}
+            cut = {"id": f"{index:03}", "start": starts[index], "duration": len(piece) / SAMPLE_RATE}
+            print(json.dumps(cut | {"recording": source, "supervisions": [{"text": text}]}), file=file)
     return folder
 
 
@@ -61,16 +62,9 @@ def write_slow(model: Path, folder: Path) -> None:
     onnx.save(proto, folder / "model.onnx")
 
 
-def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    result = capsys.readouterr()
-    return ended.value.code, result.out, result.err
-
-
 def gate(capsys, project: Path, candidate: str, *more: str, test_set: str = "a-test") -> tuple[int, dict, str]:
-    models = ("--candidate", str(project / candidate), "--champion", str(project / "champion"))
-    status, out, err = run(capsys, "gate", *models, "--test_set", str(project / f"{test_set}.jsonl"), "--json", *more)
+    models = ("--candidate", project / candidate, "--champion", project / "champion")
+    status, out, err = run(capsys, "gate", *models, "--test_set", project / f"{test_set}.jsonl", "--json", *more)
     return status, json.loads(out), err
 
 
@@ -78,6 +72,7 @@ def verdicts(result: dict) -> dict[str, str]:
     return {row["metric"]: row["verdict"] for row in result["rows"]}
 
 
+@pytest.mark.slow
 def test_an_equal_model_passes(project, capsys):
     table = project / "table.md"
     status, result, _ = gate(capsys, project, "same", "--markdown", str(table), "--rtf-tolerance", "100")
@@ -86,7 +81,7 @@ def test_an_equal_model_passes(project, capsys):
     assert table.read_text().startswith("**Pass**")
 
 
-def test_a_model_that_mishears_is_refused_whatever_its_speed(project, capsys):
+def test_a_model_with_more_errors_is_refused(project, capsys):
     status, result, _ = gate(capsys, project, "faulty", "--rtf-tolerance", "100")
     assert (status, result["verdict"]) == (1, "regression")
     assert verdicts(result)["WER on a-test"] == "regression"
@@ -95,22 +90,15 @@ def test_a_model_that_mishears_is_refused_whatever_its_speed(project, capsys):
 
 
 @pytest.mark.slow
-def test_a_slow_model_is_refused_whatever_it_hears(project, capsys):
+def test_a_slow_model_is_refused(project, capsys):
     status, result, _ = gate(capsys, project, "slow")
     assert (status, result["verdict"]) == (1, "regression")
     assert verdicts(result)["WER on a-test"] == "pass"
     assert verdicts(result)["real-time factor, 1 thread"] == "regression"
 
 
-@pytest.mark.slow
-def test_too_few_utterances_are_no_verdict(project, capsys):
-    status, result, _ = gate(capsys, project, "same", test_set="few")
-    assert (status, result["verdict"]) == (2, "could not judge")
-    assert "20 utterances cannot rule out 2 points more" in result["reasons"][0]
-
-
-def test_bad_input_is_told_from_no_verdict(project, capsys):
-    for candidate, test_set, more, said in (
+def test_bad_input_is_not_a_verdict(project, capsys):
+    for candidate, test_set, more, reason in (
         ("nowhere", "a-test", [], "no such model folder"),
         ("same", "nowhere", [], "neither a folder"),
         ("same", "a-test", ["--tolerance", "5"], "wer_detectable must be more than wer_tolerance"),
@@ -118,22 +106,15 @@ def test_bad_input_is_told_from_no_verdict(project, capsys):
     ):
         status, result, err = gate(capsys, project, candidate, *more, test_set=test_set)
         assert (status, result["verdict"]) == (2, "invalid")
-        assert said in result["reasons"][0]
+        assert reason in result["reasons"][0]
         assert err.splitlines()[-1] == f"error: {result['reasons'][0]}"
 
 
 def test_parity_is_read_where_the_project_keeps_it(project, tmp_path):
-    from velocity.errors import VelocityError
-    from velocity.gate.facts import read_parity
-
-    folder = tmp_path / "models/export/onnx-int8"
+    folder, metrics = tmp_path / "models/export/onnx-int8", tmp_path / "reports/metrics.json"
     shutil.copytree(project / "same", folder)
     assert read_parity(folder) is None
-    (tmp_path / "reports").mkdir()
-    metrics = tmp_path / "reports/metrics.json"
-    metrics.write_text('{"parity": {"onnx-int8": {"failed": ["another word"]}}}')
-    assert read_parity(folder) == ["another word"]
-    assert read_parity(project / "same") is None
+    metrics.parent.mkdir()
     metrics.write_text('{"parity": {"onnx-int8": {"failed": []}, "coreml": {"failed": ["off by 3"]}}}')
     assert read_parity(folder) == [], "an artefact that is not there is not released"
     shutil.copytree(folder, folder.with_name("coreml"))
@@ -146,9 +127,8 @@ def test_parity_is_read_where_the_project_keeps_it(project, tmp_path):
 
 
 def test_the_comparison_names_the_utterances(project, tmp_path, capsys):
-    models = [str(project / name) for name in ("champion", "faulty")]
-    test_set = str(project / "a-test.jsonl")
-    status, out, _ = run(capsys, "compare", *models, "--test-set", test_set, "--out", str(tmp_path))
+    options = ("--test-set", project / "a-test.jsonl", "--out", tmp_path)
+    status, out, _ = run(capsys, "compare", project / "champion", project / "faulty", *options)
     assert status == 0
     assert out == (tmp_path / "comparison.md").read_text()
     result = json.loads((tmp_path / "comparison.json").read_text())["test_sets"]["a-test"]

@@ -15,7 +15,6 @@ from velocity.gate.table import markdown, plain
 
 LIMITS = default_section("gate", Gate)
 SIZES = {"champion": Sizes(1_000_000, 100_000_000), "candidate": Sizes(1_000_000, 100_000_000)}
-BADNESS = [Verdict.PASS, Verdict.UNCLEAR, Verdict.REGRESSION]
 
 
 def wer(points: float, half_width: float, utterances: int = 1000) -> Difference:
@@ -53,16 +52,12 @@ def test_word_error_rate(difference, verdict):
 def test_better_is_fewer_errors_on_some_test_set_not_by_chance_and_more_nowhere():
     as_good, fewer, perhaps, more = wer(0.0, 0.1), wer(-1.0, 0.9), wer(-1.0, 1.1), wer(2.0, 0.9)
     for result, better in (
-        ({"a": as_good}, False),
-        ({"a": perhaps, "b": perhaps}, False),
+        ({"a": perhaps, "b": as_good}, False),
         ({"a": as_good, "b": fewer}, True),
         ({"a": more, "b": fewer}, False),
     ):
         assert judge(facts(wer=result), LIMITS).better == better
     assert not judge(facts(wer={"a": fewer}, parity=["another word"]), LIMITS).better
-    assert judge(Facts("new", None, {"candidate": SIZES["candidate"]}), LIMITS).better, (
-        "there is none to be better than"
-    )
 
 
 @pytest.mark.parametrize(
@@ -77,13 +72,13 @@ def test_speed(interval, verdict):
 def test_size_memory_and_parity_each_refuse():
     large = Sizes(6_000_000, 100_000_000)
     greedy = Sizes(1_000_000, 300_000_000)
-    for change, said in (
+    for change, reason in (
         ({"sizes": SIZES | {"candidate": large}}, "size of model.onnx: 6.00 MB exceeds 5"),
         ({"sizes": SIZES | {"candidate": greedy}}, "peak memory: 300.00 MB exceeds 200"),
         ({"parity": ["WER +0.50 points from PyTorch"]}, "parity with PyTorch: WER +0.50 points from PyTorch"),
     ):
         judged = judge(facts(**change), LIMITS)
-        assert (judged.verdict, judged.reasons) == (Verdict.REGRESSION, [said])
+        assert (judged.verdict, judged.reasons) == (Verdict.REGRESSION, [reason])
 
 
 def test_one_regression_outweighs_what_is_unclear():
@@ -96,44 +91,29 @@ def test_one_regression_outweighs_what_is_unclear():
 def test_the_first_model_is_judged_alone():
     judged = judge(Facts("new", None, {"candidate": SIZES["candidate"]}), LIMITS)
     assert judged.verdict is Verdict.PASS
+    assert judged.better, "there is none to be better than"
     assert [row.metric for row in judged.rows] == ["size of model.onnx", "peak memory"]
     assert "with no champion" in markdown(judged)
 
 
-@given(st.floats(-5, 5), st.floats(0, 4), st.floats(0, 5), st.integers(50, 5000))
-def test_a_candidate_that_is_worse_is_never_judged_better(points, half_width, more, utterances):
-    before, after = (
-        judge(facts(wer={"a-test": wer(difference, half_width, utterances)}), LIMITS).verdict
-        for difference in (points, points + more)
-    )
-    assert BADNESS.index(before) <= BADNESS.index(after)
+@given(st.booleans(), st.floats(-5, 5), st.floats(0, 4), st.floats(0, 5), st.integers(50, 5000))
+def test_a_candidate_that_is_worse_or_slower_is_never_judged_better(slower, value, half_width, more, utterances):
+    def badness(value: float) -> int:
+        ratio = Ratio(1, 1, value, (value - half_width, value + half_width))
+        error = {"a-test": wer(value, half_width, utterances)}
+        verdict = judge(facts(speed=ratio) if slower else facts(wer=error), LIMITS).verdict
+        return [Verdict.PASS, Verdict.UNCLEAR, Verdict.REGRESSION].index(verdict)
 
-
-@given(st.floats(0.2, 3), st.floats(0, 0.5), st.floats(0, 1))
-def test_a_slower_candidate_is_never_judged_better(ratio, half_width, more):
-    before, after = (
-        judge(facts(speed=Ratio(1, 1, middle, (middle - half_width, middle + half_width))), LIMITS).verdict
-        for middle in (ratio, ratio + more)
-    )
-    assert BADNESS.index(before) <= BADNESS.index(after)
+    assert badness(value) <= badness(value + more)
 
 
 def test_what_is_written_is_what_was_judged():
     judged = judge(facts(wer={"a-test": wer(2.0, 0.9)}), LIMITS)
     table = markdown(judged)
-    row = next(line for line in table.splitlines() if line.startswith("| WER on a-test"))
-    assert "| 8.00 % | 10.00 % | +2.00 points (+1.10 to +2.90) | +0.5 points | **regression** |" in row
-    assert table.startswith("**Regression**: `new`, compared with `old`, is refused.")
+    row = "| WER on a-test | 8.00 % | 10.00 % | +2.00 points (+1.10 to +2.90) | +0.5 points | **regression** |"
+    assert row in table
     assert len({line.count("|") for line in table.splitlines()[2:]}) == 1
     result = json.loads(json.dumps(judged.to_json()))
-    assert (result["verdict"], result["rows"][0]["verdict"], result["reasons"]) == (
-        "regression",
-        "regression",
-        judged.reasons,
-    )
+    assert result["verdict"] == result["rows"][0]["verdict"] == "regression"
+    assert result["reasons"] == judged.reasons
     assert list(plain(judged))[-1].endswith("REGRESSION: new is refused")
-
-
-def test_limits_that_contradict_each_other_are_refused():
-    with pytest.raises(ValueError, match="wer_detectable must be more than wer_tolerance"):
-        replace(LIMITS, wer_tolerance=2.0)

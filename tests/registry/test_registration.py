@@ -1,21 +1,29 @@
 """A project's model in a real MLflow store: registered, gated, promoted, loaded, rolled back, and killed on the way."""
 
+import base64
 import json
 import os
 import random
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import md5
 from pathlib import Path
 
 import pytest
 
+from tests.command import run
 from tests.exported import WER, export
 from tests.tone_model import write_speech
 from velocity import VelocityASR
-from velocity.cli import main
 from velocity.config.gate import Gate
 from velocity.config.reader import default_section
 from velocity.errors import VelocityError
@@ -23,10 +31,8 @@ from velocity.files import dvc_hash
 from velocity.gate import Facts, Sizes, judge
 from velocity.gate.statistics import Difference
 from velocity.registry import NAME, Champions, Registry, register, registered
-from velocity.registry.registration import check_lock
 from velocity.tracking.store import create_store
 
-KILLS = 1  # of each operation
 CHAMPION = f"models:/{NAME}@champion"
 
 
@@ -35,6 +41,7 @@ def folder(tmp_path_factory) -> Path:
     """A project that has exported and measured a model."""
     folder = tmp_path_factory.mktemp("project")
     export(folder, gain=1.0)
+    write_speech(folder / "a.wav", "seven lamps", folder / "models/export/onnx")
     return folder
 
 
@@ -50,20 +57,13 @@ def registry(folder) -> Registry:
     return Registry(f"sqlite:///{folder}/mlflow.db")
 
 
-def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    told = capsys.readouterr()
-    return ended.value.code, told.out, told.err
-
-
 def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
     assert run(capsys, "promote")[::2] == (2, f"error: {NAME}: no challenger; `velocity-asr register` makes one\n")
-    said = f"{NAME} not registered; champion: none, previous: none, challenger: none\n"
-    assert run(capsys, "register", "--dry-run")[:2] == (0, said)
-    said = f"{NAME} version 1; champion: none, previous: none, challenger: version 1\n"
-    assert run(capsys, "register")[:2] == (0, said)
-    assert run(capsys, "register")[:2] == (0, said), "the same model is the same version"
+    line = f"{NAME} not registered; champion: none, previous: none, challenger: none\n"
+    assert run(capsys, "register", "--dry-run")[:2] == (0, line)
+    line = f"{NAME} version 1; champion: none, previous: none, challenger: version 1\n"
+    assert run(capsys, "register")[:2] == (0, line)
+    assert run(capsys, "register")[:2] == (0, line), "the same model is the same version"
     version = registry.client.get_model_version(NAME, "1")
     tags = {"wer/a-test": str(WER), "wer_ci95/a-test": "0.0656 to 0.0858", "parity": "passed", "bytes": "1000"}
     assert tags.items() <= version.tags.items()
@@ -72,18 +72,17 @@ def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
     assert (kept.info.status, kept.data.metrics["test_sets.a-test.onnx-int8.wer"]) == ("FINISHED", WER)
     status, out, _ = run(capsys, "promote")
     assert (status, out.splitlines()[-1]) == (0, "champion: version 1, previous: none, challenger: none")
-    told = json.loads(run(capsys, "register", "--dry-run", "--json")[1])
-    assert told == {"version": "1", "verdict": "pass", "champion": "1", "previous": None, "challenger": None}
+    result = json.loads(run(capsys, "register", "--dry-run", "--json")[1])
+    assert result == {"version": "1", "verdict": "pass", "champion": "1", "previous": None, "challenger": None}
 
     export(project, gain=2.0, passed=False)
     assert run(capsys, "register")[0] == 0
-    speech = write_speech(Path("a.wav"), "seven lamps", Path("models/export/onnx"))
-    cut = {"id": "a", "start": 0.0, "duration": 1.0, "recording": {"sources": [{"source": str(speech)}]}}
+    cut = {"id": "a", "start": 0.0, "duration": 1.0, "recording": {"sources": [{"source": "a.wav"}]}}
     Path("a-test.jsonl").write_text(json.dumps(cut | {"supervisions": [{"text": "seven lamps"}]}))
     status, out, _ = run(capsys, "promote", "--test-set", "a-test.jsonl", "--rtf-tolerance", "100", "--json")
-    told = json.loads(out)
-    assert (status, told["candidate"], told["champion"]) == (1, f"models:/{NAME}/2", f"models:/{NAME}/1")
-    assert "parity with PyTorch: another word" in told["reasons"], "what was measured goes with the version"
+    result = json.loads(out)
+    assert (status, result["candidate"], result["champion"]) == (1, f"models:/{NAME}/2", f"models:/{NAME}/1")
+    assert "parity with PyTorch: another word" in result["reasons"], "what was measured goes with the version"
     assert registry.champions() == Champions("1", None, "2")
     assert registry.tags("2")["verdict"] == "regression"
 
@@ -94,14 +93,12 @@ def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
         assert (model.folder / "model.onnx").read_bytes() == Path(f"models/export/{target}/model.onnx").read_bytes()
     assert run(capsys, "transcribe", "a.wav", "--model", CHAMPION)[:2] == (0, "seven lamps\n")
     assert run(capsys, "rollback")[:2] == (0, "champion: version 1, previous: none, challenger: none\n")
-    assert run(capsys, "rollback")[::2] == (
-        2,
-        f"error: {NAME}: no previous champion to go back to in sqlite:///mlflow.db\n",
-    )
+    error = f"error: {NAME}: no previous champion to go back to in sqlite:///mlflow.db\n"
+    assert run(capsys, "rollback")[::2] == (2, error)
 
 
 def test_what_is_as_good_is_promoted_only_without_only_better(registry, project, capsys, monkeypatch):
-    """Judged on 1,000 utterances that both hear alike, which stand for those of a test set."""
+    """Judged on 1,000 utterances with the same errors."""
     with registry.alone() as before:
         pass
     export(project, gain=5.0)
@@ -138,11 +135,11 @@ def test_loading_runs_no_code_of_the_model(registry, tmp_path):
 def test_reports_of_another_model_are_not_registered(registry, project, tmp_path, monkeypatch):
     shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
     monkeypatch.chdir(tmp_path / "copy")
-    reports = {name: Path(f"reports/{name}.json") for name in ("metrics", "benchmark")}
     stages = {"export": {"outs": [{"path": "models/export/onnx-int8", "md5": "new"}]}}
-    for stage, path in zip(("evaluate", "benchmark"), reports.values(), strict=True):
-        hashed = {"path": str(path), "md5": md5(path.read_bytes()).hexdigest()}
+    for stage, name in (("evaluate", "metrics"), ("benchmark", "benchmark")):
+        hashed = {"path": f"reports/{name}.json", "md5": md5(Path(f"reports/{name}.json").read_bytes()).hexdigest()}
         stages[stage] = {"deps": [{"path": "models/export/onnx-int8", "md5": "new"}], "outs": [hashed]}
+    stages["evaluate"]["deps"].append({"path": "models/export", "md5": dvc_hash(Path("models/export"))})
 
     def refused(match: str) -> None:
         Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
@@ -152,14 +149,15 @@ def test_reports_of_another_model_are_not_registered(registry, project, tmp_path
         assert len(registry.client.search_model_versions(f"name = '{NAME}'")) == before
 
     stages["benchmark"]["deps"][0]["md5"] = "old"
-    refused(r"dvc\.lock: benchmark has not seen this models/export/onnx-int8; run `dvc repro`")
+    refused(r"dvc\.lock: benchmark did not read this models/export/onnx-int8; run `dvc repro`")
     stages["benchmark"]["deps"][0]["md5"] = "new"
     stages["evaluate"]["outs"][0]["md5"] = "other"
-    refused(r"reports/metrics\.json: not the one that evaluate wrote by dvc\.lock")
-    Path("dvc.lock").unlink()
+    refused(r"reports/metrics\.json: evaluate wrote another one, by dvc\.lock")
+    Path("models/export/onnx/model.onnx").write_bytes(b"another")
+    refused(r"dvc\.lock: evaluate did not read this models/export;")
     stages.clear()
-    reports["benchmark"].write_text('{"artefacts": {}}')
-    refused(r"reports/benchmark\.json: says nothing of onnx-int8")
+    Path("reports/benchmark.json").write_text('{"artefacts": {}}')
+    refused(r"reports/benchmark\.json: no figures of onnx-int8")
     Path("reports/MODEL_CARD.md").unlink()
     refused(r"reports/MODEL_CARD\.md: no such file or directory")
     shutil.rmtree("models/export/onnx-int8")
@@ -186,31 +184,18 @@ def test_an_artefact_that_failed_parity_is_not_released(registry, tmp_path, monk
         "left_out/tflite": "parity was not measured",
     }
     kept = Path(registry.client.get_model_version_download_uri(NAME, version).removeprefix("file://")) / "artifacts"
-    assert {path.name for path in kept.iterdir()} == {"onnx", "onnx-int8", "coreml", "metrics.json"}
+    assert {path.name for path in kept.iterdir()} == {"onnx", "onnx-int8", "coreml", "metrics.json", "provenance.json"}
     assert (kept / "coreml/model.mlpackage/Data/weight.bin").read_bytes() == b"coreml"
     Path("models/export/coreml/model.mlpackage/Data/weight.bin").write_bytes(b"another")
     assert registered(registry) is None, "another file in a folder in a folder is another version"
 
 
-def test_the_exports_are_those_that_were_measured(registry, project, tmp_path, monkeypatch):
-    """By DVC's own hash of the folder: the expected one is DVC 3.67's of these three files."""
-    folder = tmp_path / "folder"
-    for name, content in (("a/x", "1\n"), ("b/c/y", "2\n"), (".gitignore", "/a\n")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    assert dvc_hash(folder) == "ff841b5eca062a8e84ff7433c62e9bd5.dir"
-    shutil.copytree(project, tmp_path / "copy", ignore=shutil.ignore_patterns("mlflow.db*", "mlartifacts"))
-    monkeypatch.chdir(tmp_path / "copy")
-    seen = {"path": "models/export", "md5": dvc_hash(Path("models/export"))}
-    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"evaluate": {"deps": [seen]}}}))
-    check_lock()
-    Path("models/export/onnx/model.onnx").write_bytes(b"another")
-    with pytest.raises(VelocityError, match=r"dvc\.lock: evaluate has not seen this models/export; run `dvc repro`"):
-        check_lock()
-
-
 def test_a_store_that_was_cut_off_while_it_was_built_is_built_again(tmp_path, monkeypatch):
     import mlflow
+
+    def half_a_store(uri: str, registry_uri: str) -> None:
+        Path(uri.removeprefix("sqlite:///")).write_bytes(b"SQLite format 3\0")
+        raise KeyboardInterrupt
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     with monkeypatch.context() as patch:
@@ -219,14 +204,7 @@ def test_a_store_that_was_cut_off_while_it_was_built_is_built_again(tmp_path, mo
             create_store(uri)
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db.lock"]
     create_store(uri)
-    size = (tmp_path / "mlflow.db").stat().st_size
     assert mlflow.MlflowClient(uri, uri).search_registered_models() == []
-    assert (tmp_path / "mlflow.db").stat().st_size == size, "MLflow found nothing left to do"
-
-
-def half_a_store(uri: str, registry_uri: str) -> None:
-    Path(uri.removeprefix("sqlite:///")).write_bytes(b"SQLite format 3\0")
-    raise KeyboardInterrupt
 
 
 # MLflow is imported once, its stores are not opened: each attempt is a process of its own. SIGPROF, which nobody
@@ -253,50 +231,126 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def attempt(registry):
+def own(tmp_path, monkeypatch) -> Registry:
+    """The registry of another project, with a champion: slow tests run before those that expect an empty one."""
+    monkeypatch.chdir(tmp_path)
+    export(tmp_path, gain=1.0)
+    write_speech(Path("a.wav"), "seven lamps", Path("models/export/onnx"))
+    registry = Registry(f"sqlite:///{tmp_path}/mlflow.db")
+    registry.promote(register(registry), judged_beside=None)
+    return registry
+
+
+@pytest.fixture
+def attempt(own):
     """Run an operation in a process of its own, up to so many seconds of processor time; those it took, if it ended."""
-    environment = os.environ | {"MLFLOW_TRACKING_URI": registry.uri, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = os.environ | {"MLFLOW_TRACKING_URI": own.uri, "PYTHONPATH": str(Path(__file__).parents[2])}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     attempts = subprocess.Popen([sys.executable, "-c", ATTEMPTS], text=True, env=environment, **pipes)
 
     def attempt(line: str, seconds: float = 0.0) -> float | None:
         print(seconds, line, file=attempts.stdin, flush=True)
-        told = list(iter(attempts.stdout.readline, "over\n"))
-        return float(told[0].split()[1]) if told else None
+        printed = list(iter(attempts.stdout.readline, "over\n"))
+        return float(printed[0].split()[1]) if printed else None
 
     yield attempt
     attempts.stdin.close()
     attempts.wait()
 
 
-def test_a_kill_at_a_random_moment_leaves_a_registry_that_is_right(registry, project, attempt):
-    """Each operation once in peace, which tells how long it takes; then killed, and tried again."""
+@pytest.mark.slow
+def test_a_kill_at_a_random_moment_leaves_a_registry_that_is_right(own, attempt):
+    """Each operation once in peace, which measures its time; then killed, and tried again."""
     chance, took = random.Random(1), {}
 
     def check(*allowed: Champions) -> None:
-        with registry.alone() as now:
+        with own.alone() as now:
             assert now in allowed
-        versions = registry.client.search_model_versions(f"name = '{NAME}'")
-        assert len({version.tags["digest"] for version in versions}) == len(versions)
+        digests = [version.tags["digest"] for version in versions()]
+        assert len(set(digests)) == len(digests)
         for version in {now.champion, now.previous, now.challenger} - {None}:
             assert VelocityASR.from_pretrained(f"models:/{NAME}/{version}").transcribe("a.wav") == "seven lamps"
+
+    def versions() -> list:
+        return own.client.search_model_versions(f"name = '{NAME}'")
 
     def cut_off(line: str, before: Champions, after: Champions) -> None:
         operation = line.split()[0]
         if operation in took:
             ended = attempt(line, chance.uniform(0.01, took[operation]))
             check(after if ended else before, after)
-        if registry.champions() != after:
+        if own.champions() != after:
             took.setdefault(operation, attempt(line))
             check(after)
 
-    for gain in range(3, 4 + KILLS):
-        export(project, gain)
-        start = registry.champions()
-        newest = str(max(int(v.version) for v in registry.client.search_model_versions(f"name = '{NAME}'")) + 1)
+    for gain in (3, 4):
+        export(Path(), gain)
+        start = own.champions()
+        newest = str(max(int(version.version) for version in versions()) + 1)
         registered = Champions(start.champion, start.previous, newest)
         promoted = Champions(newest, start.champion, None)
         cut_off("register", start, registered)
         cut_off(f"promote {newest} {start.champion}", registered, promoted)
         cut_off(f"rollback {newest}", promoted, Champions(start.champion, start.previous, None))
     assert set(took) == {"register", "promote", "rollback"}
+
+
+@contextmanager
+def served(uri: str) -> Iterator[str]:
+    """Serve a model as README says, on a free port of this machine alone; yields the address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    Path("light/torch").mkdir(parents=True)
+    Path("light/torch/__init__.py").write_text("raise ImportError('the server does without PyTorch')")
+    paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "light"}
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local"]
+    command += ["--host", "127.0.0.1", "--port", port]
+    with open("serve.log", "w") as log:
+        output = {"stdout": log, "stderr": log, "start_new_session": True}
+        server = subprocess.Popen(command, env=os.environ | paths, **output)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            assert server.poll() is None, Path("serve.log").read_text()
+            try:
+                urllib.request.urlopen(f"{address}/ping")
+                break
+            except urllib.error.URLError:
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+
+
+def ask(address: str, request: bytes) -> tuple[int, dict]:
+    question = urllib.request.Request(f"{address}/invocations", request, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(question) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, json.load(refusal)
+
+
+def question(*recordings: bytes) -> bytes:
+    rows = [[base64.b64encode(recording).decode()] for recording in recordings]
+    return json.dumps({"dataframe_split": {"columns": ["audio"], "data": rows}}).encode()
+
+
+@pytest.mark.slow
+def test_the_champion_is_served_by_mlflow(own):
+    recordings = [write_speech(Path(name), "seven lamps", Path("models/export/onnx")) for name in ("b.flac", "b.ogg")]
+    with served(CHAMPION) as address:
+        expected = {"predictions": [{"text": "seven lamps"}] * 2}
+        assert ask(address, question(*(path.read_bytes() for path in recordings))) == (200, expected)
+        for faulty, reason in (
+            (question(recordings[0].read_bytes(), b"no recording"), "row 1: cannot be read as audio"),
+            (b'{"dataframe_split": {"columns": ["sound"], "data": [["AAAA"]]}}', "missing inputs ['audio']"),
+            (b'{"dataframe_split": {"columns": ["audio"], "data": [["/etc/passwd"]]}}', "Invalid input"),
+            (b"no JSON", "valid JSON"),
+        ):
+            status, answer = ask(address, faulty)
+            assert status == 400
+            assert reason in answer["message"]
+            assert "Traceback" not in json.dumps(answer)

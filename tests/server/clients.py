@@ -24,16 +24,11 @@ class Process:
     def __init__(self, model: Path, folder: Path, *options: object) -> None:
         self.folder = folder / "temporary"
         self.folder.mkdir()
-        command = [sys.executable, "-m", "velocity.cli", "serve", "--port", "0", "--model", str(model)]
+        command = [sys.executable, "-m", "velocity.cli", "serve", "--port", "0", "--model", model, *options]
         self.log = open(folder / "log", "w+", encoding="utf-8")  # noqa: SIM115  (as long as the process)
-        self.process = subprocess.Popen(
-            [*command, *map(str, options)],
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            cwd=folder,
-            env=os.environ | {"TMPDIR": str(self.folder), "PYTHONPATH": str(PROJECT)},
-        )
+        environment = os.environ | {"TMPDIR": str(self.folder), "PYTHONPATH": str(PROJECT)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": self.log, "text": True}
+        self.process = subprocess.Popen(list(map(str, command)), cwd=folder, env=environment, **pipes)
         self.port = int(re.fullmatch(r"tones on http://127\.0\.0\.1:(\d+)/v1\n", self.process.stdout.readline())[1])
         self.before = set(os.listdir(self.folder))  # what onnxruntime writes
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
@@ -81,14 +76,14 @@ def head(length: int | None) -> bytes:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """All that the server says until it closes the connection or has answered."""
-    said = b""
-    while b"\r\n\r\n" not in said or len(said.split(b"\r\n\r\n", 1)[1]) < _length(said):
+    """What the server sends until it closes the connection or has answered."""
+    received = b""
+    while b"\r\n\r\n" not in received or len(received.split(b"\r\n\r\n", 1)[1]) < _length(received):
         if not (piece := connection.recv(65536)):
             break
-        said += piece
-    return said
+        received += piece
+    return received
 
 
-def _length(said: bytes) -> int:
-    return int(re.search(rb"content-length: (\d+)", said)[1])
+def _length(received: bytes) -> int:
+    return int(re.search(rb"content-length: (\d+)", received)[1])

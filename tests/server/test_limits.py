@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,41 +26,7 @@ async def goes() -> dict[str, Any]:
     return {"type": "http.disconnect"}
 
 
-def test_so_many_at_once_and_the_others_wait() -> None:
-    queue, running, most = Queue(jobs=2, waiting=3), 0, 0
-    lock = threading.Lock()
-    meeting = threading.Barrier(2, timeout=30)  # two work at the same time, or this breaks
-
-    def work(abandoned: threading.Event) -> str:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        meeting.wait()
-        with lock:
-            running -= 1
-        return "done"
-
-    async def main() -> list[str]:
-        return await asyncio.gather(*(queue.run(work, stays) for _ in range(6)))
-
-    assert asyncio.run(main()) == ["done"] * 6
-    assert most == 2
-
-
-def test_a_full_queue_refuses_and_places_come_back() -> None:
-    queue = Queue(jobs=1, waiting=1)
-    with queue.place():
-        with pytest.raises(ZeroDivisionError), queue.place():
-            raise ZeroDivisionError
-        with queue.place(), pytest.raises(RequestError, match="busy") as refused, queue.place():
-            pass
-        assert refused.value.response().headers["retry-after"]
-    assert queue.taken == 0
-
-
 def test_a_client_that_goes_ends_its_work_and_its_file_lives_as_long() -> None:
-    """The thread is told, and it has let go of the upload before anybody may close it."""
     queue, signalled, ended = Queue(jobs=1, waiting=1), [], []
 
     def work(abandoned: threading.Event) -> None:
@@ -93,7 +58,7 @@ def test_work_that_has_not_begun_when_its_client_goes_never_begins() -> None:
     assert begun == []
 
 
-def test_a_server_that_is_cut_short_waits_for_the_thread_it_has_told() -> None:
+def test_a_server_that_is_cut_short_waits_for_its_thread() -> None:
     queue, ended = Queue(jobs=1, waiting=1), []
 
     def work(abandoned: threading.Event) -> None:
@@ -110,19 +75,8 @@ def test_a_server_that_is_cut_short_waits_for_the_thread_it_has_told() -> None:
     asyncio.run(main())
 
 
-def test_a_failure_of_the_work_is_the_request_s() -> None:
-    def work(abandoned: threading.Event) -> None:
-        raise RequestError(400, "no audio")
-
-    with pytest.raises(RequestError, match="no audio"):
-        asyncio.run(Queue(1, 1).run(work, stays))
-
-
 BODY = form(b"sound" * 100)
-SLOW = {
-    "a pause": Limits(pause_seconds=0.05),
-    "drop by drop": Limits(upload_seconds=0.05),
-}
+SLOW = {"a pause": Limits(pause_seconds=0.05), "drop by drop": Limits(upload_seconds=0.05)}
 
 
 @pytest.mark.parametrize("case", SLOW)
@@ -150,21 +104,6 @@ def request(receive: Any) -> Request:
     return Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
 
 
-def test_a_file_is_gone_with_its_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": form(b"sound" * 1_000_000), "more_body": False}
-
-    async def main() -> None:
-        async with received_form(request(receive), Limits()) as fields:
-            file = fields["file"]
-            assert (file.size, file.file.closed) == (5_000_000, False)
-        assert file.file.closed
-
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    asyncio.run(main())
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/models HTTP/1.1\r\nHost:"])
 def test_headers_that_do_not_come_close_the_connection(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "HEADER_SECONDS", 0.1)
@@ -174,7 +113,7 @@ def test_headers_that_do_not_come_close_the_connection(sent: bytes, monkeypatch:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(sent)
-        said = await asyncio.wait_for(reader.read(), 30)
+        received = await asyncio.wait_for(reader.read(), 30)
         writer.close()
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         for _ in range(2):  # a whole request, and another on the same connection
@@ -183,7 +122,7 @@ def test_headers_that_do_not_come_close_the_connection(sent: bytes, monkeypatch:
         writer.close()
         server.should_exit = True
         await task
-        return said
+        return received
 
     assert asyncio.run(main()) == b""
 

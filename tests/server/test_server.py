@@ -22,7 +22,8 @@ from tests.tone_model import speak, write_model
 from velocity.cli import main
 
 JOBS, WAITING = 2, 2
-WORDS = {"response_format": "verbose_json", "timestamp_granularities[]": ["word", "segment"]}
+GRANULARITIES = "timestamp_granularities[]"
+WORDS = {"response_format": "verbose_json", GRANULARITIES: ["word", "segment"]}
 LIMITS = ["--jobs", JOBS, "--max-waiting", WAITING, "--max-megabytes", 0.25, "--max-seconds", 40]
 
 
@@ -72,37 +73,28 @@ def test_the_answer_is_what_the_command_writes(server, model, long, form, tmp_pa
     assert times(value["words"], "word") == times(given["words"], "text")
 
 
-@pytest.mark.parametrize("container", ["WAV", "FLAC", "OGG", "MP3", "AIFF"])
-def test_any_container_under_any_name(server, model, container) -> None:
-    response = server.transcribe(encoded(speak("hello", model), container), name="../../etc/päss\0wd")
-    assert (response.status_code, response.json()) == (200, {"text": "hello"})
-
-
 def test_words_and_segments_have_times_within_each_other(server, audio) -> None:
     value = server.transcribe(audio, **WORDS).json()
     assert (value["task"], value["language"], value["text"]) == ("transcribe", "english", "hello world good night")
-    seconds = soundfile.info(io.BytesIO(audio)).duration
-    assert value["duration"] == pytest.approx(seconds, abs=1e-3)
-    assert [word["word"] for word in value["words"]] == value["text"].split()
-    times = [time for word in value["words"] for time in (word["start"], word["end"])]
+    assert value["duration"] == pytest.approx(soundfile.info(io.BytesIO(audio)).duration, abs=1e-3)
+    words, segments = value["words"], value["segments"]
+    times = [time for word in words for time in (word["start"], word["end"])]
     assert times == sorted(times)
-    segments = value["segments"]
-    assert " ".join(segment["text"] for segment in segments) == value["text"]
     assert [segment["id"] for segment in segments] == list(range(len(segments)))
     assert len(segments) > 1  # the pauses are long
+    within = []
     for segment in segments:
-        within = [
-            word for word in value["words"] if segment["start"] <= word["start"] and word["end"] <= segment["end"]
-        ]
-        assert " ".join(word["word"] for word in within) == segment["text"]
-        assert segment["end"] <= value["duration"] + 0.05
+        inside = [word["word"] for word in words if segment["start"] <= word["start"] and word["end"] <= segment["end"]]
+        assert " ".join(inside) == segment["text"]
         assert segment["avg_logprob"] <= 0 <= segment["no_speech_prob"] <= 1
+        within += inside
+    assert within == [word["word"] for word in words] == value["text"].split()
     assert "words" not in server.transcribe(audio, response_format="verbose_json").json()
 
 
 def test_a_stream_says_bit_by_bit_what_the_whole_answer_is(server, long) -> None:
     whole = server.transcribe(long).json()["text"]
-    response = server.transcribe(long, stream="true")
+    response = server.transcribe(long, name="../../etc/päss\0wd", stream="true")
     assert response.headers["content-type"].startswith("text/event-stream")
     events = [json.loads(line.removeprefix("data: ")) for line in response.text.split("\n\n") if line]
     assert {event["type"] for event in events[:-1]} == {"transcript.text.delta"}
@@ -115,13 +107,7 @@ def test_a_stream_says_bit_by_bit_what_the_whole_answer_is(server, long) -> None
 
 def test_the_prompt_holds_hot_words_and_never_a_path(server, audio, tmp_path) -> None:
     (tmp_path / "words.txt").write_text("secret\tnonsense\n")
-    for prompt in (
-        "Anna, Bob Miller; good\nnight",
-        str(tmp_path / "words.txt"),
-        "1" * 5000 + "st",
-        "ÿ中, \0",
-        "a" * 60_000,
-    ):
+    for prompt in ("Bob Miller; good\nnight", str(tmp_path / "words.txt"), "1" * 5000 + "st", "ÿ中, \0", "a" * 60_000):
         assert server.transcribe(audio, prompt=prompt).json() == {"text": "hello world good night"}
 
 
@@ -159,25 +145,18 @@ def wav(samples: int) -> bytes:
 
 WRONG = {
     "no audio": ({"audio": b""}, 400, "file", "empty"),
-    "text": ({"audio": b"this is no sound" * 20}, 400, "file", "cannot be read as audio"),
     "a header alone": ({"audio": wav(0)}, 400, "file", "no audio samples"),
     "cut off": ({"audio": encoded(NOISE, "FLAC")[:9_000]}, 400, "file", "cannot be read as audio"),
     "not numbers": ({"audio": encoded(np.full(160, np.nan), subtype="FLOAT")}, 400, "file", "NaN"),
     "too long": ({"audio": encoded(np.zeros(41 * 16_000), "FLAC")}, 413, "file", "at most 40 s"),
     "too large": ({"audio": wav(200_000)}, 413, "file", "at most 0.25 MB"),
-    "much too large": ({"audio": wav(2_000_000)}, 413, "file", "at most 0.25 MB"),
     "another model": ({"model": "whisper-9"}, 404, "model", "tones"),
     "another language": ({"language": "de"}, 400, "language", "'de'"),
     "no such format": ({"response_format": "doc"}, 400, "response_format", "verbose_json"),
     "no temperature": ({"temperature": "hot"}, 400, "temperature", "'hot'"),
-    "no granularity": (
-        {"response_format": "verbose_json", "timestamp_granularities[]": "phoneme"},
-        400,
-        "timestamp_granularities",
-        "word or segment",
-    ),
+    "no granularity": (WORDS | {GRANULARITIES: "phoneme"}, 400, GRANULARITIES[:-2], "word or segment"),
+    "words of a text": ({GRANULARITIES: "word"}, 400, GRANULARITIES[:-2], "verbose_json"),
     "a stream of subtitles": ({"stream": "true", "response_format": "srt"}, 400, "stream", "json or text"),
-    "words of a text": ({"timestamp_granularities[]": "word"}, 400, "timestamp_granularities", "verbose_json"),
     "an endless field": ({"prompt": "x" * 100_000}, 400, None, "form"),
 }
 
@@ -206,53 +185,48 @@ def test_what_is_no_form(server, audio) -> None:
     assert client.get("/v2").status_code == 404
 
 
-def test_too_much_is_refused_before_it_is_sent(server) -> None:
+def test_too_much_is_refused_before_it_is_sent_and_while_it_arrives(server) -> None:
+    """Without a declared length: what the server takes is the limit and what the network holds, not what is sent."""
     with server.connect() as connection:
         connection.sendall(head(length=10**12))
         assert answer(connection).startswith(b"HTTP/1.1 413")
-
-
-def test_too_much_is_refused_while_it_arrives(server) -> None:
-    """Without a declared length: what the server takes is the limit and what the network holds, not what is sent."""
-    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     body = form(b"").removesuffix(f"\r\n--{BORDER}--\r\n".encode())
     with server.connect() as connection:
         connection.sendall(head(None) + f"{len(body):x}\r\n".encode() + body + b"\r\n")
         for _ in range(8):  # 512 KB
-            connection.sendall(chunk)
+            connection.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
         assert answer(connection).startswith(b"HTTP/1.1 413")
 
 
 def test_clients_that_dribble_take_places_and_block_nobody_else(server, audio) -> None:
-    """All places but one are held by uploads that do not go on; the last one serves. With none left a client is told
-    to come back, and whoever hangs up makes room."""
+    """The last free place serves; with none left the answer is 503, and whoever hangs up makes room."""
     body = form(audio)
-    held = [server.connect() for _ in range(JOBS + WAITING - 1)]
+    clients = [server.connect() for _ in range(JOBS + WAITING - 1)]
     try:
-        for connection in held:
+        for connection in clients:
             connection.sendall(head(len(body)) + body[:5000])
         wait_for(server, JOBS + WAITING - 1)
         assert server.transcribe(audio).json() == {"text": "hello world good night"}
-        held.append(server.connect())
-        held[-1].sendall(head(len(body)) + body[:5000])
+        clients.append(server.connect())
+        clients[-1].sendall(head(len(body)) + body[:5000])
         wait_for(server, JOBS + WAITING)
         refused = server.transcribe(audio)
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) > 0
         assert refused.json()["error"]["code"] == "busy"
-        held.pop().close()
+        clients.pop().close()
         wait_for(server, JOBS + WAITING - 1)
         assert server.transcribe(audio).status_code == 200
-        held[0].sendall(body[5000:])
-        assert b"hello world" in answer(held[0])
+        clients[0].sendall(body[5000:])
+        assert b"hello world" in answer(clients[0])
     finally:
-        for connection in held:
+        for connection in clients:
             connection.close()
     wait_for(server, 0)
 
 
 def wait_for(server: Process, requests: int) -> None:
-    """Until the server says that it has so many requests."""
+    """Until the server reports so many requests."""
     while server.client.get("/health").json()["requests"] != requests:
         time.sleep(0.01)
 
@@ -263,9 +237,9 @@ def test_many_at_once_are_answered_or_told_to_come_back(server, model) -> None:
     with ThreadPoolExecutor(12) as pool:
         answers = list(pool.map(server.transcribe, uploads))
     assert {answer.status_code for answer in answers} <= {200, 503}
-    heard = {n: answer.json()["text"] for n, answer in enumerate(answers) if answer.status_code == 200}
-    assert heard
-    assert heard == {n: spoken[n % 4] for n in heard}
+    texts = {n: answer.json()["text"] for n, answer in enumerate(answers) if answer.status_code == 200}
+    assert texts
+    assert texts == {n: spoken[n % 4] for n in texts}
     wait_for(server, 0)
 
 
@@ -279,9 +253,9 @@ def test_sigterm_lets_a_request_finish(model, audio, tmp_path) -> None:
         while accepts(server.port):
             time.sleep(0.01)
         connection.sendall(body[5000:])
-        said = answer(connection)
-        assert said.startswith(b"HTTP/1.1 200")
-        assert json.loads(said.split(b"\r\n\r\n", 1)[1]) == {"text": "hello world good night"}
+        received = answer(connection)
+        assert received.startswith(b"HTTP/1.1 200")
+        assert json.loads(received.split(b"\r\n\r\n", 1)[1]) == {"text": "hello world good night"}
         assert server.process.wait(60) == 0
         assert server.left_behind() == set()
         server.log.seek(0)
@@ -306,21 +280,13 @@ def test_ctrl_c_ends_it_and_a_taken_port_is_said(model, tmp_path, capsys) -> Non
         assert server.process.wait(60) == 0
 
 
-def test_without_the_extra_it_says_what_to_install(model, monkeypatch, capsys) -> None:
-    for name in [name for name in sys.modules if name.startswith("velocity.server")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(SystemExit):
-        main(["serve", "--model", str(model)])
-    assert "pip install 'velocity-asr[serve]'" in capsys.readouterr().err
-
-
 def test_the_server_loads_the_light_runtime_only() -> None:
-    program = "import sys, velocity.server.serve; print(*{name.partition('.')[0] for name in sys.modules})"
+    program = "import sys, velocity.server.app; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert not set(loaded.stdout.split()) & {"torch", "lhotse", "mlflow", "pandas", "scipy", "fastapi", "pydantic"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [[], ["--sockets"]])
 def test_mutated_requests(model, way) -> None:
     command = [sys.executable, "benchmarks/fuzz_server.py", "--inputs", "150", "--seed", "1", "--model", str(model)]

@@ -8,19 +8,8 @@ from typing import Annotated
 
 import typer
 
+from velocity.cli import options
 from velocity.cli.app import app
-from velocity.cli.options import (
-    Beam,
-    HotWordPhrases,
-    Json,
-    LanguageModel,
-    LanguageModelWeight,
-    Model,
-    Quantized,
-    Threads,
-    WordBonus,
-    load,
-)
 
 
 @app.command()
@@ -33,13 +22,13 @@ def evaluate(
             metavar="NAME|DIR|MANIFEST",
         ),
     ],
-    model: Model = None,
-    quantized: Quantized = True,
-    lm: LanguageModel = None,
-    lm_weight: LanguageModelWeight = None,
-    word_bonus: WordBonus = None,
-    hotwords: HotWordPhrases = None,
-    beam: Beam = None,
+    model: options.Model = None,
+    quantized: options.Quantized = True,
+    lm: options.LanguageModel = None,
+    lm_weight: options.LanguageModelWeight = None,
+    word_bonus: options.WordBonus = None,
+    hotwords: options.HotWordPhrases = None,
+    beam: options.Beam = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -47,8 +36,8 @@ def evaluate(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="Utterances recognised at the same time.", min=1)] = 1,
-    threads: Threads = 1,
-    as_json: Json = False,
+    threads: options.Threads = 1,
+    as_json: options.Json = False,
 ) -> None:
     """Measure error rates on a test set, and show the errors.
 
@@ -64,7 +53,7 @@ def evaluate(
     from velocity.commands.evaluate import as_text
     from velocity.commands.evaluate import evaluate as measure
 
-    recogniser = load(model, quantized, threads)
+    recogniser = options.load(model, quantized, threads)
     recogniser.decoder = decoder_from(recogniser, lm, lm_weight, word_bonus, hotwords, beam)
     result = measure(recogniser, test_set, jobs, report)
     print(json.dumps(result, indent=2) if as_json else as_text(result, _count(threads, "thread")))
@@ -72,10 +61,10 @@ def evaluate(
 
 @app.command()
 def benchmark(
-    model: Model = None,
-    quantized: Quantized = True,
-    threads: Threads = 1,
-    as_json: Json = False,
+    model: options.Model = None,
+    quantized: options.Quantized = True,
+    threads: options.Threads = 1,
+    as_json: options.Json = False,
 ) -> None:
     """Measure the speed, memory and size of a model on this machine.
 
@@ -92,26 +81,19 @@ def benchmark(
     if as_json:
         print(json.dumps(result, indent=2))
         return
-    scaling = ", ".join(f"{seconds:g} s: {rtf:.4f}" for seconds, rtf in result["scaling"])
-    _print_table(
-        {
-            "model": result["model"],
-            "machine": f"{result['machine']['cpu']}, {result['machine']['cores']} cores, "
-            f"onnxruntime {result['machine']['onnxruntime']}",
-            "size": f"{result['bytes'] / 1e6:.2f} MB",
-            "real-time factor": f"{result[rtf_name(threads)]:.4f} with {_count(threads, 'thread')}",
-            "by length": scaling,
-            "latency": f"{1000 * result['latency_seconds']:.0f} ms for {result['clip_seconds']:g} s of audio",
-            "cold start": f"{result['cold_start_seconds']:.2f} s from starting the command to the text",
-            "peak memory": f"{result['peak_rss_bytes'] / 1e6:.0f} MB",
-        }
-    )
+    cpu, cores, onnxruntime = (result["machine"][name] for name in ("cpu", "cores", "onnxruntime"))
+    rows = {
+        "model": result["model"],
+        "machine": f"{cpu}, {cores} cores, onnxruntime {onnxruntime}",
+        "size": f"{result['bytes'] / 1e6:.2f} MB",
+        "real-time factor": f"{result[rtf_name(threads)]:.4f} with {_count(threads, 'thread')}",
+        "by length": ", ".join(f"{seconds:g} s: {rtf:.4f}" for seconds, rtf in result["scaling"]),
+        "latency": f"{1000 * result['latency_seconds']:.0f} ms for {result['clip_seconds']:g} s of audio",
+        "cold start": f"{result['cold_start_seconds']:.2f} s from starting the command to the text",
+        "peak memory": f"{result['peak_rss_bytes'] / 1e6:.0f} MB",
+    }
+    print("\n".join(f"{name:<16}  {value}" for name, value in rows.items()))
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _print_table(rows: dict[str, str]) -> None:
-    width = max(map(len, rows))
-    print("\n".join(f"{name:<{width}}  {value}" for name, value in rows.items()))

@@ -48,8 +48,7 @@ HotWordPhrases = Annotated[
 Beam = Annotated[
     int | None,
     typer.Option(
-        help="Width of the beam search. Default: 16 with a language model or hot words, otherwise the best path.",
-        min=1,
+        help="Width of the beam search. Default: 16 with a language model or hot words, otherwise the best path.", min=1
     ),
 ]
 NBest = Annotated[int, typer.Option("--n-best", help="Number of hypotheses to print, best first.", min=1)]

@@ -74,12 +74,12 @@ def _errors_as_json(as_json: bool) -> Iterator[None]:
 
 
 def _show(judgement: Any, as_json: bool, markdown: Path | None) -> None:
-    from velocity.commands.gate import write_markdown
-    from velocity.gate.table import plain
+    from velocity.files import write_text
+    from velocity.gate import table
 
     if markdown:
-        write_markdown(markdown, judgement)
-    print(json.dumps(judgement.to_json(), indent=2) if as_json else "\n".join(plain(judgement)))
+        write_text(markdown, table.markdown(judgement))
+    print(json.dumps(judgement.to_json(), indent=2) if as_json else "\n".join(table.plain(judgement)))
 
 
 @app.command()
@@ -137,8 +137,7 @@ def promote(
     tolerance: Tolerance = None,
     rtf_tolerance: RtfTolerance = None,
     only_better: Annotated[
-        bool,
-        typer.Option("--only-better", help="Also require significantly fewer errors on some test set."),
+        bool, typer.Option("--only-better", help="Also require significantly fewer errors on some test set.")
     ] = False,
     markdown: Markdown = None,
     as_json: Json = False,

@@ -44,8 +44,8 @@ def serve(
       curl http://127.0.0.1:8000/v1/audio/transcriptions -F file=@speech.wav -F response_format=srt
     """
     try:
-        from velocity.server.serve import serve as run_server
-        from velocity.server.service import Service
+        from velocity.server.app import serve as run_server
+        from velocity.server.endpoint import Service
         from velocity.server.uploads import MEGABYTE, Limits
         from velocity.server.work import Queue
     except ModuleNotFoundError as error:

@@ -52,25 +52,18 @@ def stream(
       arecord -q -f S16_LE -r 16000 -t raw | velocity-asr stream - --format json
       velocity-asr stream talk.flac --model models/export
     """
-    from velocity.commands.stream import (
-        file_pieces,
-        listen,
-        load,
-        microphone_pieces,
-        raw_pieces,
-        write_json,
-        write_text,
-    )
+    from velocity.commands import stream as live
     from velocity.recognition.streaming import Endpoint
 
     if microphone == (file is not None):
         raise VelocityError("exactly one input is needed: name a FILE, - for stdin, or --microphone")
-    recogniser = load(model, quantized, threads)
+    recogniser = live.load(model, quantized, threads)
     seconds = chunk_ms / 1000
     if microphone:
-        pieces = microphone_pieces(seconds)
+        pieces = live.microphone_pieces(seconds)
     elif str(file) == "-":
-        pieces = raw_pieces(sys.stdin.buffer, rate, channels, seconds)
+        pieces = live.raw_pieces(sys.stdin.buffer, rate, channels, seconds)
     else:
-        pieces = file_pieces(file, seconds, live=not fast)
-    listen(recogniser.stream(Endpoint(pause=pause)), pieces, write_json if format == "json" else write_text)
+        pieces = live.file_pieces(file, seconds, live=not fast)
+    write = live.write_json if format == "json" else live.write_text
+    live.listen(recogniser.stream(Endpoint(pause=pause)), pieces, write)

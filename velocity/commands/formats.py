@@ -66,13 +66,8 @@ def _json(transcript: Transcript) -> Iterator[str]:
     for passage in transcript.passages:
         texts += [passage.text] if passage.text else []
         words += [
-            {
-                "text": word.text,
-                "start": round(word.start, 3),
-                "end": round(word.end, 3),
-                "confidence": round(word.confidence, 4),
-            }
-            for word in passage.words
+            {"text": w.text, "start": round(w.start, 3), "end": round(w.end, 3), "confidence": round(w.confidence, 4)}
+            for w in passage.words
         ]
         alternatives = [{"text": found.text, "score": round(found.score, 3)} for found in passage.hypotheses]
         times = {"start": round(passage.start, 3), "end": round(passage.end, 3)}

@@ -18,7 +18,6 @@ from velocity.gate import Facts, Judgement, judge, measure
 from velocity.gate.comparison import comparison
 from velocity.gate.comparison import markdown as comparison_report
 from velocity.gate.facts import Hypotheses, Model, recognise
-from velocity.gate.table import markdown as verdict_table
 from velocity.project import PARAMS, PREPARED, test_manifests
 from velocity.tracking.model import NAME
 
@@ -63,10 +62,6 @@ def gate(candidate: str, champion: str | None, names: Sequence[str] | None, allo
     return judge(examine(candidate, champion, names, allowed)[0], allowed)
 
 
-def write_markdown(path: Path, judgement: Judgement) -> None:
-    write_text(path, verdict_table(judgement))
-
-
 def compare(first: str, second: str, names: Sequence[str] | None, folder: Path) -> dict[str, Any]:
     """Write ``comparison.json`` and ``comparison.md`` to ``folder``; return the content of the former.
 
@@ -77,9 +72,9 @@ def compare(first: str, second: str, names: Sequence[str] | None, folder: Path) 
     write_json(paths[0], result)
     write_text(paths[1], comparison_report(result))
     if version := re.fullmatch(f"models:/{NAME}(?:/(.+)|(@.+))", second):
-        from velocity.registry import Registry, told_in_one_line
+        from velocity.registry import Registry, one_line_errors
 
         registry = Registry()
-        with told_in_one_line(registry.uri):
+        with one_line_errors(registry.uri):
             registry.keep(version[1] or version[2], paths)
     return result

@@ -10,7 +10,7 @@ from velocity.commands.gate import gate
 from velocity.config.gate import Gate
 from velocity.errors import VelocityError
 from velocity.gate import Judgement, Verdict
-from velocity.registry import NAME, VERDICT, Champions, Registry, registered, told_in_one_line
+from velocity.registry import NAME, VERDICT, Champions, Registry, one_line_errors, registered
 from velocity.registry import register as register_here
 
 
@@ -35,7 +35,7 @@ def register(dry_run: bool = False) -> Registered:
     Raises VelocityError when reports are missing or old, or the registry does not answer.
     """
     registry = Registry()
-    with told_in_one_line(registry.uri):
+    with one_line_errors(registry.uri):
         version = registered(registry) if dry_run else register_here(registry)
         verdict = registry.tags(version).get(VERDICT) if version else None
         return Registered(version, verdict, registry.champions())
@@ -52,7 +52,7 @@ def promote(
     Raises VelocityError when there is no such version, or another champion has come in the meantime.
     """
     registry = Registry()
-    with told_in_one_line(registry.uri):
+    with one_line_errors(registry.uri):
         with registry.alone() as now:
             candidate = version or now.challenger
         if candidate is None:
@@ -72,7 +72,7 @@ def rollback(leaving: str | None = None) -> Champions:
     Raises VelocityError when there was no previous one.
     """
     registry = Registry()
-    with told_in_one_line(registry.uri):
+    with one_line_errors(registry.uri):
         return registry.rollback(leaving)
 
 

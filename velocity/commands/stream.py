@@ -99,14 +99,8 @@ def microphone_pieces(seconds: float) -> Iterator[np.ndarray]:
 
 
 def write_json(event: Event, latency: float) -> None:
-    value: dict[str, Any] = {
-        "type": event.type,
-        "text": event.text,
-        "stable": event.stable,
-        "start": round(event.start, 3),
-        "end": round(event.end, 3),
-        "latency": round(latency, 3),
-    }
+    value: dict[str, Any] = {"type": event.type, "text": event.text, "stable": event.stable}
+    value |= {"start": round(event.start, 3), "end": round(event.end, 3), "latency": round(latency, 3)}
     if event.type == "final":
         value["words"] = [
             {"word": w.text, "start": round(w.start, 3), "end": round(w.end, 3), "confidence": round(w.confidence, 4)}

@@ -175,13 +175,6 @@ def opened(source: Source) -> Iterator[Path]:
             raise VelocityError(str(error).replace(file.name, "standard input")) from error
 
 
-def transcribe(model: VelocityASR, file: Path) -> Transcript:
-    """The whole transcript of ``file``. Raises VelocityError when it cannot be read."""
-    transcript = listen(model, file)
-    transcript.passages = list(transcript.passages)
-    return transcript
-
-
 def listen(
     model: VelocityASR, file: Path, words: bool = True, after: Callable[[Passage], None] = lambda passage: None
 ) -> Transcript:

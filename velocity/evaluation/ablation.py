@@ -116,17 +116,15 @@ def _rows(table: Table, params: Params) -> list[dict[str, Any]]:
     rows = []
     for name, title in table.titles.items():
         entry: dict[str, Any] = {"name": name, "title": title, "experiment": table.experiments[name]}
+        rows.append(entry)
         if name in table.failed:
             entry["failed"] = table.failed[name]
-        else:
-            row = measured[name]
-            other = measured.get(table.baseline) if name != table.baseline else None
-            entry |= {"parameters": row.parameters, "audio_hours": row.audio_hours}
-            entry |= {"bytes": (row.artefact / "model.onnx").stat().st_size, "rtf": speed[name]["rtf"]}
-            if table.baseline in measured:
-                entry["rtf_ratio"] = speed[name]["rtf_ratio"]
-            entry["test_sets"] = figures(row, other, params.evaluate.bootstrap, params.seed)
-        rows.append(entry)
+            continue
+        row, other = measured[name], measured.get(table.baseline) if name != table.baseline else None
+        size = (row.artefact / "model.onnx").stat().st_size
+        entry |= {"parameters": row.parameters, "audio_hours": row.audio_hours, "bytes": size}
+        entry |= speed[name] if table.baseline in measured else {"rtf": speed[name]["rtf"]}
+        entry["test_sets"] = figures(row, other, params.evaluate.bootstrap, params.seed)
     return rows
 
 

@@ -33,11 +33,7 @@ class Recognition:
 
 
 def recognise(
-    model: VelocityASR,
-    utterances: Sequence[Utterance],
-    title: str,
-    workers: int = 1,
-    confidences: bool = False,
+    model: VelocityASR, utterances: Sequence[Utterance], title: str, workers: int = 1, confidences: bool = False
 ) -> Recognition:
     """Transcribe ``utterances``, ``workers`` at a time; the real-time factor is meaningful for one worker only.
 

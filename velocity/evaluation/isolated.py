@@ -38,14 +38,10 @@ class IsolatedRecogniser:
         self.folder, self.code = folder, Path(code or HERE).resolve()
 
     def __enter__(self) -> IsolatedRecogniser:
-        found_first = os.pathsep.join(filter(None, [str(self.code), os.environ.get("PYTHONPATH")]))
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).resolve()), str(self.folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | ONE_THREAD | {"PYTHONPATH": found_first},
-        )
+        path = os.pathsep.join(filter(None, [str(self.code), os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-P", str(Path(__file__).resolve()), str(self.folder)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, env=os.environ | ONE_THREAD | {"PYTHONPATH": path}, **pipes)
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -109,9 +105,8 @@ def _results(folder: str) -> Iterator[Any]:
             if "transcribe" in request:
                 yield from pool.map(lambda fields: transcribe(**fields), request["transcribe"])
             else:
-                samples = np.random.default_rng(0).standard_normal(
-                    round(request["processor_time"] * rate), dtype=np.float32
-                )
+                count = round(request["processor_time"] * rate)
+                samples = np.random.default_rng(0).standard_normal(count, dtype=np.float32)
                 begun = time.process_time()
                 model(compute_mel_spectrogram(0.1 * samples))
                 yield time.process_time() - begun

@@ -41,17 +41,11 @@ def _figures(wer: Difference) -> dict[str, Any]:
 
 def changed(hypotheses: Hypotheses) -> dict[str, list[dict[str, Any]]]:
     """The utterances with more errors in the second model, and those with fewer, largest change first."""
-    first, second = (scored.word_errors for scored in hypotheses.scores())
+    errors = (scored.word_errors.tolist() for scored in hypotheses.scores())
     entries = [
-        {
-            "id": utterance.id,
-            "reference": utterance.text,
-            "first": before,
-            "second": after,
-            "errors": {"first": int(first[index]), "second": int(second[index])},
-        }
-        for index, (utterance, before, after) in enumerate(
-            zip(hypotheses.utterances, hypotheses.champion, hypotheses.candidate, strict=True)
+        {"id": u.id, "reference": u.text, "first": before, "second": after, "errors": {"first": old, "second": new}}
+        for u, before, after, old, new in zip(
+            hypotheses.utterances, hypotheses.champion, hypotheses.candidate, *errors, strict=True
         )
     ]
     gain = lambda entry: entry["errors"]["first"] - entry["errors"]["second"]  # noqa: E731

@@ -70,19 +70,12 @@ class Model:
 def measure(candidate: Model, champion: Model | None, hypotheses: Mapping[str, Hypotheses], limits: Gate) -> Facts:
     """Sizes, memory and speed on this machine, error rates from ``hypotheses``, parity from the candidate's metrics."""
     models = {"candidate": candidate} | ({"champion": champion} if champion else {})
-    facts = {
-        "candidate": candidate.name,
-        "champion": champion and champion.name,
-        "sizes": {role: measure_sizes(model.folder) for role, model in models.items()},
-        "parity": read_parity(candidate.folder),
-    }
+    sizes, parity = {role: measure_sizes(model.folder) for role, model in models.items()}, read_parity(candidate.folder)
     if champion is None:
-        return Facts(**facts)
-    return Facts(
-        **facts,
-        wer={name: paired_difference(*both.scores(), limits.bootstrap) for name, both in hypotheses.items()},
-        speed=measure_speed(candidate, champion, limits.rounds),
-    )
+        return Facts(candidate.name, None, sizes, parity=parity)
+    wer = {name: paired_difference(*both.scores(), limits.bootstrap) for name, both in hypotheses.items()}
+    speed = measure_speed(candidate, champion, limits.rounds)
+    return Facts(candidate.name, champion.name, sizes, wer, speed, parity)
 
 
 def recognise(candidate: Model, champion: Model, test_sets: Mapping[str, Sequence[Utterance]]) -> dict[str, Hypotheses]:

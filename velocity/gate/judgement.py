@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -97,17 +97,8 @@ def _wer(test_set: str, wer: Difference, limits: Gate) -> Row:
         verdict = Verdict.UNCLEAR
         reason = f"{wer.utterances:,} utterances cannot rule out {limits.wer_detectable:g} points more: "
         reason += f"{100 * wer.at_most:+.2f} is possible"
-    return Row(
-        metric=f"WER on {test_set}",
-        unit="%",
-        champion=100 * wer.champion,
-        candidate=100 * wer.candidate,
-        difference=points,
-        interval=(low, high),
-        limit=limits.wer_tolerance,
-        verdict=verdict,
-        reason=reason,
-    )
+    rates = (100 * wer.champion, 100 * wer.candidate, points)
+    return Row(f"WER on {test_set}", "%", *rates, (low, high), limits.wer_tolerance, verdict, reason)
 
 
 def _speed(speed: Ratio, limits: Gate) -> Row:
@@ -120,31 +111,16 @@ def _speed(speed: Ratio, limits: Gate) -> Row:
     else:
         verdict = Verdict.UNCLEAR
         reason = f"between {low:.2f} and {high:.2f} times as long; measure again with more rounds"
-    return Row(
-        metric="real-time factor, 1 thread",
-        unit="×",
-        champion=speed.champion,
-        candidate=speed.candidate,
-        difference=speed.ratio,
-        interval=speed.interval,
-        limit=limits.rtf_tolerance,
-        verdict=verdict,
-        reason=reason,
-    )
+    figures = (speed.champion, speed.candidate, speed.ratio, speed.interval)
+    return Row("real-time factor, 1 thread", "×", *figures, limits.rtf_tolerance, verdict, reason)
 
 
 def _size(metric: str, candidate: float, champion: float | None, limit: float) -> Row:
-    fits = candidate <= limit
-    return Row(
-        metric=metric,
-        unit="MB",
-        champion=champion,
-        candidate=candidate,
-        difference=None if champion is None else candidate - champion,
-        limit=limit,
-        verdict=Verdict.PASS if fits else Verdict.REGRESSION,
-        reason="within the limit" if fits else f"{candidate:.2f} MB exceeds {limit:g}",
-    )
+    difference = None if champion is None else candidate - champion
+    row = Row(metric, "MB", champion, candidate, difference, limit=limit, reason="within the limit")
+    if candidate <= limit:
+        return row
+    return replace(row, verdict=Verdict.REGRESSION, reason=f"{candidate:.2f} MB exceeds {limit:g}")
 
 
 def _parity(failed: Sequence[str]) -> Row:

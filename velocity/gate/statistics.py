@@ -59,14 +59,8 @@ def paired_difference(champion: Score, candidate: Score, resamples: int, seed: i
         rates[resample] = errors[drawn].sum() / max(words[drawn].sum(), 1)
     low, high = np.percentile(rates, (2.5, 97.5))
     tail = min((rates <= 0).sum(), (rates >= 0).sum())
-    return Difference(
-        champion=champion.wer,
-        candidate=candidate.wer,
-        interval=(float(low), float(high)),
-        p_value=min(1.0, float(2 * (tail + 1) / (resamples + 1))),
-        utterances=len(words),
-        words=int(words.sum()),
-    )
+    p_value = min(1.0, float(2 * (tail + 1) / (resamples + 1)))
+    return Difference(champion.wer, candidate.wer, (float(low), float(high)), p_value, len(words), int(words.sum()))
 
 
 @dataclass(frozen=True)
@@ -87,12 +81,9 @@ def median_ratio(champion: Sequence[float], candidate: Sequence[float], clip_sec
     """
     ratios = np.sort(np.asarray(candidate) / np.asarray(champion))
     first = median_rank(len(ratios))
-    return Ratio(
-        champion=float(np.median(champion)) / clip_seconds,
-        candidate=float(np.median(candidate)) / clip_seconds,
-        ratio=float(np.median(ratios)),
-        interval=(float(ratios[first]), float(ratios[len(ratios) - 1 - first])),
-    )
+    interval = (float(ratios[first]), float(ratios[len(ratios) - 1 - first]))
+    medians = (float(np.median(seconds)) / clip_seconds for seconds in (champion, candidate))
+    return Ratio(*medians, float(np.median(ratios)), interval)
 
 
 def median_rank(count: int) -> int:

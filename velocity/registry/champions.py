@@ -1,24 +1,19 @@
 """The aliases ``champion``, ``previous`` and ``challenger``, and how they move so that a kill cannot spoil them.
 
-MLflow writes one alias or tag at a time, each in a transaction of its own; a promotion takes several. So it is written
-down first, as databases do (a redo log):
+MLflow writes one alias or tag at a time; a promotion takes several. So it is written down first, as a redo log:
 
-1. ``pending``, a tag of the registered model: the champion and the previous one as they will be. So far nothing has
-   changed for anybody.
-2. The alias ``champion``: the one write that promotes. Before it the old champion stands, from it on the new one.
+1. ``pending``, a tag of the registered model: the champion and the previous one as they will be.
+2. The alias ``champion``: the one write that promotes.
 3. What follows from it: the alias ``previous``; on the new champion's version, the tag ``previous``, for further steps
-   back; the alias ``challenger`` is taken from a version that is now the champion. Each may be repeated.
+   back; a champion is no ``challenger``. Each may be repeated.
 4. ``pending`` is deleted.
 
-Whoever comes next looks for ``pending`` first. If the champion is the one named there, it does 3 and 4 again; if not,
-the promotion never happened, and ``pending`` is deleted. Readers need only ``champion``, which is always right.
+Whoever comes next looks for ``pending`` first: if the champion is the one named there, 3 and 4 are done again; if not,
+the promotion never happened. Readers need only ``champion``, which is always right. A rollback is the same with the
+previous version as the champion.
 
-A rollback is the same with the previous version as the champion, whose own tag tells what was before it: repeated, it
-goes further back.
-
-One at a time: a file lock, beside a local database, otherwise in this machine's folder for temporary files. MLflow has
-no write with a condition, so two *machines* that promote on one server must be kept apart by their scheduler (at most
-one such run at a time). What was judged beside another champion than the one there is, is not promoted.
+A file lock admits one process of a machine at a time. MLflow has no conditional write, so two *machines* that promote
+on one server must be kept apart by their scheduler.
 """
 
 from __future__ import annotations
@@ -135,10 +130,8 @@ class Registry:
 
     def keep(self, version: str, files: Sequence[Path]) -> None:
         """Keep ``files`` with the run of ``version``: a number, or an alias as ``@champion``."""
-        if version.startswith("@"):
-            run = self.client.get_model_version_by_alias(NAME, version[1:]).run_id
-        else:
-            run = self.client.get_model_version(NAME, version).run_id
+        read = self.client.get_model_version_by_alias if version.startswith("@") else self.client.get_model_version
+        run = read(NAME, version.removeprefix("@")).run_id
         for file in files:
             self.client.log_artifact(run, str(file))
 
@@ -190,8 +183,8 @@ def _or_none(read: Any) -> Any:
 
 
 @contextmanager
-def told_in_one_line(uri: str) -> Iterator[None]:
-    """What MLflow raises inside the block becomes a VelocityError that names the registry."""
+def one_line_errors(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises inside the block into a VelocityError that names the registry."""
     from mlflow.exceptions import MlflowException
 
     try:

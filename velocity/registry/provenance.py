@@ -31,14 +31,10 @@ def _ancestry(path: str, stages: dict[str, Any]) -> tuple[set[str], set[str], di
     """Files that no stage makes, outputs of stages, and parameters that ``path`` follows from."""
     sources, made, pending, parameters = set(), set(), [path], {}
     while pending:
-        wanted = pending.pop()
-        makers = [
-            (out["path"], stage)
-            for stage in stages.values()
-            for out in stage.get("outs", [])
-            if overlap(Path(out["path"]), Path(wanted))
-        ]
-        sources |= set() if makers else {wanted}
+        name = pending.pop()
+        outs = ((out["path"], stage) for stage in stages.values() for out in stage.get("outs", []))
+        makers = [(out, stage) for out, stage in outs if overlap(Path(out), Path(name))]
+        sources |= set() if makers else {name}
         for out, stage in makers:
             pending += [] if out in made else [dependency["path"] for dependency in stage.get("deps", [])]
             made.add(out)

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from velocity.artefacts.target import RELEASED
 from velocity.errors import VelocityError, without_credentials
 from velocity.files import dvc_hash, md5, write_json
 from velocity.journal import flatten
@@ -21,7 +22,6 @@ from velocity.tracking.ledger import Ledger
 from velocity.tracking.model import log_model
 from velocity.tracking.origins import origin_tags
 
-RELEASED = "onnx-int8"  # the artefact whose figures a version shows
 DIGEST = "digest"
 PROVENANCE = "provenance.json"  # beside metrics.json in the registered model
 DESCRIPTION = 5000  # characters that MLflow keeps of a version's description
@@ -38,7 +38,7 @@ class Release:
 
     @classmethod
     def load(cls) -> Release:
-        """Raises VelocityError when a file is missing, or DVC's lock says that it is of another model."""
+        """Raises VelocityError when a file is missing, or belongs to another model by dvc.lock."""
         exported = sorted(path.parent for path in EXPORTED.glob("*/config.json"))
         if EXPORTED / RELEASED not in exported:
             raise VelocityError(f"{EXPORTED / RELEASED}: no exported model; `dvc repro` makes it")
@@ -46,7 +46,7 @@ class Release:
         release = cls(exported, _read(METRICS), _read(BENCHMARK), _text(MODEL_CARD))
         for path, figures in ((METRICS, release.metrics["parity"]), (BENCHMARK, release.benchmark["artefacts"])):
             if RELEASED not in figures:
-                raise VelocityError(f"{path}: says nothing of {RELEASED}; `dvc repro` makes it again")
+                raise VelocityError(f"{path}: no figures of {RELEASED}; `dvc repro` makes it again")
         return release
 
     @property
@@ -56,7 +56,7 @@ class Release:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """Artefacts that are not released, and why: they do not compute what was trained, or nobody has looked."""
+        """Artefacts that are not released, and why: parity failed or was not measured."""
         parity = self.metrics["parity"]
         return {
             name: "; ".join(parity[name]["failed"]) if name in parity else "parity was not measured"
@@ -132,10 +132,8 @@ def _create(registry: Registry, release: Release, tags: dict[str, str]) -> str:
     """A run with figures, reports and model, resumed if a kill cut it off; then the version, made of that run."""
     first = {"stage": "register", "identity": tags[DIGEST], "params": {}, "tags": tags}
     ledger = Ledger(registry.uri, first)
-    ledger.pending += [
-        {"metrics": release.numbers()},
-        *({"artifact": str(path)} for path in (METRICS, BENCHMARK, MODEL_CARD)),
-    ]
+    ledger.pending += [{"metrics": release.numbers()}]
+    ledger.pending += [{"artifact": str(path)} for path in (METRICS, BENCHMARK, MODEL_CARD)]
     ledger.send()
     with TemporaryDirectory() as temporary:
         origin = Path(temporary, PROVENANCE)
@@ -144,29 +142,23 @@ def _create(registry: Registry, release: Release, tags: dict[str, str]) -> str:
     ledger.pending.append({"close": "FINISHED"})
     ledger.send()
     registry.make()
-    made = registry.client.create_model_version(
-        NAME,
-        source=model,
-        run_id=ledger.run_id,
-        tags=tags,
-        description=release.description(),
-        model_id=model.rpartition("/")[2],
-    )
+    kept = {"source": model, "run_id": ledger.run_id, "model_id": model.rpartition("/")[2]}
+    made = registry.client.create_model_version(NAME, **kept, tags=tags, description=release.description())
     return str(made.version)
 
 
 def check_lock() -> None:
     """Raises VelocityError when, by dvc.lock, a report is older than what it reports on, or is not that one."""
     stages = locked_stages()
-    left = {path: digest for path, (_, digest) in locked_outputs(stages).items()}
+    written = {path: digest for path, (_, digest) in locked_outputs(stages).items()}
     for name in ("evaluate", "benchmark"):
-        for path, seen in _hashes(stages.get(name, {}).get("deps", [])):
-            made = dvc_hash(Path(path)) if path == str(EXPORTED) else left.get(path, seen)
-            if made != seen:
-                raise VelocityError(f"dvc.lock: {name} has not seen this {path}; run `dvc repro`")
-        for path, written in _hashes(stages.get(name, {}).get("outs", [])):
-            if not Path(path).is_file() or md5(Path(path)) != written:
-                raise VelocityError(f"{path}: not the one that {name} wrote by dvc.lock; run `dvc repro`")
+        for path, read in _hashes(stages.get(name, {}).get("deps", [])):
+            made = dvc_hash(Path(path)) if path == str(EXPORTED) else written.get(path, read)
+            if made != read:
+                raise VelocityError(f"dvc.lock: {name} did not read this {path}; run `dvc repro`")
+        for path, output in _hashes(stages.get(name, {}).get("outs", [])):
+            if not Path(path).is_file() or md5(Path(path)) != output:
+                raise VelocityError(f"{path}: {name} wrote another one, by dvc.lock; run `dvc repro`")
 
 
 def _hashes(entries: Sequence[dict[str, str]]) -> Iterator[tuple[str, str]]:

@@ -1,10 +1,12 @@
-"""The application: its routes and error handlers."""
+"""The application: its routes and error handlers; ``velocity-asr serve`` runs it."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from ipaddress import ip_address
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -13,9 +15,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from velocity.server.endpoint import Transcriptions
+from velocity.server.endpoint import Service, Transcriptions
 from velocity.server.failures import RequestError, answer_fault, answer_http_error
-from velocity.server.service import Service
+from velocity.server.http import bind, server
 from velocity.server.uploads import LingeringClose
 
 
@@ -57,3 +59,16 @@ def application(service: Service) -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
+
+
+def serve(service: Service, host: str, port: int) -> None:
+    """Answer on ``host``:``port`` until SIGTERM or Ctrl-C; print its address.
+
+    Raises VelocityError when it cannot listen there.
+    """
+    listener = bind(host, port)
+    if not ip_address(listener.getsockname()[0]).is_loopback:
+        print(f"warning: anyone who can reach {host} may use the server: it has no password", file=sys.stderr)
+    named = f"[{host}]" if ":" in host else host
+    print(f"{service.name} on http://{named}:{listener.getsockname()[1]}/v1", flush=True)
+    server(application(service)).run(sockets=[listener])

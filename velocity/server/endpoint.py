@@ -4,19 +4,42 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
+from velocity.recognition.offline import VelocityASR
 from velocity.server.events import Events
 from velocity.server.failures import RequestError
 from velocity.server.request import parse_request
 from velocity.server.responses import response
-from velocity.server.service import Service
 from velocity.server.transcribe import transcribe_upload, with_decoder
-from velocity.server.uploads import received_form
+from velocity.server.uploads import Limits, received_form
+from velocity.server.work import Queue
+
+
+@dataclass(frozen=True)
+class Service:
+    """What all requests share; ``decoding`` are arguments of ``Decoder`` for all requests."""
+
+    model: VelocityASR
+    limits: Limits
+    queue: Queue
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The model's name in the API."""
+        return str(self.model.config.get("name") or self.model.folder.name)
+
+    @property
+    def created(self) -> int:
+        """When the model's file was written, in seconds since 1970."""
+        return int((self.model.folder / "model.onnx").stat().st_mtime)
 
 
 @dataclass(frozen=True)

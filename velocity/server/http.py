@@ -8,7 +8,6 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import uvicorn
@@ -73,24 +72,9 @@ def bind(host: str, port: int) -> socket.socket:
         raise VelocityError(f"{host}:{port}: cannot listen there ({reason}); choose another --port") from error
 
 
-def address(listener: socket.socket) -> IPv4Address | IPv6Address:
-    """The address it listens on."""
-    return ip_address(listener.getsockname()[0])
-
-
 def server(app: Starlette) -> Server:
     """The server that runs ``app`` on listening sockets until it is stopped."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # tracebacks, not client errors
-    config = uvicorn.Config(
-        app,
-        http=Connection,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
-    return Server(config)
+    quiet = {"log_config": None, "access_log": False, "server_header": False, "proxy_headers": False}
+    limits = {"limit_concurrency": CONNECTIONS, "timeout_graceful_shutdown": GRACE_SECONDS}
+    return Server(uvicorn.Config(app, http=Connection, ws="none", lifespan="on", **quiet, **limits))

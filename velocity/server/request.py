@@ -48,12 +48,8 @@ def parse_request(fields: FormData, model: str) -> TranscriptionRequest:
         raise invalid("file", "the file is empty")
     requested = _text(fields, "model", model)
     if requested != model:
-        raise RequestError(
-            HTTPStatus.NOT_FOUND,
-            f"the model {_quoted(requested)} is not served here; {model} is",
-            "model",
-            "model_not_found",
-        )
+        message = f"the model {_quoted(requested)} is not served here; {model} is"
+        raise RequestError(HTTPStatus.NOT_FOUND, message, "model", "model_not_found")
     if not ENGLISH.fullmatch(language := _text(fields, "language", "en")):
         raise invalid("language", f"{_quoted(language)}: only English (en) is supported")
     try:

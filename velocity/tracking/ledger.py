@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +12,16 @@ from velocity.errors import without_credentials
 from velocity.tracking.store import create_store, local_database
 
 EXPERIMENT = "velocity-asr"
-ARTIFACTS = "mlartifacts"  # beside a local mlflow.db, or in the project
-BATCH = 100  # entries a request: MLflow's limit for parameters and tags; ten times as many metrics
+ARTIFACTS = "mlartifacts"
+BATCH = 100  # MLflow's limit of parameters and of tags a request; of metrics it takes ten times as many
 IDENTITY = "identity"
 FORBIDDEN = re.compile(r"[^\w\-. :/]")  # in the name of a metric
-
-
-def artifact_root(uri: str) -> str | None:
-    """Where artifacts go: MLFLOW_DEFAULT_ARTIFACT_ROOT (``s3://bucket/folder``, any that MLflow knows), else beside a
-    local database, else in the project. None for a server, which has a root of its own.
-    """
-    if uri.startswith(("http://", "https://")):
-        return None
-    database = local_database(uri)
-    folder = database.parent if database else Path(os.environ.get("DVC_ROOT", ""))
-    return os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT") or str(folder.absolute() / ARTIFACTS)
 
 
 class Ledger:
     """The run that ``first`` (stage, params, identity, tags) describes: created, or resumed if it was cut off.
 
-    Whatever fails in ``send``, calling it again sends what is still pending: nothing is recorded twice. ``run_id``: the
-    run that an earlier ledger has begun.
+    ``send`` may be repeated after any failure: nothing is recorded twice. ``run_id``: begun by an earlier ledger.
     """
 
     def __init__(self, uri: str, first: dict[str, Any], run_id: str | None = None) -> None:
@@ -47,7 +36,7 @@ class Ledger:
             self._client = self._open()
         self._send_metrics()
         while self.pending:
-            self._send_one(self.pending[0])
+            self._send_one(self._client, self.pending[0])
             del self.pending[0]
 
     def _open(self) -> Any:
@@ -67,21 +56,22 @@ class Ledger:
             histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
             self._last = {name: max(metric.step for metric in history) for name, history in histories.items()}
         self.run_id = run.info.run_id
-        described = {"params": self.first["params"], "tags": self.first["tags"]}
-        self._send_one(described, client)
+        self._send_one(client, {"params": self.first["params"], "tags": self.first["tags"]})
         return client
 
     def _experiment(self, client: Any) -> str:
-        """The id of the experiment, made at the first run."""
+        """The id of the experiment, made at the first run. Its artifacts lie where MLFLOW_DEFAULT_ARTIFACT_ROOT says,
+        else beside a local database, else in the project; a server has a place of its own."""
         from mlflow.exceptions import MlflowException
 
-        found = client.get_experiment_by_name(EXPERIMENT)
-        if found is None:
-            try:
-                return client.create_experiment(EXPERIMENT, artifact_root(self.uri))
-            except MlflowException:  # another run made it in the meantime
-                found = client.get_experiment_by_name(EXPERIMENT)
-        return found.experiment_id
+        if client.get_experiment_by_name(EXPERIMENT) is None:
+            folder = database.parent if (database := local_database(self.uri)) else os.environ.get("DVC_ROOT", "")
+            local = str(Path(folder, ARTIFACTS).absolute())
+            server = self.uri.startswith(("http://", "https://"))
+            with suppress(MlflowException):  # another run makes it at the same time
+                root = None if server else os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT") or local
+                client.create_experiment(EXPERIMENT, root)
+        return client.get_experiment_by_name(EXPERIMENT).experiment_id
 
     def _cut_off(self, client: Any, experiment: str, identity: str | None) -> Any:
         """The newest run of the same identity, unless it came to its end."""
@@ -106,10 +96,9 @@ class Ledger:
             self._client.log_batch(self.run_id, metrics=batch)
             self._last |= {metric.key: metric.step for metric in batch}
 
-    def _send_one(self, message: dict[str, Any], client: Any = None) -> None:
+    def _send_one(self, client: Any, message: dict[str, Any]) -> None:
         from mlflow.entities import Param, RunTag
 
-        client = client or self._client
         params = [Param(name, without_credentials(value)) for name, value in message.get("params", {}).items()]
         tags = [RunTag(name, without_credentials(value)) for name, value in message.get("tags", {}).items()]
         for start in range(0, max(len(params), len(tags)), BATCH):

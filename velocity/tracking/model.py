@@ -16,6 +16,8 @@ CODE = Path(__file__).with_name("pyfunc.py")  # run by the server; whoever loads
 def log_model(client: Any, run_id: str, folders: list[Path]) -> str:
     """Keep ``folders`` with the run, under ``artifacts/`` of the model; returns its URI, ``models:/<id>``."""
     import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
 
     run = client.get_run(run_id)
     made = client.create_logged_model(run.info.experiment_id, NAME, source_run_id=run_id, params=run.data.params)
@@ -23,20 +25,12 @@ def log_model(client: Any, run_id: str, folders: list[Path]) -> str:
         mlflow.pyfunc.log_model(
             python_model=str(CODE),
             artifacts={folder.name: str(folder) for folder in folders},
-            signature=signature(),
+            signature=ModelSignature(Schema([ColSpec("binary", "audio")]), Schema([ColSpec("string", "text")])),
             input_example=example(),
             pip_requirements=[f"velocity-asr=={version('velocity-asr')}", f"mlflow=={mlflow.__version__}"],
             model_id=made.model_id,
         )
     return made.model_uri
-
-
-def signature() -> Any:
-    """``audio``: the bytes of a file (Base64 in JSON) → ``text``."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-
-    return ModelSignature(Schema([ColSpec("binary", "audio")]), Schema([ColSpec("string", "text")]))
 
 
 def example() -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,21 +14,19 @@ from velocity.project import declared, stage_inputs
 
 
 def origin_tags(stage: str) -> dict[str, str]:
-    return git_tags() | experiment_tags() | machine_tags() | input_tags(stage)
+    """With the name that ``dvc exp show`` has for the experiment the run is part of."""
+    name = os.environ.get("DVC_EXP_NAME")
+    return git_tags() | ({"dvc.experiment": name} if name else {}) | machine_tags() | input_tags(stage)
 
 
 def identity(stage: str, params: Mapping[str, str]) -> str | None:
-    """SHA-256 of the stage, its parameters and the hashes of its inputs: a training that is resumed has it again.
-
-    None where DVC knows no inputs of the stage: then nothing says that two runs are one.
-    """
+    """SHA-256 of the stage, its parameters and inputs: a resumed training has it again. None without known inputs."""
     inputs = input_tags(stage)
     return hashlib.sha256(json.dumps([stage, params, inputs], sort_keys=True).encode()).hexdigest() if inputs else None
 
 
 def git_tags() -> dict[str, str]:
     """The commit, and whether code or parameters differ from it; what the pipeline itself writes does not count."""
-
     try:
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
         return {"mlflow.source.git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(changed)).lower()}
@@ -37,18 +34,11 @@ def git_tags() -> dict[str, str]:
         return {}  # no git here, or no commit yet
 
 
-def experiment_tags() -> dict[str, str]:
-    """The name that ``dvc exp show`` has for the experiment the run is part of."""
-    name = os.environ.get("DVC_EXP_NAME")
-    return {"dvc.experiment": name} if name else {}
-
-
 def machine_tags() -> dict[str, str]:
     """What kind of machine it is, not which."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {"machine.cpu": (models or [platform.machine()])[0], "machine.cores": str(os.cpu_count())}
+    from velocity.evaluation.speed import processor
+
+    return {"machine.cpu": processor(), "machine.cores": str(os.cpu_count())}
 
 
 def input_tags(stage: str) -> dict[str, str]:

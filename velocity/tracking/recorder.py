@@ -14,10 +14,10 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from threading import Event, Thread
-from typing import IO, Any
+from typing import Any
 
 from velocity.errors import without_credentials
 from velocity.project import tracking_uri
@@ -37,7 +37,6 @@ class Recorder:
     def __init__(self, stage: str, folder: Path = FOLDER) -> None:
         self.stage, self.folder = stage, folder
         self.path = folder / f"{time.time_ns()}-{stage}.jsonl"
-        self._status: str | None = None
         self._ended = Event()
         self._thread = Thread(target=self._record, daemon=True)
 
@@ -47,7 +46,7 @@ class Recorder:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "a+", encoding="utf-8", buffering=1)
         fcntl.flock(self._file, fcntl.LOCK_EX)  # so that no other run takes it for one that was left behind
-        self._append(stage=self.stage, tags=_clean(origin_tags(self.stage)))
+        self._append(stage=self.stage, tags=origin_tags(self.stage))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -65,18 +64,16 @@ class Recorder:
         self._thread.join(PATIENCE)
         if self.path.exists():
             keep_files(self.path)
-            print(
-                f"warning: MLflow did not record all of this run; it is kept in {self.folder} and sent with the next",
-                file=sys.stderr,
-            )
+            kept = f"it is kept in {self.folder} and sent with the next"
+            print(f"warning: MLflow did not record all of this run; {kept}", file=sys.stderr)
 
     def _append(self, **message: Any) -> None:
-        self._file.write(json.dumps(message) + "\n")
+        self._file.write(without_credentials(json.dumps(message)) + "\n")
 
     def _record(self) -> None:
         """The thread: send what is new every few seconds; give up waiting when the stage has ended and it fails."""
-        delivery, failed = Delivery(self.path), False
-        while True:
+        delivery, failed, ended = Delivery(self.path), False, False
+        while not ended:
             ended = self._ended.wait(AGAIN if failed else TOGETHER)
             try:
                 with redirect_stdout(io.StringIO()):  # MLflow prints addresses of its pages
@@ -89,24 +86,20 @@ class Recorder:
                     send_kept(self.folder)
             except Exception as error:
                 if not failed:
-                    print(f"note: MLflow does not take the record of this run: {_line(error)}", file=sys.stderr)
+                    reason = without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])
+                    print(f"note: MLflow does not take the record of this run: {reason[:300]}", file=sys.stderr)
                 failed = True
-            if ended:
-                return
 
 
 class Delivery:
-    """The messages of a journal on their way to MLflow. ``send`` may be repeated: nothing is recorded twice.
-
-    The journal also notes how far it was sent: {"run": id} and {"sent": count of messages}.
-    """
+    """Sends a journal to MLflow and notes in it how far: {"run": id} and {"sent": count of messages}."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._ledger: Ledger | None = None
 
     def send(self) -> None:
-        """Raises what MLflow raises; what was sent until then is noted."""
+        """May be repeated: nothing is recorded twice. Raises what MLflow raises."""
         lines = list(read_journal(self.path))
         sent = max((line["sent"] for line in lines if "sent" in line), default=0)
         run = next((line["run"] for line in lines if "run" in line), None)
@@ -114,7 +107,7 @@ class Delivery:
         if self._ledger is None:
             params = next((message["params"] for message in messages if "params" in message), None)
             if params is None and not any("close" in message for message in messages):
-                return  # the stage has not said yet what it runs with
+                return  # the stage has not reported its parameters yet
             about = {**first, "params": params or {}, "identity": identity(first["stage"], params or {})}
             self._ledger = Ledger(tracking_uri(), about, run)
         self._ledger.pending = messages[sent:]
@@ -139,65 +132,36 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
 def send_kept(folder: Path) -> None:
     """Send the journals that earlier runs left, the oldest first. Raises what MLflow raises; they then stay."""
     for path in sorted(folder.glob("*.jsonl")):
-        with unlocked(path) as free:
-            if free:
-                if not any("close" in message for message in read_journal(path)):  # killed with its recorder
-                    with open(path, "a", encoding="utf-8") as file:
-                        file.write('\n{"close": "KILLED"}\n')
-                Delivery(path).send()
-                remove(path)
-
-
-@contextmanager
-def unlocked(path: Path) -> Iterator[bool]:
-    """Whether no process writes this journal; it is then locked for as long as the block lasts."""
-    with suppress(FileNotFoundError), open(path, "a", encoding="utf-8") as file:
-        yield _try_lock(file)
-        return
-    yield False
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
+        # Another process writes it, or has just sent it.
+        with suppress(BlockingIOError, FileNotFoundError), open(path, "r+", encoding="utf-8", buffering=1) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not any("close" in message for message in read_journal(path)):  # killed with its recorder
+                file.seek(0, os.SEEK_END)
+                file.write('\n{"close": "KILLED"}\n')
+            Delivery(path).send()
+            remove(path)
 
 
 def keep_files(journal: Path) -> None:
     """Copy the files that a journal names beside it: tomorrow they may be others."""
     lines = []
     for number, message in enumerate(read_journal(journal)):
-        for key in ("artifact", "model"):
-            if paths := message.get(key):
-                copies = [_copy(Path(path), journal.with_suffix("") / str(number)) for path in _listed(paths)]
-                message[key] = copies if isinstance(paths, list) else copies[0]
+        folder = journal.with_suffix("") / str(number)
+        if path := message.get("artifact"):
+            message["artifact"] = _copy(Path(path), folder)
+        if paths := message.get("model"):
+            message["model"] = [_copy(Path(path), folder) for path in paths]
         lines.append(json.dumps(message) + "\n")
     temporary = journal.with_suffix(".partial")
     temporary.write_text("".join(lines), encoding="utf-8")
     os.replace(temporary, journal)
 
 
-def _listed(paths: str | list[str]) -> list[str]:
-    return paths if isinstance(paths, list) else [paths]
-
-
 def _copy(path: Path, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
-    (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
-    return str(folder / path.name)
+    return str((shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name))
 
 
 def remove(journal: Path) -> None:
     journal.unlink(missing_ok=True)
     shutil.rmtree(journal.with_suffix(""), ignore_errors=True)
-
-
-def _clean(tags: dict[str, str]) -> dict[str, str]:
-    return {name: without_credentials(value) for name, value in tags.items()}
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return without_credentials(lines[0])[:300]

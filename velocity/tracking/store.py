@@ -29,17 +29,13 @@ def local_database(uri: str) -> Path | None:
 
 def lock_path(uri: str) -> Path:
     """Beside a local database, otherwise in this machine's folder for temporary files."""
-    if database := local_database(uri):
-        return Path(f"{database}.lock")
-    return Path(tempfile.gettempdir()) / f"velocity-asr-{hashlib.sha256(uri.encode()).hexdigest()[:16]}.lock"
+    named = Path(tempfile.gettempdir(), f"velocity-asr-{hashlib.sha256(uri.encode()).hexdigest()[:16]}")
+    return Path(f"{local_database(uri) or named}.lock")
 
 
 def create_store(uri: str) -> None:
-    """Create a local database that is not there yet.
-
-    MLflow builds one in dozens of migrations. Killed among them, it leaves a file that it cannot open again (4 of 16
-    random kills in the first seconds did), so it builds in a temporary folder, and what it has built is moved here.
-    """
+    """Create a local database that is not there yet. MLflow killed among its dozens of migrations leaves a file that it
+    cannot open again, so it builds in a temporary folder, and what it has built is moved here."""
     database = local_database(uri)
     if database is None or database.exists():
         return
