@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -37,6 +38,32 @@ def project(tmp_path, monkeypatch) -> Path:
 
 def start(body: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", RUN, STAGE % body], stderr=subprocess.PIPE, text=True)
+
+
+def test_a_stage_runs_where_no_record_can_be_kept(project):
+    Path(".dvc").touch()  # where the folder of the journals should go
+    process = start("sys.exit(7)")
+    _, printed = process.communicate(timeout=120)
+    assert process.returncode == 7
+    assert printed.startswith("note: this run is not recorded:")
+    assert printed.count("\n") == 1
+
+
+def test_a_server_that_never_answers_delays_no_stage(project, monkeypatch):
+    """It takes connections and is silent. The stage itself has ended long before the recorder gives up."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+        rows = "begun = time.monotonic()\nfor step in range(10_000): journal.log({'step': step, 'loss': 1.0})\n"
+        process = start(rows + "open('seconds', 'w').write(str(time.monotonic() - begun))")
+        _, printed = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert [line.partition(":")[0] for line in printed.splitlines()] == ["note", "warning"]
+    (journal,) = Path(".dvc/tmp/journals").glob("*.jsonl")
+    assert journal.read_text().count('"loss"') == 1 + 10_000
+    assert float(Path("seconds").read_text()) < 30
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 
 from velocity.errors import VelocityError
@@ -56,9 +56,14 @@ def recorded(stage: str, command: list[str]) -> int:
     """Run ``command`` with a journal and record it; returns its exit status, negative for the signal that killed it."""
     from velocity.tracking.recorder import Recorder
 
-    # Ctrl-C reaches both processes, and the stage decides when it ends. SIGTERM may come to this one alone.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Recorder(stage) as recorder:
+    with ExitStack() as opened:
+        try:
+            recorder = opened.enter_context(Recorder(stage))
+        except OSError as error:
+            print(f"note: this run is not recorded: {error}", file=sys.stderr)
+            os.execv(sys.executable, command)
+        # Ctrl-C reaches both processes, and the stage decides when it ends. SIGTERM may come to this one alone.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         environment = os.environ | {"VELOCITY_JOURNAL": str(recorder.path)}
         process = subprocess.Popen(command, env=environment, preexec_fn=prepare_child)
         signal.signal(signal.SIGTERM, lambda number, frame: process.send_signal(number))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -185,12 +186,78 @@ def test_a_server_that_is_down_costs_a_line_and_the_record_is_sent_once_later(fo
 def test_a_run_is_the_same_only_with_the_same_stage_parameters_and_inputs(folder):
     """Inputs are what other stages wrote at or below the dependencies."""
     assert input_tags("prepare") == {"input/data/raw/a": "aaaa.dir"}
-    same = identity("finetune", {"seed": "1"})
-    assert identity("finetune", {"seed": "1"}) == same
-    assert identity("finetune", {"seed": "2"}) != same
+    tags = input_tags("finetune")
+    same = identity("finetune", {"seed": "1"}, tags)
+    assert identity("finetune", {"seed": "1"}, tags | {"git.dirty": "true"}) == same
+    assert identity("finetune", {"seed": "2"}, tags) != same
     Path("dvc.lock").write_text(DVC_LOCK.replace("bbbb", "cccc"))
-    assert identity("finetune", {"seed": "1"}) != same
-    assert identity("unknown", {"seed": "1"}) is None
+    assert identity("finetune", {"seed": "1"}, input_tags("finetune")) != same
+    assert identity("unknown", {"seed": "1"}, input_tags("unknown")) is None
+
+
+class Refusing:
+    """A ledger that takes everything but an artifact; keeps what it was made with, and what it took."""
+
+    made: ClassVar[list[dict]] = []
+    taken: ClassVar[list[dict]] = []
+
+    def __init__(self, uri, first, run_id=None):
+        self.run_id, self.pending = "run", []
+        self.made.append(first)
+
+    def send(self):
+        while self.pending:
+            if "artifact" in self.pending[0]:
+                raise FileNotFoundError("gone")
+            self.taken.append(self.pending.pop(0))
+
+
+@pytest.fixture
+def refusing(folder, monkeypatch):
+    monkeypatch.setattr(Refusing, "made", [])
+    monkeypatch.setattr(Refusing, "taken", [])
+    monkeypatch.setattr(recording, "Ledger", Refusing)
+    return Refusing
+
+
+def left_behind(stage: str) -> Journal:
+    with Recorder(stage) as recorder:
+        journal = Journal(str(recorder.path))
+        journal.params({"seed": 1})
+    return journal
+
+
+def test_a_kept_record_has_the_inputs_of_its_own_run(refusing):
+    left_behind("finetune")
+    then = identity("finetune", {"seed": "1"}, input_tags("finetune"))
+    Path("dvc.lock").write_text(DVC_LOCK.replace("bbbb", "cccc"))
+    send_kept(recording.FOLDER)
+    assert [first["identity"] for first in refusing.made] == [then]
+
+
+def test_a_record_that_is_refused_does_not_hold_up_later_ones(refusing, capfd):
+    left_behind("evaluate").artifact("gone.txt")
+    left_behind("finetune")
+    send_kept(recording.FOLDER)
+    assert [path.stem.split("-")[1] for path in recording.FOLDER.glob("*.jsonl")] == ["evaluate"]
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_a_part_of_a_line_does_not_hide_how_the_stage_ended(refusing):
+    with Recorder("finetune") as recorder:
+        Journal(str(recorder.path)).params({"seed": 1})
+        with open(recorder.path, "a") as file:
+            file.write('{"metrics": [["loss", 2.')
+        recorder.start()
+        recorder.finish("KILLED")
+    assert refusing.taken[-1] == {"close": "KILLED"}
+
+
+def test_an_artifact_that_cannot_be_kept_is_a_line(refusing, capfd):
+    with recorded("evaluate") as journal:
+        journal.params({"seed": 1})
+        journal.artifact("missing.txt")
+    assert [line.partition(":")[0] for line in capfd.readouterr().err.splitlines()] == ["note", "note", "warning"]
 
 
 class Weather:

@@ -19,9 +19,12 @@ def origin_tags(stage: str) -> dict[str, str]:
     return git_tags() | ({"dvc.experiment": name} if name else {}) | machine_tags() | input_tags(stage)
 
 
-def identity(stage: str, params: Mapping[str, str]) -> str | None:
-    """SHA-256 of the stage, its parameters and inputs: a resumed training has it again. None without known inputs."""
-    inputs = input_tags(stage)
+def identity(stage: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str | None:
+    """SHA-256 of the stage, its parameters and inputs: a resumed training has it again. None without known inputs.
+
+    The inputs are those in ``tags``, from when the run started: a kept record may be sent after they have changed.
+    """
+    inputs = {name: digest for name, digest in tags.items() if name.startswith("input/")}
     return hashlib.sha256(json.dumps([stage, params, inputs], sort_keys=True).encode()).hexdigest() if inputs else None
 
 

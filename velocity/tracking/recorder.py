@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -57,18 +57,21 @@ class Recorder:
 
     def finish(self, status: str) -> None:
         """The stage has ended with ``status``: FINISHED, FAILED or KILLED. What MLflow does not take is kept."""
-        if status == "FINISHED":
-            self._append(tags=output_tags(self.stage))
-        self._append(close=status)
+        with _noted("this run"):
+            if status == "FINISHED":
+                self._append(tags=output_tags(self.stage))
+            self._append(close=status)
         self._ended.set()
         self._thread.join(PATIENCE)
         if self.path.exists():
-            keep_files(self.path)
+            with _noted("files of this run"):
+                keep_files(self.path)
             kept = f"it is kept in {self.folder} and sent with the next"
             print(f"warning: MLflow did not record all of this run; {kept}", file=sys.stderr)
 
     def _append(self, **message: Any) -> None:
-        self._file.write(without_credentials(json.dumps(message)) + "\n")
+        # On a line of its own: a stage that was killed may have left a part of one.
+        self._file.write("\n" + without_credentials(json.dumps(message)) + "\n")
 
     def _record(self) -> None:
         """The thread: send what is new every few seconds; give up waiting when the stage has ended and it fails."""
@@ -86,8 +89,7 @@ class Recorder:
                     send_kept(self.folder)
             except Exception as error:
                 if not failed:
-                    reason = without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])
-                    print(f"note: MLflow does not take the record of this run: {reason[:300]}", file=sys.stderr)
+                    print(f"note: MLflow does not take the record of this run: {_line(error)}", file=sys.stderr)
                 failed = True
 
 
@@ -108,7 +110,7 @@ class Delivery:
             params = next((message["params"] for message in messages if "params" in message), None)
             if params is None and not any("close" in message for message in messages):
                 return  # the stage has not reported its parameters yet
-            about = {**first, "params": params or {}, "identity": identity(first["stage"], params or {})}
+            about = {**first, "params": params or {}, "identity": identity(first["stage"], params or {}, first["tags"])}
             self._ledger = Ledger(tracking_uri(), about, run)
         self._ledger.pending = messages[sent:]
         try:
@@ -130,7 +132,7 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def send_kept(folder: Path) -> None:
-    """Send the journals that earlier runs left, the oldest first. Raises what MLflow raises; they then stay."""
+    """Send the journals that earlier runs left, the oldest first. One that MLflow does not take stays."""
     for path in sorted(folder.glob("*.jsonl")):
         # Another process writes it, or has just sent it.
         with suppress(BlockingIOError, FileNotFoundError), open(path, "r+", encoding="utf-8", buffering=1) as file:
@@ -138,8 +140,9 @@ def send_kept(folder: Path) -> None:
             if not any("close" in message for message in read_journal(path)):  # killed with its recorder
                 file.seek(0, os.SEEK_END)
                 file.write('\n{"close": "KILLED"}\n')
-            Delivery(path).send()
-            remove(path)
+            with _noted(str(path)):
+                Delivery(path).send()
+                remove(path)
 
 
 def keep_files(journal: Path) -> None:
@@ -160,6 +163,19 @@ def keep_files(journal: Path) -> None:
 def _copy(path: Path, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     return str((shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name))
+
+
+@contextmanager
+def _noted(record: str) -> Iterator[None]:
+    """What fails in the block is a line on stderr: a record never decides how a stage ends."""
+    try:
+        yield
+    except Exception as error:
+        print(f"note: {record} could not be recorded: {_line(error)}", file=sys.stderr)
+
+
+def _line(error: Exception) -> str:
+    return without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
 
 
 def remove(journal: Path) -> None:
