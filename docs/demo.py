@@ -1,6 +1,6 @@
 """The figure of docs/browser.md: the page of `velocity-asr demo`, which has just transcribed a synthetic voice.
 
-python docs/demo.py
+python -m docs.demo
 """
 
 from __future__ import annotations
