@@ -1,6 +1,6 @@
 """The web bundle in headless Chromium beside the Python runtime: parity, words and speed, on speech of your choice.
 
-    python benchmarks/browser.py --model velocity-asr-v2 --test-set synthetic-test --threads 1 --threads 2
+    python -m benchmarks.browser --model velocity-asr-v2 --test-set synthetic-test --threads 1 --threads 2
 
 Speed is seconds of work a second of speech in the page's worker, features, voice activity and decoding included; the
 Python runtime is timed in turn with the page. Where other work runs, the processor time of all of Chromium's processes

@@ -1,6 +1,6 @@
 """The figure in docs/browser.md: the page of `velocity-asr demo` after transcribing a synthetic voice.
 
-python docs/demo.py
+python -m docs.demo
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ from velocity.recognition.offline import SHIPPED
 from velocity.recognition.segmentation import chunks, voice_activity
 
 SENTENCES = "the night was dark and the road was long", "we have never seen a better book than this one"
+pytestmark = pytest.mark.slow
+
 MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 

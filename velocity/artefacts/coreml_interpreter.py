@@ -37,7 +37,7 @@ class Step:
 
     @property
     def uses(self) -> list[str]:
-        return [name for told in self.arguments.values() for name in (told if isinstance(told, list) else [told])]
+        return [name for names in self.arguments.values() for name in (names if isinstance(names, list) else [names])]
 
 
 class MilProgram:
@@ -86,15 +86,15 @@ class MilProgram:
 
     def _add(self, operation: Any) -> None:
         """An operation of the file as a constant, or as a step."""
-        told = {key: self._value(value) for key, value in operation.attributes.items() if key != "name"}
+        attributes = {key: self._value(value) for key, value in operation.attributes.items() if key != "name"}
         if operation.type == "const":
-            self.constants[operation.outputs[0].name] = told["val"]
+            self.constants[operation.outputs[0].name] = attributes["val"]
             return
         if operation.type not in OPERATIONS:
             raise VelocityError(f"{self.package}: the operation {operation.type} is not known to the interpreter")
         results = [(each.name, self._dtype(each.type)) for each in operation.outputs]
-        if told:  # of the weights: computed from attributes alone
-            self.constants[results[0][0]] = _wide(OPERATIONS[operation.type](**told).to(results[0][1]))
+        if attributes:  # of the weights: computed from attributes alone
+            self.constants[results[0][0]] = _wide(OPERATIONS[operation.type](**attributes).to(results[0][1]))
             return
         arguments: dict[str, str | list[str]] = {}
         for key, argument in operation.inputs.items():
@@ -110,8 +110,8 @@ class MilProgram:
         self.constants[name] = self._value(binding.value)
         return name
 
-    def _dtype(self, told: Any) -> torch.dtype:
-        kind = told.tensorType.dataType
+    def _dtype(self, declared: Any) -> torch.dtype:
+        kind = declared.tensorType.dataType
         if kind not in DTYPES:
             raise VelocityError(f"{self.package}: values of MIL's type {kind} are not known to the interpreter")
         dtype = getattr(torch, DTYPES[kind])
@@ -119,18 +119,18 @@ class MilProgram:
 
     def _value(self, value: Any) -> Tensor | str:
         """A constant of the file, half precision widened."""
-        told = value.type.tensorType
-        shape = [dimension.constant.size for dimension in told.dimensions]
-        if told.dataType == STRING:
+        declared = value.type.tensorType
+        shape = [dimension.constant.size for dimension in declared.dimensions]
+        if declared.dataType == STRING:
             return value.immediateValue.tensor.strings.values[0]
         self._dtype(value.type)
-        dtype = np.dtype(DTYPES[told.dataType])
+        dtype = np.dtype(DTYPES[declared.dataType])
         if value.WhichOneof("value") == "blobFileValue":
             array = np.frombuffer(read_blob(self._weights, value.blobFileValue.offset).values, dtype)
         else:
             kind = value.immediateValue.tensor.WhichOneof("value")
             values = getattr(value.immediateValue.tensor, kind).values
-            array = np.frombuffer(values, dtype) if told.dataType in PACKED else np.array(values, dtype)
+            array = np.frombuffer(values, dtype) if declared.dataType in PACKED else np.array(values, dtype)
         return _wide(torch.from_numpy(array.reshape(shape).copy()))
 
 

@@ -100,14 +100,14 @@ def _integers(layer: QuantizedLinear) -> list[Blob]:
 
 
 def _dequantize(operation: Any) -> list[Any]:
-    """Turn a constant (out, in) into integers times scales; returns where the specification tells of the two."""
+    """Turn a constant (out, in) into integers times scales; returns where the specification refers to the two."""
     from coremltools.converters.mil.backend.mil import helper
     from coremltools.converters.mil.mil import types
 
     value = operation.attributes["val"]
     file = value.blobFileValue.fileName
     shape = [dimension.constant.size for dimension in value.type.tensorType.dimensions]
-    told = {
+    attributes = {
         "quantized_data": helper.create_file_value_tensor(file, 0, shape, helper.types_to_proto_primitive(types.int8)),
         "scale": helper.create_file_value_tensor(file, 0, shape[:1], helper.types_to_proto_primitive(types.fp16)),
         "zero_point": helper.create_scalar_value(np.int8(0)),
@@ -115,7 +115,7 @@ def _dequantize(operation: Any) -> list[Any]:
     }
     del operation.attributes["val"]
     operation.type = "constexpr_affine_dequantize"
-    for key, value in told.items():
+    for key, value in attributes.items():
         operation.attributes[key].CopyFrom(value)
     return [operation.attributes[key] for key in ("quantized_data", "scale")]
 
