@@ -32,9 +32,7 @@ def write_trained(folder, direction="bidirectional"):
         name: dict(zip(("low", "high"), layer.activation_range(), strict=True))
         for name, layer in quantized_layers(model).items()
     }
-    write_json(
-        folder / "calibration.json", {"layers": {k: {"low": low, "high": high} for k, (low, high) in ranges.items()}}
-    )
+    write_json(folder / "calibration.json", {"layers": ranges})
     write_json(folder / "config.json", DESCRIBED)
     return folder_model(folder)
 
