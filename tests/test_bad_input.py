@@ -135,13 +135,6 @@ def test_a_length_that_is_claimed_is_not_allocated(tmp_path: Path) -> None:
     assert "cut off after 1.0 s of 4294967.3 s" in done.stdout, done.stderr
 
 
-def test_no_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    soundfile.write(tmp_path / "secret.wav", TONE, SAMPLE_RATE)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may read everything
-    with pytest.raises(VelocityError, match=r"secret\.wav: cannot be read as audio \(no permission to read it\)"):
-        load_audio(tmp_path / "secret.wav")
-
-
 ODD = ["new\nline.wav", "tab\t.wav", "café 音.wav", os.fsdecode(b"latin-\xe9.wav"), "-dash.wav", " .wav"]
 
 

@@ -15,13 +15,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the bottom up. A unit may import from its own layer, without cycles, and from those below.
 LAYERS = [
-    {"audio", "text", "config", "files", "progress", "errors", "project", "journal", "discovery"},
+    {"audio", "text", "config", "files", "progress", "errors", "project", "journal", "discovery", "integrity"},
     {"model", "data", "corpora", "recognition", "quantization"},
     {"runtime", "training", "artefacts", "evaluation", "tracking", "gate", "registry"},
     {"stages", "commands", "server", "cli", "run"},
     {"flows"},
 ]
-AFTERWARDS = {"tracking", "registry", "gate", "server", "commands", "cli", "run"}
+AFTERWARDS = {"tracking", "registry", "gate", "server", "commands", "cli", "run", "integrity"}
 LIGHT = {"numpy", "onnxruntime", "soundfile", "soxr", "sentencepiece", "typer", "rich", "jiwer"}
 HEAVY = {
     "torch",

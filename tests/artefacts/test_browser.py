@@ -27,6 +27,7 @@ from velocity.errors import VelocityError
 from velocity.recognition.offline import SHIPPED
 from velocity.recognition.segmentation import chunks, voice_activity
 
+pytestmark = pytest.mark.slow  # a real browser
 SENTENCES = "the night was dark and the road was long", "we have never seen a better book than this one"
 pytestmark = pytest.mark.slow
 
@@ -311,16 +312,6 @@ def test_a_model_of_other_bytes_is_refused(browser, open_page, folder, tone_site
         site.shutdown()
 
 
-def test_without_the_runtime_the_page_says_what_is_missing(browser, open_page, folder, tone_site):
-    shutil.copytree(folder / "tone-site", folder / "bare", ignore=shutil.ignore_patterns("ort"))
-    with Site(folder / "bare") as site:
-        threading.Thread(target=site.serve_forever, daemon=True).start()
-        page = open_page(site.url, ready=False)
-        page.locator("#error", has_text=re.compile(".")).wait_for()
-        assert "ort/" in page.inner_text("#error")
-        site.shutdown()
-
-
 def test_the_page_may_ask_no_other_server(open_page, tone_site):
     page = open_page(tone_site.url)
     refused = page.evaluate(
@@ -343,12 +334,3 @@ def test_everything_can_be_reached_by_keyboard_and_has_a_name(open_page, tone_si
         assert page.get_by_role(role, name=re.compile(name)).count() == 1
     assert page.get_by_label("Choose a file").count() == 1
     assert page.locator("#transcript").get_attribute("aria-live") == "polite"
-
-
-def test_a_microphone_that_may_not_be_used_is_told(open_page, tone_site):
-    page = open_page(tone_site.url)
-    refusal = "async () => { throw new DOMException('', 'NotAllowedError'); }"
-    page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refusal}; }}")
-    page.locator("#microphone").click()
-    page.locator("#error", has_text="The microphone may not be used").wait_for()
-    assert page.locator("#microphone").inner_text() == "Microphone"

@@ -166,14 +166,6 @@ def test_another_process_writes_the_same_bytes(trained, tmp_path):
     assert manifest["rootModelIdentifier"] in manifest["itemInfoEntries"]
 
 
-def test_what_the_interpreter_does_not_know_is_named(packages, tmp_path):
-    package = Package.read(packages["half"])
-    next(operation for operation in package.block.operations if operation.type == "silu").type = "sillier"
-    package.write(tmp_path / PACKAGE)
-    with pytest.raises(VelocityError, match=r"model\.mlpackage: the operation sillier is not known"):
-        MilProgram(tmp_path / PACKAGE)
-
-
 @pytest.mark.parametrize("fault", [b"", b"junk"])
 def test_broken_packages_are_named(packages, tmp_path, fault):
     Package.read(packages["half"]).write(tmp_path / PACKAGE)
@@ -183,12 +175,6 @@ def test_broken_packages_are_named(packages, tmp_path, fault):
     (tmp_path / PACKAGE / MODEL).write_bytes(b"\xff" + fault)
     with pytest.raises(VelocityError, match=r"model\.mlpackage: not a Core ML package"):
         MilProgram(tmp_path / PACKAGE)
-
-
-def test_coreml_is_blocked_nowhere_else():
-    """TensorFlow and scikit-learn are out of sight only while coremltools is imported."""
-    import_coremltools()
-    assert None not in sys.modules.values()
 
 
 def test_the_note_matches_the_package(artefact):

@@ -16,7 +16,7 @@ from velocity.artefacts.trained import folder_model
 from velocity.cli.app import app
 from velocity.errors import VelocityError
 from velocity.evaluation.parity import compare, load_reference, torch_reference, verdict
-from velocity.evaluation.speed import measure, sizes
+from velocity.evaluation.speed import sizes
 from velocity.model import asr
 from velocity.stages.evaluate import exported
 
@@ -72,11 +72,6 @@ def test_a_new_file_is_a_new_target(trained, tmp_path, monkeypatch):
     finally:
         monkeypatch.undo()
         targets.cache_clear()
-
-
-def test_an_unknown_folder_is_only_weighed(tmp_path):
-    (tmp_path / "model").write_bytes(bytes(9))
-    assert measure(tmp_path) == {"bytes": 9, "folder_bytes": 9}
 
 
 def test_bytes_follow_from_the_weights_and_not_from_git(trained, artefact, tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
 from tests.artefacts.test_onnx import SHAPES
 from tests.model.test_asr import SMALL, small
@@ -114,20 +113,6 @@ def test_labels_are_in_the_file_and_change_nothing_it_computes(content, folder):
     )
 
 
-def test_a_file_that_is_no_model_is_one_line(tmp_path):
-    (tmp_path / "model.tflite").write_bytes(b"\x1c\x00\x00\x00TFL3" + bytes(30))
-    with pytest.raises(VelocityError, match=r"model\.tflite: LiteRT cannot load it"):
-        TFLiteModel(tmp_path / "model.tflite")
-
-
-@pytest.mark.parametrize("kind", ["Hardmax", "Erf"])
-def test_an_operator_that_is_not_known_is_named(kind):
-    nodes = [helper.make_node("Exp", ["x"], ["a"]), helper.make_node(kind, ["a"], ["y"])]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xy"]
-    with pytest.raises(VelocityError, match=f"{kind}: an ONNX operator that the export to TFLite"):
-        tflite_from_onnx(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:])))
-
-
 @pytest.fixture(scope="module")
 def listening():
     return WaveformModel(small(blocks=1, direction="causal", vocabulary=VOCABULARY)).eval()
@@ -187,10 +172,6 @@ def test_features_inside_are_those_of_training(samples, level, hertz, seed):
     assert found.shape == (2, *expected.shape)
     assert np.abs(found[0].numpy() - expected).max() <= 2e-3  # where a tone leaves a bin 60 dB below it
     assert torch.equal(found[1], torch.full_like(found[1], float(np.log(np.float32(1e-6)))))
-
-
-def test_the_constants_of_the_features_are_small():
-    assert sum(buffer.numel() * 4 for buffer in MelFeatures().buffers()) < 100_000
 
 
 def test_the_note_matches_the_file(artefact):

@@ -57,13 +57,6 @@ def test_features_of_the_wrong_shape(model: VelocityASR, shape: tuple[int, ...])
         model(np.zeros(shape))
 
 
-def test_cues_say_when(model: VelocityASR, folder: Path) -> None:
-    first, second = model.segments(model.log_probs(speak("one two", folder, pause=2.0)))
-    assert (first.text, second.text) == ("one", "two")
-    assert first.start < 0.5
-    assert 2.0 < second.start < 3.0
-
-
 def test_the_artefact_is_chosen(tmp_path: Path) -> None:
     for name in ("onnx", "onnx-int8"):
         write_model(tmp_path / name, target=name)
@@ -79,12 +72,6 @@ def test_shipped_models_go_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         VelocityASR.from_pretrained("tiny")
     with pytest.raises(VelocityError, match=r"small: no such model folder.*\(tiny\)"):
         VelocityASR.from_pretrained("small")
-
-
-def test_the_registry_without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(VelocityError, match="needs MLflow"):
-        VelocityASR.from_pretrained("models:/velocity-asr@champion")
 
 
 def _config(folder: Path, **changes: object) -> None:

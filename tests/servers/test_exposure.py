@@ -24,12 +24,16 @@ PASSWORD = "hunter2"  # part of every secret that is planted
 SECRETS = ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PREFECT_API_KEY", "GITHUB_TOKEN", "MLFLOW_TRACKING_TOKEN"]
 STAGE = """
 import sys
-from velocity.tracking import track_run
-with track_run("finetune", {"source": "https://me:hunter2@example.org/a?token=hunter2"}) as run:
-    run.tags({"from": "https://me:hunter2@example.org/"})
-    run.artifact("dvc.yaml")
-    run.model("models/export/onnx", "models/export/onnx-int8")
+from velocity.journal import Journal
+from velocity.tracking.recorder import Recorder
+with Recorder("finetune") as recorder:
+    recorder.start()
+    journal = Journal(str(recorder.path))
+    journal.params({"source": "https://me:hunter2@example.org/a?token=hunter2"})
+    journal.artifact("dvc.yaml")
+    journal.model("models/export/onnx", "models/export/onnx-int8")
     print("trained")
+    recorder.finish("FINISHED")
 open("out.txt", "w").write("weights")
 """
 
@@ -48,13 +52,7 @@ def project(tmp_path, monkeypatch) -> Path:
     subprocess.run([*git, "add", "stage.py", "dvc.yaml"], check=True)
     subprocess.run([*git, "commit", "--quiet", "--message", "start"], check=True)
     monkeypatch.delenv("VELOCITY_TRACKING", raising=False)
-    for name in (
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "PREFECT_API_KEY",
-        "GITHUB_TOKEN",
-        "MLFLOW_TRACKING_TOKEN",
-    ):
+    for name in SECRETS:
         monkeypatch.setenv(name, f"{PASSWORD}-{name}")
     monkeypatch.setenv("VELOCITY_ALERT_URL", f"https://hooks.example.org/{PASSWORD}")
     return tmp_path

@@ -101,13 +101,6 @@ def test_a_language_model_and_hot_words_decide_together_and_apart(characters: Te
     assert Decoder(characters, FRAME, lm=lm, lm_weight=0.0, hotwords={"xat": 4.0}).decode(log_probs)[0].words
 
 
-def test_nothing_heard_is_no_word(characters: TextTokenizer) -> None:
-    silence = heard(characters, "")
-    for options in ({}, {"beam": 4}, {"hotwords": {"anna": 1.0}}):
-        (found,) = Decoder(characters, FRAME, **options).decode(silence)
-        assert (found.text, found.words) == ("", [])
-
-
 def test_options_become_a_decoder(characters: TextTokenizer, tmp_path: Path) -> None:
     pytest.importorskip("kenlm", reason="not compiled here: `make lm`")
     model = SimpleNamespace(tokenizer=characters, config={"frame_seconds": FRAME})

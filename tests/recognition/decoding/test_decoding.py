@@ -49,10 +49,6 @@ def test_tokens_are_found_at_the_frame_they_start(path: str) -> None:
     assert all(frame == 0 or path[frame - 1] != path[frame] for frame in frames)
 
 
-def test_another_blank() -> None:
-    assert greedy(posteriors("a_b"), blank=LETTERS.index("a")) == [0, LETTERS.index("b")]
-
-
 def test_words_have_the_times_of_their_tokens() -> None:
     found = list(words(posteriors("_hh_i__ _t_o_m__"), 0.02))
     assert [(word.text, round(word.start, 2), round(word.end, 2)) for word in found] == [
@@ -78,7 +74,3 @@ def test_cues_hold_every_word_in_order_and_do_not_overlap(path: str, frame_secon
     assert edges == sorted(edges)
     assert all(0 <= edge <= len(path) * frame_seconds for edge in edges)
     assert all(cue.end - cue.start < LONGEST + 1 for cue in cues if " " in cue.text)
-
-
-def test_nothing_said_gives_no_cue() -> None:
-    assert cues_of("_____", 0.02) == []

@@ -73,13 +73,6 @@ def test_kenlm_reads_the_same_probabilities(tmp_path: Path, order: int, prune: i
     assert "zebra" not in lm
 
 
-def test_longer_histories_and_fewer_n_grams() -> None:
-    long, pruned = estimate(SENTENCES, 3), estimate(SENTENCES, 3, prune=1)
-    assert long.probability("ran", ("the", "cat")) > long.probability("ran", ("cat",)) > long.probability("ran")
-    assert set(pruned.probabilities[2]) < set(long.probabilities[2])
-    assert ("the", "cat", "ran") in pruned.probabilities[2]
-
-
 def test_the_command_builds_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("kenlm", reason="not compiled here: `make lm`")
     text, out = tmp_path / "text.txt", tmp_path / "lm.arpa"
@@ -116,9 +109,3 @@ def test_what_is_no_language_model_is_refused(tmp_path: Path, content: bytes | N
         path.write_bytes(content)
     with pytest.raises(VelocityError, match=r"lm\.arpa: "):
         NGram(path)
-
-
-def test_without_kenlm_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "kenlm", None)
-    with pytest.raises(VelocityError, match=r"pip install 'velocity-asr\[lm\]'"):
-        NGram(tmp_path / "lm.arpa")
