@@ -41,14 +41,6 @@ def test_a_good_folder(speech):
     assert supervisions[2].custom == {"corpus": "mine", "synthetic": False, "group": "adult"}
 
 
-def test_speakers_file_without_ages_gives_no_group(speech):
-    (speech / "SPEAKERS.TXT").write_text(
-        ";ID |SEX| SUBSET |MINUTES| NAME\n7 | F | dev | 1.0 | A | B\n8 | M | dev | 2 | C\n"
-    )
-    _, supervisions, _ = gather(read_folder("mine", speech))
-    assert all("group" not in segment.custom for segment in supervisions)
-
-
 def test_unlabelled_ignores_transcripts(speech):
     for transcript in speech.rglob("*.trans.txt"):
         transcript.unlink()
@@ -160,10 +152,3 @@ def test_a_fault_is_told_and_the_others_survive(speech, fault, kind, utterance, 
     fault(speech)
     assert told(speech) == [(f"mine/{utterance}", kind, place) for place in places]
     assert len(gather(read_folder("mine", speech))[0]) == 2
-
-
-def test_what_is_wrong_twice_is_told_once(speech):
-    (speech / "8/2/8-2.trans.txt").write_text("8-2-0000\n9-2-0000 NO AUDIO\n")
-    spoil_a_header(speech)
-    kinds = [(identity, kind) for identity, kind, _ in told(speech)]
-    assert kinds == [("mine/8-2-0000", "malformed-transcript"), ("mine/9-2-0000", "transcript-without-audio")]

@@ -222,12 +222,6 @@ def test_what_is_no_such_corpus_is_refused_on_one_line(raw, corpus, path, change
     assert "\n" not in str(caught.value)
 
 
-def test_common_voice_in_another_language_is_refused(tmp_path):
-    lay_out(tmp_path / "cv", layouts.commonvoice("cy"))
-    with pytest.raises(VelocityError, match="not a release of Common Voice in English: it holds cy"):
-        read(COMMONVOICE, tmp_path)
-
-
 def test_the_same_utterance_in_two_parts_is_refused(raw):
     both = LibriSpeechCorpus(
         kind="librispeech", source=TABLE, train=("train-clean-5", "train-clean-100"), validation=0.1, test=0.1

@@ -18,7 +18,7 @@ from velocity.audio import load_audio
 from velocity.corpora.espeak import espeak_voices
 from velocity.corpora.kinds.folder import read_folder
 from velocity.corpora.kinds.synthetic import SyntheticCorpus
-from velocity.corpora.synthetic import load_grammar, load_text, run_of_words, synthesise_corpus
+from velocity.corpora.synthetic import load_grammar, run_of_words, synthesise_corpus
 from velocity.errors import VelocityError
 from velocity.text import normalize
 
@@ -107,29 +107,6 @@ def test_a_run_of_words_is_consecutive_and_of_the_length_asked_for(words, fewest
     run = run_of_words(" ".join(words), fewest, fewest + more, np.random.default_rng(seed)).split()
     assert min(fewest, len(words)) <= len(run) <= fewest + more
     assert any(words[start : start + len(run)] == run for start in range(len(words)))
-
-
-@pytest.mark.parametrize(("content", "named"), [(b"\n?!\n", "no line with words"), (b"caf\xe9", "not UTF-8")])
-def test_a_text_without_words_is_named(tmp_path, content, named):
-    path = tmp_path / "book.txt"
-    path.write_bytes(content)
-    with pytest.raises(VelocityError, match=f"book.txt: {named}"):
-        load_text(path)
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [
-        ("accents: [en]", "must hold accents, speakers, sentences and rules"),
-        ("accents: [", "must hold accents"),
-        ("{accents: [en], speakers: {a: [f1]}, sentences: ['go {nowhere}'], rules: {}}", "no rule 'nowhere'"),
-    ],
-)
-def test_a_faulty_description_names_its_file(tmp_path, text, named):
-    path = tmp_path / "mine.yaml"
-    path.write_text(text)
-    with pytest.raises(VelocityError, match=f"mine.yaml: .*{named}"):
-        load_grammar(path)
 
 
 def test_rules_without_end_and_unknown_voices_are_errors(tmp_path):

@@ -274,13 +274,6 @@ def test_a_faulty_index_is_named(tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_store_that_cannot_be_written_is_named(cuts, tmp_path):
-    (tmp_path / "file").write_text("")
-    sharded = Sharded(cuts, str(tmp_path / "file/store"), tmp_path / "prepared")
-    with pytest.raises(VelocityError, match=r"file/store/shards.json: .*Not a directory"):
-        sharded.write()
-
-
 def test_sharded_cuts_ask_for_their_shards(cuts, tmp_path):
     sharded = Sharded(cuts, "memory://bucket", tmp_path / "prepared")
     sharded.write()

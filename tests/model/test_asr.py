@@ -99,17 +99,6 @@ def test_causal_model_never_sees_the_future(frame):
     assert not torch.allclose(before[:, first:], after[:, first:])
 
 
-def test_bidirectional_model_sees_the_future_and_the_past():
-    model = small()
-    mel = torch.randn(1, 600, 80)
-    late, early = mel.clone(), mel.clone()
-    late[:, 500:] += 1.0
-    early[:, :100] += 1.0
-    base = model(mel)[0]
-    assert not torch.allclose(base[:, 100], model(late)[0][:, 100], atol=1e-6)
-    assert not torch.allclose(base[:, 250], model(early)[0][:, 250], atol=1e-6)
-
-
 @pytest.mark.parametrize(("frames", "count"), [(500, 64), (64, 64), (30, 64), (1000, 125), (7, 3), (1, 64)])
 def test_pooling_is_adaptive_average_pooling(frames, count):
     x = torch.randn(2, frames, 5) + 3.0
@@ -162,11 +151,3 @@ def test_broken_or_foreign_weights_are_named(tmp_path):
     save_file({}, path, metadata={"config": json.dumps(config)})  # as of a version that did not know the key
     with pytest.raises(VelocityError, match=r"weights\.safetensors: config\.head_rank: missing key"):
         read_weights(path)
-
-
-def test_encoder_is_handed_over_without_head(tmp_path):
-    donor, model = small(), VelocityModel(replace(SMALL, vocabulary=20))
-    save_model(donor, tmp_path / "pretrained.safetensors")
-    load_encoder(model, tmp_path / "pretrained.safetensors")
-    assert torch.equal(model.blocks[0].mixer.ssm.input.weight, donor.blocks[0].mixer.ssm.input.weight)
-    assert model.head.weight.shape == (20, 32)

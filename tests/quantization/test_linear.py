@@ -42,15 +42,6 @@ def test_fake_quantisation_is_the_integer_product(low, high, bias):
     assert bias or quantized(torch.zeros(1, 24)).abs().max() == 0, "zero is exact"
 
 
-def test_gradients_pass_where_the_input_is_in_range():
-    quantized = layer()
-    x = torch.tensor([[0.5] * 12 + [9.0] * 12], requires_grad=True)
-    quantized(x).sum().backward()
-    assert x.grad[:, :12].abs().min() > 0
-    assert x.grad[:, 12:].abs().max() == 0
-    assert quantized.weight.grad.abs().min() > 0
-
-
 def test_ranges_follow_the_inputs_in_training_only():
     quantized = QuantizedLinear(nn.Linear(4, 4)).train()
     quantized(torch.tensor([[-1.0, 0.0, 2.0, 3.0]]))

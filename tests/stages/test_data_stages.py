@@ -113,20 +113,3 @@ def test_a_fault_leaves_nothing_that_looks_accepted(project, monkeypatch):
     assert not Path("data/manifests/mine").exists()
     with pytest.raises(VelocityError, match=r"data/manifests/mine/recordings\.jsonl: no such file"):
         validate.main()
-
-
-def test_an_empty_split_and_an_unknown_corpus_are_named(project, monkeypatch):
-    run_stages(monkeypatch)
-    write_params(spoken={"validation": 0})
-    with pytest.raises(VelocityError, match="no corpus gives any utterance for validation"):
-        prepare.main()
-    write_params(mine={"test": "^nobody"})
-    with pytest.raises(VelocityError, match=r"corpus mine: its test split is empty \(1 speakers\)"):
-        prepare.main()
-    monkeypatch.setattr(sys, "argv", ["fetch", "yours"])
-    with pytest.raises(VelocityError, match=r"name one of the corpora of params\.yaml: mine, plain, spoken"):
-        fetch.main()
-    write_params(mine={"source": "nowhere"})
-    monkeypatch.setattr(sys, "argv", ["fetch", "mine"])
-    with pytest.raises(VelocityError, match=r"corpora\.mine\.source: nowhere: no such folder"):
-        fetch.main()

@@ -34,7 +34,7 @@ CLOSURES = {stage: closure(f"velocity.stages.{stage}") for stage in STAGES}
 SAMPLE = [
     "velocity/__init__.py", "velocity/config/model.py", "velocity/config/evaluation.py", "velocity/files.py",
     "velocity/stages/inputs.py", "velocity/training/objectives/best_rq.py", "velocity/quantization/linear.py",
-    "velocity/data/splits.py", "velocity/corpora/librispeech.py", "velocity/recognition/decoding/beam.py",
+    "velocity/data/splits.py", "velocity/corpora/kinds/librispeech.py", "velocity/recognition/decoding/beam.py",
     "velocity/cli/app.py", "velocity/evaluation/plots.py",
 ]  # fmt: skip
 
