@@ -54,7 +54,7 @@ def main() -> None:
 
     distortions = {
         "params": load_params().finetune.augmentation,
-        "all": Augmentation(rooms=0.3, noise=0.5, telephone=0.1, codec=0.1),
+        "all": default_section("finetune.augmentation", Augmentation, rooms=0.3, noise=0.5, telephone=0.1, codec=0.1),
         "none": None,
     }
     set_determinism(options.threads)

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from velocity.corpora import utterances as reading
 from velocity.corpora.kinds.folder import FolderCorpus
 from velocity.data.batches import START, Position, plan_batches
 from velocity.data.cuts import place_cuts, write_splits
@@ -94,6 +95,19 @@ def write(folder: Path, count: int) -> int:
     return count
 
 
+def fetch(folder: Path, count: int) -> int:
+    """All of a reader but the opening of audio files: joins audio and transcripts, writes the manifests."""
+    reading._read_header = lambda path: (1, 16_000, round(SECONDS * 16_000))
+    text = " ".join(WORDS * 3)[:-10]
+    audio = ((name, Path(f"data/raw/speech/{name}.flac")) for name, _, _ in utterances(count))
+    transcripts = (
+        (name, reading.Transcript(text, f"{name}.trans.txt line 1", speaker)) for name, speaker, _ in utterances(count)
+    )
+    save_manifests(reading.describe("speech", audio, transcripts), folder / "fetched")
+    shutil.rmtree(folder / "fetched")
+    return count
+
+
 def read(folder: Path, count: int) -> int:
     return sum(len(segments) for _, segments in read_utterances(folder / "manifests/speech"))
 
@@ -124,7 +138,7 @@ def sample(folder: Path, count: int) -> int:
 
 
 STEPS: dict[str, Callable[[Path, int], int]] = {
-    step.__name__: step for step in (imports, write, read, split, cuts, sample)
+    step.__name__: step for step in (imports, fetch, write, read, split, cuts, sample)
 }
 
 

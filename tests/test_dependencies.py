@@ -130,10 +130,12 @@ def test_the_fast_tests_reach_every_module():
         if name in sources and name not in reached:
             reached.add(name)
             found = imports(sources[name]) | set(named.findall(sources[name]))
-            if "velocity.discovery.modules" in found:  # imports every module beside it
-                found |= {other for other in MODULES if other.startswith(f"{name}.")}
+            for package in re.findall(r'\bmodules\("([\w.]+)"', sources[name]):  # imports every module of a package
+                found |= {other for other in MODULES if other.startswith(f"{package}.")}
+            found |= {f"{package}.__main__" for package in re.findall(r'"-m", "(velocity\.\w+)"', sources[name])}
             pending += [prefix for other in found for prefix in (other, other.rpartition(".")[0])]
-    assert set(MODULES) - reached - {"velocity", "flows"} == set()
+    by_path = {"velocity.tracking.pyfunc"}  # MLflow loads the file; the slow test of serving runs it
+    assert set(MODULES) - reached - {"velocity", "flows"} - by_path == set()
 
 
 def test_an_import_that_climbs_is_seen_even_inside_a_function():

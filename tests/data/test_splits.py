@@ -37,12 +37,6 @@ def test_shares_are_kept_and_a_larger_test_share_only_adds(test, validation, see
     assert all(larger[speaker] == "test" for speaker, split in splits.items() if split == "test")
 
 
-def test_seed_and_corpus_draw_other_speakers():
-    draws = [split_speakers(corpus, MANY, 0.2, 0.1, seed) for corpus, seed in (("a", 1), ("a", 2), ("b", 1))]
-    assert draws[0] != draws[1]
-    assert draws[0] != draws[2]
-
-
 @given(NAMES, SHARES)
 def test_an_expression_takes_exactly_its_speakers(names, validation):
     splits = split_speakers("mine", names, "[05]$", validation, 1)

@@ -32,11 +32,6 @@ def test_no_speaker_is_drawn_more_often_than_needed(utterances, count, random):
     assert representative(cuts, count) == chosen
 
 
-def test_one_speaker_gives_the_middle_of_each_stratum_of_lengths():
-    chosen = representative([cut(n, "a", n) for n in range(100)], 5)
-    assert [c.duration for c in chosen] == [9, 29, 49, 69, 89]
-
-
 def test_a_speaker_with_nearly_all_the_speech_is_drawn_as_often_as_the_others():
     random = np.random.default_rng(0)
     speakers = ["loud"] * 900 + [f"s{n}" for n in range(10) for _ in range(10)]

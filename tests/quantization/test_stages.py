@@ -50,6 +50,7 @@ def set_params(finetune: dict, calibrate: dict) -> None:
     yaml.dump(params, Path("params.yaml"))
 
 
+@pytest.mark.slow
 def test_post_training_quantisation_goes_through_every_stage(project):
     finetune.main()
     set_params({}, {"ranges": "trained"})

@@ -19,7 +19,7 @@ HARMLESS = (
     "velocity/web", "velocity/recognition/offline.py", "velocity/recognition/streaming.py",
     "velocity/recognition/segmentation.py", "velocity/recognition/decoding/beam.py",
     "velocity/stages/report.py", "velocity/stages/benchmark.py", "velocity/stages/evaluate.py",
-    "velocity/stages/export.py", "velocity/stages/integrity.py",
+    "velocity/stages/export.py", "velocity/integrity.py",
     "velocity/evaluation/report.py", "velocity/evaluation/page.py", "velocity/evaluation/plots.py",
     "velocity/config/params.py", "velocity/config/corpora.py", "velocity/config/data.py", "velocity/config/gate.py",
     "velocity/config/evaluation.py", "flows", "docs", "README.md", "tests",
@@ -34,7 +34,7 @@ CLOSURES = {stage: closure(f"velocity.stages.{stage}") for stage in STAGES}
 SAMPLE = [
     "velocity/__init__.py", "velocity/config/model.py", "velocity/config/evaluation.py", "velocity/files.py",
     "velocity/stages/inputs.py", "velocity/training/objectives/best_rq.py", "velocity/quantization/linear.py",
-    "velocity/data/splits.py", "velocity/corpora/librispeech.py", "velocity/recognition/decoding/beam.py",
+    "velocity/data/splits.py", "velocity/corpora/kinds/librispeech.py", "velocity/recognition/decoding/beam.py",
     "velocity/cli/app.py", "velocity/evaluation/plots.py",
 ]  # fmt: skip
 

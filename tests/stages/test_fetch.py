@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 import velocity.corpora
 from tests.corpora import layouts
-from tests.corpora.serving import cut, serving
+from tests.corpora.serving import serving
 from velocity.corpora import download
 from velocity.data.manifests import read_faults, read_recordings, read_supervisions
 from velocity.errors import VelocityError
@@ -81,14 +81,6 @@ def test_a_corpus_is_fetched_through_the_mirror(server, monkeypatch, name):
     assert len(server.requests) == requests
 
 
-def test_cuts_leave_no_trace_in_the_manifests(server, monkeypatch):
-    smooth = run_fetch("mini", monkeypatch)
-    for archive in Path("data/downloads/librispeech").iterdir():
-        archive.unlink()
-    server.behaviours = [cut(after) for after in (0, 700, 1, 2500, 900)]
-    assert run_fetch("mini", monkeypatch) == smooth
-
-
 def test_a_refused_archive_leaves_no_corpus(server, monkeypatch):
     run_fetch("mini", monkeypatch)
     bad = {"LibriSpeech/../../../../outside": b"", **layouts.librispeech("dev-clean-2", ["3"])}
@@ -102,17 +94,6 @@ def test_a_refused_archive_leaves_no_corpus(server, monkeypatch):
     assert not Path("data/manifests/mini").exists()
     assert not list(Path("data").rglob("*outside*"))
     assert not list(Path("data").rglob("*.partial"))
-
-
-def test_an_unknown_part_is_named_before_anything_is_fetched(server, monkeypatch):
-    params = YAML(typ="safe").load(Path("params.yaml").read_text())
-    params["corpora"]["mini"]["train"] = ["train-clean-7"]
-    YAML(typ="safe").dump(params, Path("params.yaml"))
-    with pytest.raises(
-        VelocityError, match=r"archives\.yaml: librispeech has no part 'train-clean-7'; it has dev-clean,"
-    ):
-        run_fetch("mini", monkeypatch)
-    assert server.requests == []
 
 
 def test_a_fetch_that_is_killed_goes_on(server, monkeypatch):

@@ -44,7 +44,7 @@ def test_nothing_is_half_written_and_the_same_command_goes_on(what, tmp_path):
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert line.startswith("error: ")
-    assert line.endswith("; make room and give the same command again")
+    assert line.endswith("; free some space and run the same command again")
     assert list(tmp_path.iterdir()) == []
     assert stage(0).returncode == 0
     assert len(list(tmp_path.iterdir())) == 1

@@ -47,10 +47,6 @@ def test_the_last_are_kept(keep):
     assert restored(checkpoints) == 8
 
 
-def test_nothing_to_resume():
-    assert Checkpoints("x", "f").restore() is None
-
-
 def test_of_another_training_is_not_resumed_and_makes_room():
     saved([900])
     assert Checkpoints("x", fingerprint(["two"])).restore() is None

@@ -14,6 +14,7 @@ from tests.training.rehearsal import KILLS
 from tests.training.tones import write_tones
 
 ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def run(*arguments: str) -> str:
@@ -33,7 +34,6 @@ def rehearsed(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.timeout(1200)
 def test_killed_at_twenty_moments_a_training_ends_in_the_same_bytes(rehearsed):
     kills = json.loads((rehearsed / "kills.json").read_text())
     assert len(kills) == KILLS == 20
@@ -42,7 +42,6 @@ def test_killed_at_twenty_moments_a_training_ends_in_the_same_bytes(rehearsed):
         assert (rehearsed / "killed" / name).read_bytes() == (rehearsed / "undisturbed" / name).read_bytes()
 
 
-@pytest.mark.timeout(1200)
 def test_two_processes_have_the_gradient_of_one(rehearsed):
     one, *two = (load_file(rehearsed / f"{name}.safetensors") for name in ("one-0", "two-0", "two-1"))
     for found in two:
@@ -51,7 +50,6 @@ def test_two_processes_have_the_gradient_of_one(rehearsed):
             assert torch.allclose(found[name], expected, rtol=1e-5, atol=1e-6), name
 
 
-@pytest.mark.timeout(1200)
 def test_two_processes_train_one_model_and_the_first_speaks(rehearsed):
     first, second = (json.loads((rehearsed / f"two/result-{rank}.json").read_text()) for rank in range(2))
     assert first["history"] == second["history"]
@@ -63,7 +61,6 @@ def test_two_processes_train_one_model_and_the_first_speaks(rehearsed):
     assert len(list((rehearsed / "two/models/checkpoints/t").iterdir())) == 2
 
 
-@pytest.mark.timeout(1200)
 def test_one_setting_starts_two_processes(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(

@@ -1,0 +1,1 @@
+"""One module per family of targets; each names its targets in ``TARGETS``."""
