@@ -7,6 +7,7 @@ they are not even imported. The run ends with the files that took longest.
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,11 @@ settings.load_profile("reproducible")
 
 SLOW_FILE = re.compile(r"^pytestmark = .*pytest\.mark\.slow\b", re.MULTILINE)
 SLOWEST = 15
-SHARED_SERVER = {"tests/flows", "tests/servers"}  # one Prefect server; one S3 store
+SHARED = {
+    "tests/artefacts",
+    "tests/flows",
+    "tests/servers",
+}  # one artefact of each target; one Prefect server; one S3 store
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -37,14 +42,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first; a file stays in one process, and so does a folder whose tests share a server."""
+@pytest.hookimpl(wrapper=True)  # a wrapper comes before xdist's own hook, which reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Slow tests first; a file stays in one process, and so does a folder whose tests share something costly."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     for item in items:
         file = item.nodeid.partition("::")[0]
         folder = file.rpartition("/")[0]
-        item.add_marker(pytest.mark.xdist_group(folder if folder in SHARED_SERVER else file))
+        item.add_marker(pytest.mark.xdist_group(folder if folder in SHARED else file))
+    return (yield)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

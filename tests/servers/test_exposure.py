@@ -77,6 +77,7 @@ def test_nothing_that_the_registry_and_the_tracking_keep_has_a_password(project,
     assert leaks(project) == [project / "mlartifacts/note.txt"], "it would have been found"
 
 
+@pytest.mark.slow
 def test_nothing_that_a_flow_prints_and_prefect_keeps_has_a_password(project, monkeypatch):
     """The tracking server is gone, so that every line that names it is printed, and kept by Prefect."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:{PASSWORD}@{HOST}:{free_port()}")

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from velocity.run import main
-from velocity.stages import export, run
+from velocity.stages import benchmark, calibrate, evaluate, export, fetch, finetune, prepare, pretrain, run, validate
 
 ROOT = Path(__file__).parents[2]
-STAGES = ["fetch", "validate", "prepare", "pretrain", "finetune", "calibrate", "export", "evaluate", "benchmark"]
+STAGES = [fetch, validate, prepare, pretrain, finetune, calibrate, export, evaluate, benchmark]
 
 
 def fail(start, capsys) -> str:
@@ -18,7 +18,7 @@ def fail(start, capsys) -> str:
     return capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [stage.__name__.rpartition(".")[2] for stage in STAGES])
 def test_bad_params_stop_with_one_line(stage, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["velocity.run", stage])
