@@ -63,8 +63,8 @@ run: $(INSTALLED) ## install, run the whole pipeline, print the head of its repo
 ui: $(INSTALLED) ## Prefect and MLflow in the browser, the schedules running, until Ctrl-C
 	@$(BIN)/python -m flows.ui
 
-# tests/conftest.py groups the tests: a file stays in one process, and so do the files that share a server.
-pytest = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# tests/conftest.py schedules the tests: a file stays in one process, and so do the folders that share something costly.
+pytest = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: $(KENLM) ## install and run the fast tests, which cover every module (minutes)
 	@$(pytest) -m "not slow"

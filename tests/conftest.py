@@ -7,8 +7,8 @@ they are not even imported. The run ends with the files that took longest.
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,11 +28,7 @@ settings.load_profile("reproducible")
 
 SLOW_FILE = re.compile(r"^pytestmark = .*pytest\.mark\.slow\b", re.MULTILINE)
 SLOWEST = 15
-SHARED = {
-    "tests/artefacts",
-    "tests/flows",
-    "tests/servers",
-}  # one artefact of each target; one Prefect server; one S3 store
+SHARED = ("tests/artefacts/", "tests/flows/", "tests/servers/")  # each artefact; one Prefect server; one S3 store
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -42,15 +38,21 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-@pytest.hookimpl(wrapper=True)  # a wrapper comes before xdist's own hook, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Slow tests first; a file stays in one process, and so does a folder whose tests share something costly."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        folder = file.rpartition("/")[0]
-        item.add_marker(pytest.mark.xdist_group(folder if folder in SHARED else file))
-    return (yield)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file stays in one process, and so does a folder whose tests share something costly."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileOrFolder(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((folder for folder in SHARED if nodeid.startswith(folder)), nodeid.partition("::")[0])
+
+    return ByFileOrFolder(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
