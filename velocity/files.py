@@ -1,4 +1,4 @@
-"""Atomic writing of files and folders, and DVC's hashes of them."""
+"""Atomic writing of files and folders, the walk over a tree, and DVC's hashes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,8 +50,46 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "velocity-asr"
 
 
+def walk(folder: str | Path) -> Iterator[Path]:
+    """Every file below ``folder``: folder by folder in the order of names, then what links to other folders add.
+
+    Paths begin as ``folder`` does. A folder is entered once, by its identity on the disk, and none by a link from
+    inside it: links cannot loop. Links that lead nowhere are among the files; pipes, devices and what macOS puts beside
+    files (``._*``, ``__MACOSX``) are not. A folder that cannot be read is named on stderr.
+    """
+    entered, pending = set(), [os.fspath(folder)]
+    for start in pending:  # grows by the links that are found
+        for parent, folders, files in os.walk(start, onerror=_name_unreadable):
+            status = os.stat(parent)
+            if (status.st_dev, status.st_ino) in entered:
+                folders.clear()
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if name != "__MACOSX")
+            links = (path for name in folders if os.path.islink(path := os.path.join(parent, name)))
+            pending += (link for link in links if not _contains(os.path.realpath(link), os.path.realpath(parent)))
+            paths = (Path(parent, name) for name in sorted(files) if not name.startswith("._"))
+            yield from (path for path in paths if path.is_file() or not path.exists())
+
+
+def _contains(folder: str, other: str) -> bool:
+    return os.path.commonpath([folder, other]) == folder
+
+
+def _name_unreadable(error: OSError) -> None:
+    print(f"warning: {error.filename}: {error.strerror}; what is in it is left out", file=sys.stderr)
+
+
+def has_linked_folders(folder: str | Path) -> bool:
+    """Whether links to folders are below ``folder``, behind which DVC sees nothing."""
+    return any(os.path.islink(os.path.join(parent, name)) for parent, names, _ in os.walk(folder) for name in names)
+
+
 def dvc_hash(path: Path) -> str:
-    """DVC's hash: the MD5 of a file; for a folder, of the sorted list of its files' names and hashes, with ".dir"."""
+    """DVC's hash: the MD5 of a file; for a folder, of the sorted list of its files' names and hashes, with ".dir".
+
+    DVC does not look behind links to folders, and so neither does this.
+    """
     if path.is_file():
         return md5(path)
     files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
