@@ -62,7 +62,7 @@ class TestSet:
 
 
 def load_test_set(name: str) -> tuple[str, list[Utterance]]:
-    """(its name, its utterances) of a whole test set. Raises VelocityError also for what ``read_test_set`` leaves out."""
+    """(name, utterances) of a whole test set. Raises VelocityError also for what ``read_test_set`` leaves out."""
     found = read_test_set(name)
     if found.faults:
         more = f" (and {len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
