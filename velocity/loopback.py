@@ -8,7 +8,7 @@ HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def bypass_proxies() -> None:
-    """Add this machine to ``no_proxy`` and ``NO_PROXY``, behind what the user has there, if the environment has a proxy.
+    """Add this machine to ``no_proxy`` and ``NO_PROXY``, after what the user has there, if the environment has a proxy.
 
     Libraries differ in which of the two they read, and child processes inherit both. To be called before clients of
     HTTP are made: some read the variables once. Without a proxy in the environment nothing is set: on macOS and
