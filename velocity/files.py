@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from velocity.errors import VelocityError
 
 
 @contextmanager
@@ -100,6 +102,26 @@ def dvc_hash(path: Path) -> str:
 def md5(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def read_text(path: str | Path, missing: str = "") -> str:
+    """A text that a user has written, a byte-order mark left out.
+
+    Raises VelocityError when it cannot be read (``missing``: what to do then) and when it is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise VelocityError(f"{path}: {error.strerror.lower()}{f'; {missing}' if missing else ''}") from error
+    except UnicodeDecodeError as error:
+        raise VelocityError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+
+
+def standard_input() -> BinaryIO:
+    """Raises VelocityError when it is closed (``<&-``, and services without one)."""
+    if sys.stdin is None:
+        raise VelocityError("standard input is closed: pipe audio into the command, or name a file")
+    return sys.stdin.buffer
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, claimed_seconds, printable, read_blocks
 from velocity.commands.formats import SUFFIXES, Format, Transcript, written
 from velocity.errors import VelocityError
-from velocity.files import atomic_path, walk
+from velocity.files import atomic_path, standard_input, walk
 from velocity.progress import Progress
 from velocity.recognition.offline import Passage, VelocityASR
 
@@ -167,7 +167,7 @@ def opened(source: Source) -> Iterator[Path]:
         yield source.path
         return
     with NamedTemporaryFile(prefix="velocity-asr-") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        shutil.copyfileobj(standard_input(), file)
         file.flush()
         try:
             yield Path(file.name)
