@@ -58,9 +58,15 @@ def registry(folder) -> Registry:
 
 
 def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
-    assert run(capsys, "promote")[::2] == (2, f"error: {NAME}: no challenger; `velocity-asr register` makes one\n")
     line = f"{NAME} not registered; champion: none, previous: none, challenger: none\n"
     assert run(capsys, "register", "--dry-run")[:2] == (0, line)
+    for command in ("promote", "rollback"):
+        error = f"error: {NAME}: no model registry yet at sqlite:///mlflow.db; `velocity-asr register` makes one\n"
+        assert run(capsys, command)[::2] == (2, error)
+    for command in (["gate", "--candidate", CHAMPION, "--champion", "models/export"], ["compare", CHAMPION, CHAMPION]):
+        status, _, error = run(capsys, *command, "--test-set", "a-test.jsonl")
+        assert (status, "no model registry yet at sqlite:///mlflow.db" in error) == (2, True)
+    assert list(project.glob("ml*")) == [], "who only looks leaves nothing behind"
     line = f"{NAME} version 1; champion: none, previous: none, challenger: version 1\n"
     assert run(capsys, "register")[:2] == (0, line)
     assert run(capsys, "register")[:2] == (0, line), "the same model is the same version"

@@ -124,7 +124,7 @@ def registered(registry: Registry) -> str | None:
 
 
 def _find(registry: Registry, digest: str) -> str | None:
-    found = registry.client.search_model_versions(f"name = '{NAME}'")
+    found = registry.client.search_model_versions(f"name = '{NAME}'") if registry.exists else []
     return next((str(version.version) for version in found if version.tags.get(DIGEST) == digest), None)
 
 
