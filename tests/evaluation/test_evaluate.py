@@ -206,6 +206,12 @@ def no_text(speech: Path) -> str:
     return r"7-1\.trans\.txt line 1: 7-1-one: malformed transcript"
 
 
+def test_audio_without_a_transcript_is_no_part_of_the_test_set(speech: Path, capsys) -> None:
+    shutil.copy(speech / "7/1/7-1-one.wav", speech / "7/1/7-1-two.wav")
+    assert len(load_test_set(str(speech))[1]) == 3
+    assert "warning: 1 audio files have no transcript and are left out, such as " in capsys.readouterr().err
+
+
 def two_files(speech: Path) -> str:
     shutil.copy(speech / "7/1/7-1-one.wav", speech)
     return r"7-1-one: duplicate id"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -120,11 +121,11 @@ def _prepared() -> dict[str, Path]:
 
 
 def _read_folder(folder: Path) -> tuple[list[Utterance], list[str]]:
-    """What the stage ``fetch`` reads in it, and a line on each fault."""
+    """What the stage ``fetch`` reads in it, and a line on each fault. Audio without a transcript is only counted."""
     paths = find_transcripts(folder)
     if not paths:
         raise VelocityError(f"{folder}: no *.trans.txt in or below it: not in LibriSpeech layout")
-    utterances, faults, complete = [], [], speakers_of(folder)
+    utterances, faults, unknown, complete = [], [], [], speakers_of(folder)
 
     def transcripts() -> Iterator[tuple[str, Transcript]]:
         for path in paths:
@@ -134,13 +135,19 @@ def _read_folder(folder: Path) -> tuple[list[Utterance], list[str]]:
                 faults.append(str(error))
 
     for name, files, found in match(find_audio(folder), transcripts(), f"read {folder.name}"):
-        if fault := fault_of(files, found):
+        fault = fault_of(files, found)
+        if fault and not found:
+            unknown += files
+        elif fault:
             kind, places = fault
             faults += [f"{printable(place)}: {printable(name)}: {kind.replace('-', ' ')}" for place in places]
         else:
             spoken = complete(found[0], files[0])
             group, speaker = spoken.group, spoken.speaker
             utterances.append(Utterance(name, files[0], normalize(spoken.text), group=group, speaker=speaker))
+    if unknown:
+        such = f"such as {printable(unknown[0])}"
+        print(f"warning: {len(unknown)} audio files have no transcript and are left out, {such}", file=sys.stderr)
     return utterances, faults
 
 
