@@ -22,6 +22,7 @@ import numpy as np
 import soundfile
 
 from velocity.corpora.espeak import Espeak
+from velocity.loopback import bypass_proxies
 
 SENTENCE = "the quick brown fox jumps over the lazy dog and she sells sea shells by the sea shore"
 
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--model", help="default: as of velocity-asr transcribe")
     arguments = parser.parse_args()
+    bypass_proxies()
     chosen = ["--model", arguments.model] if arguments.model else []
     audio = arguments.files * arguments.seconds
     with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from velocity.loopback import bypass_proxies
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Defaults, which the user's own settings override; there before Prefect is imported and before a stage's Python starts.
@@ -32,3 +34,4 @@ ENVIRONMENT = {
 
 for _name, _value in ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
+bypass_proxies()

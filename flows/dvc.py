@@ -113,6 +113,24 @@ def repository(folder: Path | str = ".") -> Iterator[Any]:
         raise VelocityError(" ".join(str(error).split())) from error
 
 
+def settle_git() -> None:
+    """Have DVC do without git in a project that has none, such as one that was downloaded as ZIP.
+
+    The setting stays, in .dvc/config.local, so that `dvc repro` works there as well.
+    """
+    from dvc.config import Config
+
+    here = Path.cwd()
+    if any((folder / ".git").exists() for folder in (here, *here.parents)) or not Path(".dvc").is_dir():
+        return
+    config = Config(dvc_dir=str(here / ".dvc"))
+    if not config["core"].get("no_scm"):
+        with config.edit("local") as local:
+            local["core"]["no_scm"] = True
+        print("note: no git repository here, so DVC works without one; after `git init`: "
+              "dvc config --local --unset core.no_scm", file=sys.stderr)  # fmt: skip
+
+
 def stages_in_order(targets: list[str], folder: Path | str = ".") -> list[str]:
     """The stages to bring up to date, each after those it depends on; ties stand as in dvc.yaml.
 

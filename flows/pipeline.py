@@ -25,7 +25,8 @@ from rich.table import Table
 from flows import dvc
 from flows.dvc import StageFailed
 from flows.processes import console, locked
-from velocity.project import REPORT
+from velocity.config import load_params
+from velocity.project import PARAMS, REPORT
 
 LOCK = Path(".dvc/tmp/velocity-pipeline.lock")
 
@@ -149,7 +150,11 @@ def main(
     """Run the pipeline in this folder: every stage of dvc.yaml that is out of date, in order."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     with one_line_errors("stages"):
-        dvc.stages_in_order(targets or [])  # a mistyped name shows at once, not after Prefect has started
+        # What is mistyped shows at once, not after Prefect has started.
+        if PARAMS.exists():
+            load_params()
+        dvc.settle_git()
+        dvc.stages_in_order(targets or [])
         console.print("Starting Prefect (10 to 30 seconds)")
         pipeline(targets, force)
 

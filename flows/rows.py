@@ -18,6 +18,7 @@ from velocity.commands.profile import apply_profile
 from velocity.config import PARAMS_FILE
 from velocity.config.section import section
 from velocity.errors import VelocityError
+from velocity.files import read_text
 
 DEFINITIONS = Path("ablations.yaml")
 WORKSPACES = Path(".dvc/tmp/ablation")
@@ -58,10 +59,8 @@ class Row:
 def load_definitions(path: Path = DEFINITIONS) -> Definitions:
     """Raises VelocityError on one line for a file that is missing or faulty, and for a baseline that is no row."""
     try:
-        document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        document = YAML(typ="safe").load(read_text(path, "run this in the project's folder"))
         definitions = TypeAdapter(Definitions).validate_python(document)
-    except OSError as error:
-        raise VelocityError(f"{path}: {error.strerror.lower()}; run this in the project's folder") from error
     except YAMLError as error:
         raise VelocityError(f"{path}: not YAML") from error
     except ValidationError as error:

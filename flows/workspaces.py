@@ -22,6 +22,9 @@ def git(*arguments: str, folder: Path | str = ".", environment: dict[str, str] |
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | (environment or {}))
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        if "not a git repository" in reason:
+            made = "`git init`, `git add --all` and `git commit` make one; `make run` does without"
+            raise VelocityError(f"this needs a git repository, and there is none here: {made}")
         raise VelocityError(f"git {arguments[0]}: {reason}")
     return done.stdout if arguments[0] == "show" else done.stdout.strip()
 

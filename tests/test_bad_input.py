@@ -174,6 +174,14 @@ def test_standard_input(tmp_path: Path, model: Path, monkeypatch, capfdbinary) -
         assert (stopped.value.code, *capfdbinary.readouterr()) == (status, out, err)
 
 
+def test_a_closed_standard_input_is_one_line(model: Path) -> None:
+    """As services start their children; Python has no sys.stdin then."""
+    line = f"exec {sys.executable} -m velocity.cli transcribe - --model {model} <&-"
+    done = subprocess.run(["sh", "-c", line], cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    expected = "error: standard input is closed: pipe audio into the command, or name a file\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
 @settings(max_examples=25)
 @given(
     st.sampled_from([4_000, 8_000, 11_025, 22_050, 44_100, 48_000, 192_000]),

@@ -1,5 +1,6 @@
 """params.yaml: the only place with values; what is refused, and that the message names the key."""
 
+from copy import deepcopy
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -20,8 +21,11 @@ ROOT = Path(__file__).parents[1]
 FROM_THE_TOKENIZER = "ModelConfig.vocabulary"
 
 
+COMMITTED = YAML(typ="safe").load(ROOT / "params.yaml")
+
+
 def document() -> dict:
-    return YAML(typ="safe").load(ROOT / "params.yaml")
+    return deepcopy(COMMITTED)
 
 
 def sections(kind: type = Params) -> set[type]:
@@ -96,6 +100,31 @@ def test_augmentation_off_is_no_augmentation():
         (("finetune", "optimisation", "accumulate"), 0, "finetune.optimisation.accumulate: .*greater than or equal"),
         (("corpora", "x"), {"kind": "folder"}, "corpora.x.source: missing key"),
         (("corpora", "x"), {"kind": "tape", "source": "y"}, "corpora.x: .*'tape'.*'folder'"),
+        (
+            ("corpora", "cv-17.0"),
+            {"kind": "folder", "source": "y"},
+            "corpora.cv-17.0: the name .* letters, digits, - and",
+        ),
+        (("corpora", "my corpus"), {"kind": "folder", "source": "y"}, "corpora.my corpus: the name of a corpus"),
+        (("corpora", "a/b"), {"kind": "folder", "source": "y"}, "corpora.a/b: the name of a corpus"),
+        (("corpora", "x"), {"kind": "folder", "source": "y", "test": 1.5}, "corpora.x.test: a share .* not 1.5"),
+        (("corpora", "x"), {"kind": "folder", "source": "y", "test": -1}, "corpora.x.test: a share .* not -1"),
+        (("corpora", "x"), {"kind": "folder", "source": "y", "validation": "("}, r"validation: '\(' is not a regular"),
+        (
+            ("finetune", "optimisation", "learning_rate"),
+            -0.003,
+            "finetune.optimisation.learning_rate: .*greater than 0",
+        ),
+        (("pretrain", "optimisation", "learning_rate"), 0, "pretrain.optimisation.learning_rate: .*greater than 0"),
+        (("pretrain", "optimisation", "steps"), 0, "pretrain.optimisation.steps: .*greater than or equal to 1"),
+        (("finetune", "optimisation", "warmup"), 1.5, "finetune.optimisation.warmup: .*less than or equal to 1"),
+        (("finetune", "optimisation", "clip"), float("nan"), "finetune.optimisation.clip: .*finite number"),
+        (("finetune", "augmentation", "gain_db"), float("inf"), "finetune.augmentation.gain_db: .*finite number"),
+        (("threads",), 0, "threads: .*greater than or equal to 1"),
+        (("model", "blocks"), -1, "model.blocks: .*greater than or equal to 1"),
+        (("model", "dropout"), 1, "model.dropout: .*less than 1"),
+        (("validate", "min_seconds"), -1, "validate.min_seconds: .*greater than or equal to 0"),
+        (("benchmark", "lengths"), [1, -5], "benchmark.lengths.1: .*greater than 0"),
     ],
 )
 def test_faults_are_named(path, value, message):
@@ -108,6 +137,47 @@ def test_faults_are_named(path, value, message):
         parse_params(params, "params.yaml")
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("params.yaml: ")
+
+
+def numbers(value: object, path: tuple = ()) -> list[tuple]:
+    """The paths of all numbers in a document."""
+    if isinstance(value, bool) or not isinstance(value, dict | list | int | float):
+        return []
+    if isinstance(value, int | float):
+        return [path]
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    return [found for key, item in pairs for found in numbers(item, (*path, key))]
+
+
+MAY_BE_NEGATIVE = {
+    ("validate", "min_level_db"),
+    *((*("finetune", "augmentation", "noise_snr_db"), at) for at in (0, 1)),
+}
+
+
+@pytest.mark.parametrize("path", numbers(document()), ids=lambda path: ".".join(map(str, path)))
+def test_every_number_has_bounds(path):
+    """Not only the learning rate: none is negative where that has no meaning, and none is NaN."""
+    for value in [float("nan"), *([] if path in MAY_BE_NEGATIVE else [-1])]:
+        params = section = document()
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = value
+        with pytest.raises(VelocityError, match=path[0]) as caught:
+            parse_params(params, "params.yaml")
+        assert "\n" not in str(caught.value)
+
+
+def test_other_encodings(tmp_path):
+    """DVC reads UTF-8 alone; Windows' editors write a byte-order mark before it, or UTF-16."""
+    text = (ROOT / "params.yaml").read_text()
+    params = tmp_path / "params.yaml"
+    params.write_text(text, encoding="utf-8-sig")
+    assert load_params(params) == load_params(ROOT / "params.yaml")
+    params.write_text(text, encoding="utf-16")
+    for read in (load_params, lambda path: apply_profile(str(ROOT / "profiles/reference.yaml"), path)):
+        with pytest.raises(VelocityError, match=r"params\.yaml: not UTF-8 \(byte 0\); save it as UTF-8"):
+            read(params)
 
 
 def test_missing_key_missing_file_and_broken_yaml(tmp_path):

@@ -15,7 +15,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # From the bottom up. A unit may import from its own layer, without cycles, and from those below.
 LAYERS = [
-    {"audio", "text", "config", "files", "progress", "errors", "project", "journal", "discovery", "integrity"},
+    {
+        "audio",
+        "text",
+        "config",
+        "files",
+        "progress",
+        "errors",
+        "project",
+        "journal",
+        "discovery",
+        "integrity",
+        "loopback",
+    },
     {"model", "data", "corpora", "recognition", "quantization"},
     {"runtime", "training", "artefacts", "evaluation", "tracking", "gate", "registry"},
     {"stages", "commands", "server", "cli", "run"},

@@ -1,4 +1,4 @@
-"""Atomic writing of files and folders, and DVC's hashes of them."""
+"""Atomic writing of files and folders, the walk over a tree, and DVC's hashes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from velocity.errors import VelocityError
 
 
 @contextmanager
@@ -49,8 +52,46 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "velocity-asr"
 
 
+def walk(folder: str | Path) -> Iterator[Path]:
+    """Every file below ``folder``: folder by folder in the order of names, then what links to other folders add.
+
+    Paths begin as ``folder`` does. A folder is entered once, by its identity on the disk, and none by a link from
+    inside it: links cannot loop. Links that lead nowhere are among the files; pipes, devices and what macOS puts beside
+    files (``._*``, ``__MACOSX``) are not. A folder that cannot be read is named on stderr.
+    """
+    entered, pending = set(), [os.fspath(folder)]
+    for start in pending:  # grows by the links that are found
+        for parent, folders, files in os.walk(start, onerror=_name_unreadable):
+            status = os.stat(parent)
+            if (status.st_dev, status.st_ino) in entered:
+                folders.clear()
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if name != "__MACOSX")
+            links = (path for name in folders if os.path.islink(path := os.path.join(parent, name)))
+            pending += (link for link in links if not _contains(os.path.realpath(link), os.path.realpath(parent)))
+            paths = (Path(parent, name) for name in sorted(files) if not name.startswith("._"))
+            yield from (path for path in paths if path.is_file() or not path.exists())
+
+
+def _contains(folder: str, other: str) -> bool:
+    return os.path.commonpath([folder, other]) == folder
+
+
+def _name_unreadable(error: OSError) -> None:
+    print(f"warning: {error.filename}: {error.strerror}; what is in it is left out", file=sys.stderr)
+
+
+def has_linked_folders(folder: str | Path) -> bool:
+    """Whether links to folders are below ``folder``, behind which DVC sees nothing."""
+    return any(os.path.islink(os.path.join(parent, name)) for parent, names, _ in os.walk(folder) for name in names)
+
+
 def dvc_hash(path: Path) -> str:
-    """DVC's hash: the MD5 of a file; for a folder, of the sorted list of its files' names and hashes, with ".dir"."""
+    """DVC's hash: the MD5 of a file; for a folder, of the sorted list of its files' names and hashes, with ".dir".
+
+    DVC does not look behind links to folders, and so neither does this.
+    """
     if path.is_file():
         return md5(path)
     files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
@@ -61,6 +102,26 @@ def dvc_hash(path: Path) -> str:
 def md5(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def read_text(path: str | Path, missing: str = "") -> str:
+    """A text that a user has written, a byte-order mark left out.
+
+    Raises VelocityError when it cannot be read (``missing``: what to do then) and when it is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise VelocityError(f"{path}: {error.strerror.lower()}{f'; {missing}' if missing else ''}") from error
+    except UnicodeDecodeError as error:
+        raise VelocityError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+
+
+def standard_input() -> BinaryIO:
+    """Raises VelocityError when it is closed (``<&-``, and services without one)."""
+    if sys.stdin is None:
+        raise VelocityError("standard input is closed: pipe audio into the command, or name a file")
+    return sys.stdin.buffer
 
 
 def write_text(path: str | Path, text: str) -> None:

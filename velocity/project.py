@@ -55,6 +55,18 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow.db'}"
 
 
+def local_database(uri: str) -> Path | None:
+    """The file of ``sqlite:///path``; None for a server or another database."""
+    local = re.fullmatch(r"sqlite:///(.+)", uri)
+    return Path(local[1]) if local else None
+
+
+def store_exists(uri: str) -> bool:
+    """False for a local database that nothing was recorded in yet: MLflow would create it, were it only to look."""
+    database = local_database(uri)
+    return database is None or database.exists()
+
+
 def locked_stages() -> dict[str, Any]:
     """dvc.lock: stage → its ``deps`` and ``outs`` with paths and hashes, and its ``params``. Empty without a lock."""
     return _read_yaml("dvc.lock").get("stages", {})

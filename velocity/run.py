@@ -16,6 +16,7 @@ from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 
 from velocity.errors import VelocityError
+from velocity.loopback import bypass_proxies
 
 JOURNALLED = {"pretrain", "finetune", "evaluate"}
 PR_SET_PDEATHSIG = 1  # sys/prctl.h
@@ -26,6 +27,7 @@ def main() -> None:
     from velocity.config import load_params
     from velocity.integrity import check_inputs
 
+    bypass_proxies()
     stage, *arguments = sys.argv[1:] or [""]
     command = [sys.executable, "-m", f"velocity.stages.{stage}", *arguments]
     try:

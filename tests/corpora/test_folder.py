@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from tests.corpora.layouts import gather
-from velocity.corpora.kinds.folder import read_folder
+from velocity.corpora.kinds.folder import FolderCorpus, read, read_folder
 from velocity.errors import VelocityError
 
 TEXTS = {"7-1-0000": "HELLO THERE", "7-1-0001": "GOOD BYE", "8-2-0000": "ONE TWO"}
@@ -65,6 +65,23 @@ def test_the_speaker_may_be_two_folders_up(tmp_path):
     assert supervisions[0].speaker == "anna"
     (tmp_path / "anna" / "1" / "first.wav").rename(tmp_path / "first.wav")
     assert told(tmp_path) == [("mine/first", "unknown-speaker", "first.wav")]
+
+
+@pytest.mark.parametrize("linked", [["8"], ["7", "8"]])
+def test_linked_speakers_are_part_of_the_corpus(speech, linked, capsys):
+    """And as DVC does not look behind the links, there is a line on what to do after a change."""
+    expected = gather(read_folder("mine", speech))
+    corpus = FolderCorpus(kind="folder", source=str(speech))
+    assert gather(read("mine", corpus, speech)) == expected
+    assert "DVC" not in capsys.readouterr().err
+    for speaker in linked:
+        elsewhere = speech.parent / f"store-{speaker}"
+        (speech / speaker).rename(elsewhere)
+        (speech / speaker).symlink_to(elsewhere)
+        (speech / speaker / "back").symlink_to(speech)
+    found = gather(read("mine", corpus, speech))
+    assert found == expected  # ids, paths below the folder, texts and speakers
+    assert "after one: dvc repro --force --single-item fetch@mine" in capsys.readouterr().err
 
 
 def told(folder):

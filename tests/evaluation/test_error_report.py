@@ -31,7 +31,8 @@ WORDS = st.lists(st.sampled_from(["a", "bee", "sea", *HOSTILE]), max_size=6).map
 
 
 def recognition(hypotheses: list[str], confidences: list[list[float]] | None = None):
-    return Recognition(hypotheses, [1.5] * len(hypotheses), confidences or [[] for _ in hypotheses], seconds=1.0)
+    given = confidences or [[] for _ in hypotheses]
+    return Recognition(hypotheses, [1.5] * len(hypotheses), given, seconds=1.0, utterances=[])
 
 
 def utterances(references: list[str], speakers: list[str | None] | None = None) -> list[Utterance]:

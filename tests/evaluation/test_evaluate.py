@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,11 +14,14 @@ import soundfile
 import torch
 from torch import nn
 
+from tests.corpora.layouts import gather
 from tests.tone_model import speak, weights, write_model, write_speech
 from velocity.audio import SAMPLE_RATE
+from velocity.cli import main
+from velocity.corpora.kinds.folder import read_folder
 from velocity.errors import VelocityError
 from velocity.evaluation.speed import _hum
-from velocity.evaluation.testset import Utterance, load_test_set
+from velocity.evaluation.testset import Utterance, load_test_set, read_test_set
 from velocity.recognition.offline import VelocityASR
 from velocity.recognition.segmentation import voice_activity
 from velocity.stages import benchmark, evaluate
@@ -109,7 +113,11 @@ def test_librispeech_layout_in_any_format(tmp_path: Path, folder: Path) -> None:
     [
         ({}, "neither a folder"),
         ({"wrong/a.txt": ""}, r"no \*.trans.txt"),
-        ({"wrong/a.trans.txt": "a-1 HELLO\n"}, "no audio file beside it for a-1"),
+        ({"wrong/a.trans.txt": "a-1 HELLO\n"}, "no audio files"),
+        (
+            {"wrong/a.trans.txt": "a-1 HELLO\na-2 GO\n", "wrong/a-2.wav": ""},
+            "trans.txt line 1: a-1: transcript without audio",
+        ),
         ({"wrong": ""}, "no utterance"),
         ({"wrong": "{}\n"}, "line 1"),
     ],
@@ -120,6 +128,126 @@ def test_faulty_test_sets_are_named(tmp_path: Path, files: dict[str, str], messa
         (tmp_path / name).write_text(text)
     with pytest.raises(VelocityError, match=f"wrong.*{message}"):
         load_test_set(str(tmp_path / "wrong"))
+
+
+@pytest.fixture
+def speech(tmp_path: Path, folder: Path) -> Path:
+    """Three utterances of two speakers, which are read without fault."""
+    for speaker, (name, text) in zip("788", SPOKEN.items(), strict=True):
+        write_speech(tmp_path / f"speech/{speaker}/1/{speaker}-1-{name}.wav", text, folder)
+        with open(tmp_path / f"speech/{speaker}/1/{speaker}-1.trans.txt", "a") as file:
+            file.write(f"{speaker}-1-{name} {text.upper()}\n")
+    return tmp_path / "speech"
+
+
+def mark_the_byte_order(speech: Path) -> None:
+    path = speech / "7/1/7-1.trans.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+
+
+def separate_by_tabs(speech: Path) -> None:
+    path = speech / "8/1/8-1.trans.txt"
+    path.write_text(path.read_text().replace(" ", "\t", 1))
+
+
+def capital_endings(speech: Path) -> None:
+    (speech / "7/1/7-1-one.wav").rename(speech / "7/1/7-1-one.WAV")
+
+
+def audio_elsewhere(speech: Path) -> None:
+    (speech / "audio").mkdir()
+    (speech / "8/1/8-1-four.wav").rename(speech / "audio/8-1-four.wav")
+
+
+def macos_leftovers(speech: Path) -> None:
+    for name in ("8/1/._8-1.trans.txt", "8/1/._8-1-four.wav"):
+        (speech / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X\xb0")
+
+
+def linked_speakers(speech: Path) -> None:
+    for speaker in "78":
+        (speech / speaker).rename(speech.parent / speaker)
+        (speech / speaker).symlink_to(speech.parent / speaker)
+
+
+HARMLESS = [mark_the_byte_order, separate_by_tabs, capital_endings, audio_elsewhere, macos_leftovers, linked_speakers]
+
+
+@pytest.mark.parametrize("change", HARMLESS)
+def test_a_test_set_is_read_as_fetch_reads_it(speech: Path, change) -> None:
+    expected = [(found.id, found.text, found.speaker) for found in load_test_set(str(speech))[1]]
+    assert expected == [("7-1-one", "one two", "7"), ("8-1-four", "four", "8"), ("8-1-three", "three fox", "8")]
+    change(speech)
+    assert [(found.id, found.text, found.speaker) for found in load_test_set(str(speech))[1]] == expected
+    _, supervisions, faults = gather(read_folder("mine", speech))
+    assert faults == []
+    assert [(found.id, found.text.lower(), found.speaker) for found in supervisions] == [
+        (f"mine/{name}", text, speaker) for name, text, speaker in expected
+    ]
+
+
+def test_ages_give_groups(speech: Path) -> None:
+    (speech / "SPEAKERS.TXT").write_text("; ID | age\n7 | 9\n8 | 40\n")
+    assert [found.group for found in load_test_set(str(speech))[1]] == ["child", "adult", "adult"]
+
+
+def windows_encoding(speech: Path) -> str:
+    (speech / "7/1/7-1.trans.txt").write_bytes(b"7-1-one CAF\xc9\n")
+    return r"7-1\.trans\.txt: not UTF-8 \(byte 11\)"
+
+
+def no_audio(speech: Path) -> str:
+    (speech / "7/1/7-1-one.wav").unlink()
+    return r"7-1\.trans\.txt line 1: 7-1-one: transcript without audio"
+
+
+def no_text(speech: Path) -> str:
+    (speech / "7/1/7-1.trans.txt").write_text("7-1-one\n")
+    return r"7-1\.trans\.txt line 1: 7-1-one: malformed transcript"
+
+
+def test_audio_without_a_transcript_is_no_part_of_the_test_set(speech: Path, capsys) -> None:
+    shutil.copy(speech / "7/1/7-1-one.wav", speech / "7/1/7-1-two.wav")
+    assert len(load_test_set(str(speech))[1]) == 3
+    assert "warning: 1 audio files have no transcript and are left out, such as " in capsys.readouterr().err
+
+
+def two_files(speech: Path) -> str:
+    shutil.copy(speech / "7/1/7-1-one.wav", speech)
+    return r"7-1-one: duplicate id"
+
+
+def damaged_audio(speech: Path) -> str:
+    (speech / "7/1/7-1-one.wav").write_bytes(b"RIFF, but no audio")
+    return r"7-1-one\.wav: cannot be read as audio"
+
+
+@pytest.mark.parametrize("change", [windows_encoding, no_audio, no_text, two_files, damaged_audio])
+def test_what_is_bad_is_named_and_the_rest_is_evaluated(speech: Path, folder: Path, change, capsys) -> None:
+    named = change(speech)
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "--test-set", str(speech), "--model", str(folder), "--json"])
+    output = capsys.readouterr()
+    figures = json.loads(output.out)
+    assert (figures["utterances"], figures["words"], figures["wer"]) == (2, 3, 0.0)
+    assert list(figures["speakers"]) == ["8"]
+    assert re.search(rf"^error: .*all but the following is in these figures:\n  .*{named}", output.err, re.MULTILINE)
+    assert "Traceback" not in output.err
+
+
+def test_nothing_that_can_be_read_is_an_error_of_its_own(speech: Path, folder: Path, capsys) -> None:
+    for path in speech.rglob("*.wav"):
+        path.write_bytes(b"")
+    with pytest.raises(SystemExit, match="2"):
+        main(["evaluate", "--test-set", str(speech), "--model", str(folder)])
+    assert "speech: no utterance can be read; " in capsys.readouterr().err
+
+
+def test_the_gate_does_not_judge_by_a_part_of_a_test_set(speech: Path) -> None:
+    no_audio(speech)
+    assert len(read_test_set(str(speech)).utterances) == 2
+    with pytest.raises(VelocityError, match="7-1-one: transcript without audio"):
+        load_test_set(str(speech))
 
 
 def test_a_cut_beyond_the_end_of_its_file(tmp_path: Path, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from velocity.errors import VelocityError
-from velocity.evaluation.report import Results, shown
+from velocity.evaluation.report import Results, model_card, report, shown
 from velocity.stages.report import main
 
 PROJECT = Path(__file__).parents[2]
@@ -85,6 +85,16 @@ def test_report_shows_what_was_measured_and_that_it_is_synthetic(project: Path) 
     assert all(f"plots/{path.name}" in text for path in first if path.suffix == ".png")
     main()
     assert {path: path.read_bytes() for path in first} == first
+
+
+def test_a_corpus_that_is_split_by_utterances_is_named_with_its_figures(project: Path) -> None:
+    pages = [render(Results.load()) for render in (report, model_card)]
+    assert "`. No speaker of a corpus's test set is in its training set.\n\n## Size" in pages[0]
+    assert "**of speakers" not in "".join(pages)
+    change("data/prepared/summary.json", lambda figures: figures.update(split_by_utterance={"synthetic": 1}))
+    pages = [render(Results.load()) for render in (report, model_card)]
+    assert [page.count("**of speakers in the training set**") for page in pages] == [2, 2]  # a row an artefact
+    assert "`synthetic`: too few speakers to keep apart, so training and test set have different utt" in pages[0]
 
 
 def test_failed_parity_is_reported_at_the_top(project: Path) -> None:

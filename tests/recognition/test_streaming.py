@@ -282,6 +282,12 @@ def test_a_file_and_raw_samples(exports, tmp_path, capsys, monkeypatch, rate, ch
     assert all({"type", "text", "stable", "start", "end", "latency"} <= event.keys() for event in events)
 
 
+def test_a_closed_standard_input_is_one_line(exports, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    status, _, err = run(["-", "--model", str(exports / "onnx-streaming")], capsys)
+    assert (status, err) == (2, "error: standard input is closed: pipe audio into the command, or name a file\n")
+
+
 def test_mistakes_on_the_command_line(exports, tmp_path, capsys, monkeypatch) -> None:
     common = ["--model", str(exports / "onnx-streaming")]
     for arguments in ([], ["-", "--microphone"]):

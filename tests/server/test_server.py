@@ -136,6 +136,16 @@ def test_models_and_health(server) -> None:
     assert server.client.get("/health").json() == {"status": "ok", "requests": 0, "places": JOBS + WAITING}
 
 
+@pytest.mark.parametrize("name", ["whisper-1", "gpt-4o-transcribe", "Systran/faster-whisper-tiny", "tones", "中", ""])
+def test_clients_may_have_any_name_for_the_model(server, audio, name) -> None:
+    """There is one; the answer names it, in every format, and when a client looks the name up before."""
+    for fields in ({}, {"response_format": "srt"}, {"response_format": "verbose_json"}, {"stream": "true"}):
+        response = server.transcribe(audio, model=name, **fields)
+        assert (response.status_code, response.headers["openai-model"]) == (200, "tones")
+        assert "hello" in response.text
+    assert server.client.get(f"/v1/models/{name or 'x'}").json()["id"] == "tones"
+
+
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000)
 
 
@@ -150,7 +160,12 @@ WRONG = {
     "not numbers": ({"audio": encoded(np.full(160, np.nan), subtype="FLOAT")}, 400, "file", "NaN"),
     "too long": ({"audio": encoded(np.zeros(41 * 16_000), "FLAC")}, 413, "file", "at most 40 s"),
     "too large": ({"audio": wav(200_000)}, 413, "file", "at most 0.25 MB"),
-    "another model": ({"model": "whisper-9"}, 404, "model", "tones"),
+    "another format": (
+        {"audio": b"\x1aE\xdf\xa3 a film"},
+        400,
+        "file",
+        "formats that are read: aif, aiff, au, caf, flac",
+    ),
     "another language": ({"language": "de"}, 400, "language", "'de'"),
     "no such format": ({"response_format": "doc"}, 400, "response_format", "verbose_json"),
     "no temperature": ({"temperature": "hot"}, 400, "temperature", "'hot'"),

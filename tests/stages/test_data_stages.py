@@ -115,6 +115,28 @@ def test_a_fault_leaves_nothing_that_looks_accepted(project, monkeypatch):
         validate.main()
 
 
+def test_a_speaker_alone_is_split_by_utterances_and_that_is_said(project, monkeypatch, capfd):
+    """Validation sees the same splits as prepare: the sentence that two utterances of different splits have."""
+    for index in range(3, 12):
+        noise = np.random.default_rng(100 + index).normal(0, 0.05, 16_000)
+        soundfile.write(f"speech/9/1/9-1-{index}.wav", noise, 16_000)
+    text = "".join(f"9-1-{index} Good day\n" for index in range(12))
+    Path("speech/9/1/9-1.trans.txt").write_text(text)
+    write_params(mine={"test": 0.2, "validation": 0.1})
+    run_stages(monkeypatch)
+    printed = capfd.readouterr().err
+    assert "prepare mine: split by utterances, so its splits share speakers: too few speakers (1)" in printed
+    summary = json.loads(Path("data/prepared/summary.json").read_text())
+    assert summary["split_by_utterance"] == {"mine": 1}
+    cuts = {name: load_cuts(f"data/prepared/{name}.jsonl") for name in ("train", "validation", "test-mine")}
+    ids = {name: {cut.id for cut in found if cut.id.startswith("mine/")} for name, found in cuts.items()}
+    assert all(ids.values())
+    assert sum(map(len, ids.values())) == len(set().union(*ids.values())) == 12
+    assert {cut.supervisions[0].speaker for cut in cuts["test-mine"]} == {"9"}
+    checks = json.loads(Path("reports/validation/summary.json").read_text())["checks"]
+    assert checks["sentence-in-two-splits"]["failed"] >= len(ids["train"])
+
+
 def test_an_empty_split_and_an_unknown_corpus_are_named(project, monkeypatch):
     run_stages(monkeypatch)
     write_params(spoken={"validation": 0})

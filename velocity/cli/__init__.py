@@ -13,6 +13,7 @@ import typer
 from velocity.cli import transcribe, stream, serve, lm, evaluate, project, release  # noqa: F401  # isort: skip  (order of --help)
 from velocity.cli.app import app
 from velocity.errors import VelocityError
+from velocity.loopback import bypass_proxies
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -20,6 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     line = list(sys.argv[1:] if arguments is None else arguments)
     # Must be set before NumPy loads: the matrix products of the features are too small for OpenBLAS' threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    bypass_proxies()
     debug = "--debug" in line
     line = [argument for argument in line if argument != "--debug"] or ["--help"]
     try:

@@ -10,6 +10,7 @@ import typer
 
 from velocity.cli import options
 from velocity.cli.app import app
+from velocity.errors import VelocityError
 
 
 @app.command()
@@ -41,7 +42,8 @@ def evaluate(
 ) -> None:
     """Measure error rates on a test set, and show the errors.
 
-    Word and character error rates, with 95 % intervals, by length and by speaker.
+    Word and character error rates, with 95 % intervals, by length and by speaker. Files that cannot be read do not stop
+    the others: they are listed at the end, and the exit status is 2.
 
     \b
     Examples:
@@ -55,8 +57,11 @@ def evaluate(
 
     recogniser = options.load(model, quantized, threads)
     recogniser.decoder = decoder_from(recogniser, lm, lm_weight, word_bonus, hotwords, beam)
-    result = measure(recogniser, test_set, jobs, report)
-    print(json.dumps(result, indent=2) if as_json else as_text(result, _count(threads, "thread")))
+    result, faults = measure(recogniser, test_set, jobs, report)
+    print(json.dumps(result, indent=2) if as_json else as_text(result, _count(threads, "thread")), flush=True)
+    if faults:
+        summary = f"{test_set}: all but the following is in these figures:"
+        raise VelocityError("\n  ".join([summary, *faults]))
 
 
 @app.command()

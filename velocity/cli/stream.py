@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from velocity.cli.app import app
 from velocity.cli.options import Model, Quantized, Threads
 from velocity.errors import VelocityError
+from velocity.files import standard_input
 
 
 class StreamFormat(StrEnum):
@@ -62,7 +62,7 @@ def stream(
     if microphone:
         pieces = live.microphone_pieces(seconds)
     elif str(file) == "-":
-        pieces = live.raw_pieces(sys.stdin.buffer, rate, channels, seconds)
+        pieces = live.raw_pieces(standard_input(), rate, channels, seconds)
     else:
         pieces = live.file_pieces(file, seconds, live=not fast)
     write = live.write_json if format == "json" else live.write_text

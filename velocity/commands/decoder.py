@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from velocity.recognition.offline import VelocityASR
 
 HOT = 1.5  # default weight of a phrase, in nats per letter
+FILE = re.compile(r"(~|\.{0,2})/.*|.*\.(txt|tsv|csv|lst|list)")  # a name, missing; "Dr. Smith" and "AC/DC" are phrases
 
 
 def decoder_from(
@@ -46,19 +49,22 @@ def decoder_from(
 
 def read_hotwords(source: str) -> dict[str, float]:
     """Normalised phrases → nats per letter, from a file with one phrase per line, optionally followed by a tab and a
-    weight, or from ``A,B``. Raises VelocityError for no phrase, and for a weight that is not a number above 0."""
+    weight, or from ``A,B``.
+
+    Raises VelocityError for no phrase, for a weight that is not a number above 0, and for what only a file is named
+    like (``/…``, ``./…``, ``….txt``) if there is none.
+    """
     from velocity.text import normalize
 
-    path = Path(source)
-    if not path.is_file():
-        if path.suffix or "/" in source:
-            raise VelocityError(f"{source}: no such file with hot words")
-        lines, where = source.split(","), "--hotwords"
-    else:
+    if os.path.isfile(source):  # unlike Path.is_file, also for a list that is longer than a file name may be
         try:
-            lines, where = path.read_text(encoding="utf-8").splitlines(), str(path)
+            lines, where = Path(source).read_text(encoding="utf-8-sig").splitlines(), source
         except (OSError, UnicodeDecodeError) as error:
-            raise VelocityError(f"{path}: not a text file with one phrase per line") from error
+            raise VelocityError(f"{source}: not a text file with one phrase per line") from error
+    elif FILE.fullmatch(source):
+        raise VelocityError(f"{source}: no such file with hot words")
+    else:
+        lines, where = source.split(","), "--hotwords"
     phrases = {}
     for number, line in enumerate(lines, start=1):
         spoken, tab, weight = line.partition("\t")

@@ -7,7 +7,7 @@ from typing import Any
 
 from velocity.evaluation.error_report import error_report, write_error_report
 from velocity.evaluation.hypotheses import recognise
-from velocity.evaluation.testset import load_test_set
+from velocity.evaluation.testset import read_test_set
 from velocity.evaluation.wer import NORMALIZER
 from velocity.recognition.offline import VelocityASR
 
@@ -15,19 +15,22 @@ ON_PAGE = 100  # worst utterances in the HTML report
 IN_TEXT = 5  # worst speakers and utterances in the terminal
 
 
-def evaluate(model: VelocityASR, test_set: str, jobs: int, folder: Path | None = None) -> dict[str, Any]:
+def evaluate(
+    model: VelocityASR, test_set: str, jobs: int, folder: Path | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """Recognise a test set, ``jobs`` utterances at a time; write the error report to ``folder``, if given.
 
-    Returns the overall figures and the breakdown of ``error_report``. Raises VelocityError for a test set that cannot
-    be read.
+    Returns the overall figures with the breakdown of ``error_report``, and a line on each fault of what was left out.
+    Raises VelocityError for a test set of which nothing can be read.
     """
-    name, utterances = load_test_set(test_set)
-    recognition = recognise(model, utterances, name, jobs, confidences=True)
-    report = error_report(utterances, recognition)
+    found = read_test_set(test_set)
+    name, faults = found.name, list(found.faults)
+    recognition = recognise(model, found.utterances, name, jobs, confidences=True, unreadable=faults)
+    report = error_report(recognition.utterances, recognition)
     if folder:
         title = f"{name}, {model.config.get('name') or model.folder.name}"
         write_error_report(report, title, folder / name, ON_PAGE)
-    return {
+    figures = {
         "test_set": name,
         "model": str(model.folder),
         **report.pop("overall"),
@@ -36,6 +39,7 @@ def evaluate(model: VelocityASR, test_set: str, jobs: int, folder: Path | None =
         "normalizer": NORMALIZER,
         **report,
     }
+    return figures, faults
 
 
 def as_text(result: dict[str, Any], threads: str) -> str:

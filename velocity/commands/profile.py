@@ -9,7 +9,7 @@ from typing import Any
 
 from velocity.config import parse_params
 from velocity.errors import VelocityError
-from velocity.files import write_text
+from velocity.files import read_text, write_text
 from velocity.project import PARAMS, PROFILES
 
 
@@ -70,9 +70,7 @@ def _read(yaml: Any, path: Path) -> Any:
     from ruamel.yaml.error import YAMLError
 
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise VelocityError(f"{path}: {error.strerror.lower()}; run this in the project's folder") from error
+        document = yaml.load(read_text(path, "run this in the project's folder"))
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise VelocityError(f"{path}{f' line {mark.line + 1}' if mark else ''}: not YAML") from error

@@ -52,6 +52,7 @@ def promote(
     Raises VelocityError when there is no such version, or another champion has come in the meantime.
     """
     registry = Registry()
+    registry.require()
     with one_line_errors(registry.uri):
         with registry.alone() as now:
             candidate = version or now.challenger
@@ -72,6 +73,7 @@ def rollback(leaving: str | None = None) -> Champions:
     Raises VelocityError when there was no previous one.
     """
     registry = Registry()
+    registry.require()
     with one_line_errors(registry.uri):
         return registry.rollback(leaving)
 

@@ -19,7 +19,7 @@ import numpy as np
 from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, claimed_seconds, printable, read_blocks
 from velocity.commands.formats import SUFFIXES, Format, Transcript, written
 from velocity.errors import VelocityError
-from velocity.files import atomic_path
+from velocity.files import atomic_path, standard_input, walk
 from velocity.progress import Progress
 from velocity.recognition.offline import Passage, VelocityASR
 
@@ -56,7 +56,7 @@ def find_audio(folder: Path) -> list[Path]:
     """Every audio file below ``folder``, sorted. Raises VelocityError when there is none."""
     if not folder.is_dir():
         raise VelocityError(f"{printable(folder)}: no such folder")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file())
+    found = sorted(path for path in walk(folder) if path.suffix.lower() in AUDIO_SUFFIXES)
     if not found:
         raise VelocityError(f"{printable(folder)}: no audio file in it ({' '.join(AUDIO_SUFFIXES)})")
     return found
@@ -167,7 +167,7 @@ def opened(source: Source) -> Iterator[Path]:
         yield source.path
         return
     with NamedTemporaryFile(prefix="velocity-asr-") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
+        shutil.copyfileobj(standard_input(), file)
         file.flush()
         try:
             yield Path(file.name)

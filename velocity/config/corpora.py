@@ -5,11 +5,12 @@ The kinds are the modules of ``velocity.corpora.kinds``: one that is added there
 
 from __future__ import annotations
 
+import re
 from functools import reduce
 from operator import or_
 from typing import Annotated, Any, get_args, get_type_hints
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from velocity.config.section import SpeakerSelection as SpeakerSelection
 from velocity.discovery import modules
@@ -20,3 +21,12 @@ KINDS: dict[str, Any] = {
     for module in modules("velocity.corpora.kinds")
 }
 Corpus: Any = Annotated[reduce(or_, (kind.section for kind in KINDS.values())), Field(discriminator="kind")]
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError("the name of a corpus has letters, digits, - and _ only, for it names stages, keys and files")
+    return name
+
+
+CorpusName = Annotated[str, AfterValidator(_check_name)]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field
-
-from velocity.config.section import section
+from velocity.config.section import Count, CountOrZero, Positive, section
 
 
 @section
 class Evaluation:
-    bootstrap: Annotated[int, Field(ge=1)]  # resamples for the 95 % interval
-    worst: Annotated[int, Field(ge=0)]  # utterances listed in the error report
+    bootstrap: Count  # resamples for the 95 % interval
+    worst: CountOrZero  # utterances listed in the error report
 
 
 @section
 class Benchmarking:
-    repeats: Annotated[int, Field(ge=1)]
-    lengths: tuple[float, ...]  # seconds
+    repeats: Count
+    lengths: tuple[Positive, ...]  # seconds

@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from velocity.config.section import section
+from pydantic import Field
+
+from velocity.config.section import Count, CountOrZero, section
 
 
 @section
 class ModelConfig:
     """Every dimension of the recogniser. A weights file holds all of them, so it needs no params.yaml."""
 
-    mel_bins: int
-    dim: int  # width of the residual stream
-    stride: int  # feature frames a model frame: 2 → 20 ms, 4 → 40 ms
-    blocks: int  # local processor
-    state: int  # SSM state a head
-    expand: int  # inner width of the SSM = expand · dim
-    head_dim: int  # SSM heads = expand · dim / head_dim
-    conv_kernel: int  # depthwise convolution before the scan
-    chunk: int  # frames a chunk of the structured-state-space scan
-    ffn: int
-    dropout: float
+    mel_bins: Count
+    dim: Count  # width of the residual stream
+    stride: Count  # feature frames a model frame: 2 → 20 ms, 4 → 40 ms
+    blocks: Count  # local processor
+    state: Count  # SSM state a head
+    expand: Count  # inner width of the SSM = expand · dim
+    head_dim: Count  # SSM heads = expand · dim / head_dim
+    conv_kernel: Count  # depthwise convolution before the scan
+    chunk: Count  # frames a chunk of the structured-state-space scan
+    ffn: Count
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     direction: Literal["bidirectional", "causal"]
     context: Literal["hierarchical", "fixed"]  # fixed: one pooling to context_tokens, however long
-    context_tokens: int  # K of the fixed context
-    context_layers: int  # SSM layers over the first pooling
-    context_state: int
-    context_window: int  # frames a token of the first pooling: K1 = max(context_min, L / window)
-    context_min: int
-    summary_min: int  # K2 = min(summary_max, max(summary_min, K1 / 4)) tokens to attend to
-    summary_max: int
-    attention_heads: int
-    attention_head_dim: int
-    head_rank: int  # 0: a full CTC head; r: factorised dim → r → classes
-    head_classes: int  # at least so many outputs: those beyond the vocabulary are trained never to win
-    vocabulary: int = 0  # CTC classes, blank (0) included: the tokenizer decides, so it is not in params.yaml
+    context_tokens: Count  # K of the fixed context
+    context_layers: CountOrZero  # SSM layers over the first pooling
+    context_state: Count
+    context_window: Count  # frames a token of the first pooling: K1 = max(context_min, L / window)
+    context_min: Count
+    summary_min: Count  # K2 = min(summary_max, max(summary_min, K1 / 4)) tokens to attend to
+    summary_max: Count
+    attention_heads: Count
+    attention_head_dim: Count
+    head_rank: CountOrZero  # 0: a full CTC head; r: factorised dim → r → classes
+    head_classes: CountOrZero  # at least so many outputs: those beyond the vocabulary are trained never to win
+    vocabulary: CountOrZero = 0  # CTC classes, blank (0) included: the tokenizer decides, so it is not in params.yaml
 
     @property
     def inner(self) -> int:

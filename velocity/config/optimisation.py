@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from velocity.config.section import section
+from velocity.config.section import Count, CountOrZero, NotNegative, Positive, Share, section
 
 
 @section
@@ -18,21 +18,21 @@ class Optimisation:
     training that was stopped goes on from its checkpoint when they change.
     """
 
-    steps: int
-    batch_seconds: float
-    accumulate: Annotated[int, Field(ge=1)]  # batches a step
-    learning_rate: float
-    warmup: float  # share of the steps
-    weight_decay: float
-    clip: float  # gradient norm
+    steps: Count
+    batch_seconds: Positive
+    accumulate: Count  # batches a step
+    learning_rate: Positive
+    warmup: Share  # share of the steps
+    weight_decay: NotNegative
+    clip: Positive  # gradient norm
     ema: Annotated[float, Field(ge=0, lt=1)]  # decay a step of the average of the weights that is kept; 0: none
-    patience: Annotated[int, Field(ge=0)]  # validations without improvement, then the best weights; 0: all steps
-    divergence: Annotated[float, Field(ge=0)]  # times the median loss that stops a training; 0: never
-    skip_steps: tuple[int, ...] = field(repr=False)  # steps whose batches are passed over
+    patience: CountOrZero  # validations without improvement, then the best weights; 0: all steps
+    divergence: NotNegative  # times the median loss that stops a training; 0: never
+    skip_steps: tuple[CountOrZero, ...] = field(repr=False)  # steps whose batches are passed over
     precision: Literal["32-true", "bf16-mixed"]
-    devices: Annotated[int, Field(ge=1)] | Literal["auto"]  # processes on a machine, one a GPU; auto: all its GPUs
-    nodes: Annotated[int, Field(ge=1)]  # machines
-    loaders: Annotated[int, Field(ge=0)] = field(repr=False)  # processes that make batches; 0: threads do
-    checkpoint_every: int  # steps; a killed training goes on from the last one
-    keep_checkpoints: Annotated[int, Field(ge=1)] = field(repr=False)
-    validate_every: int  # steps
+    devices: Count | Literal["auto"]  # processes on a machine, one a GPU; auto: all its GPUs
+    nodes: Count  # machines
+    loaders: CountOrZero = field(repr=False)  # processes that make batches; 0: threads do
+    checkpoint_every: Count  # steps; a killed training goes on from the last one
+    keep_checkpoints: Count = field(repr=False)
+    validate_every: Count  # steps

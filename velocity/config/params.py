@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from velocity.config.calibration import Calibration
-from velocity.config.corpora import Corpus
+from velocity.config.corpora import Corpus, CorpusName
 from velocity.config.data import Preparation, Validation
 from velocity.config.evaluation import Benchmarking, Evaluation
 from velocity.config.finetuning import Finetuning
@@ -14,14 +14,14 @@ from velocity.config.gate import Gate
 from velocity.config.model import ModelConfig
 from velocity.config.pretraining import Pretraining
 from velocity.config.reader import PARAMS_FILE, parse, read_params
-from velocity.config.section import section
+from velocity.config.section import Count, CountOrZero, section
 
 
 @section
 class Params:
-    seed: int
-    threads: int
-    corpora: dict[str, Corpus]
+    seed: CountOrZero
+    threads: Count
+    corpora: dict[CorpusName, Corpus]
     validate: Validation
     prepare: Preparation
     model: ModelConfig

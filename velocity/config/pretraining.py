@@ -7,26 +7,26 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from velocity.config.optimisation import Optimisation
-from velocity.config.section import Share, section
+from velocity.config.section import Count, CountOrZero, NotNegative, Positive, Share, section
 
 
 @section
 class RandomQuantizer:
     """The targets of BEST-RQ: labels of hidden frames under codebooks that are drawn and never trained."""
 
-    codebooks: Annotated[int, Field(ge=1)]
+    codebooks: Count
     codebook_size: Annotated[int, Field(ge=2)]
-    code_dim: Annotated[int, Field(ge=1)]
-    noise: Annotated[float, Field(ge=0)]  # standard deviation of what hidden frames become
+    code_dim: Count
+    noise: NotNegative  # standard deviation of what hidden frames become
 
 
 @section
 class Probe:
     """How well a linear CTC head reads the frozen encoder, beside the same encoder before its pretraining."""
 
-    utterances: Annotated[int, Field(ge=0)]  # labelled, to train on, and at most so many to test on; 0: no probe
-    steps: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
+    utterances: CountOrZero  # labelled, to train on, and at most so many to test on; 0: no probe
+    steps: Count
+    learning_rate: Positive
 
 
 @section
@@ -38,7 +38,7 @@ class Pretraining:
     # The specification starts a 10-frame mask at 15 % of the frames and calls it "about 50 %" masked; that masks 80 %.
     # 0.067 gives the intended half: 1 - (1 - 0.067)^10 = 0.50.
     mask_start: Share
-    mask_span: Annotated[int, Field(ge=1)]  # feature frames
+    mask_span: Count  # feature frames
     band_probability: Share  # of also masking a band of frequencies, for the objective spectrogram
     band_bins: tuple[int, int]
     best_rq: RandomQuantizer

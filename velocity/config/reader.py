@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from velocity.errors import VelocityError, without_credentials
+from velocity.files import read_text
 from velocity.project import PARAMS as PARAMS_FILE
 
 T = TypeVar("T")
@@ -29,16 +30,14 @@ def default_section(key: str, kind: type[T], **changes: Any) -> T:
 def read_params(path: str | Path = PARAMS_FILE) -> dict[str, Any]:
     """The keys and values of the file (YAML 1.2, as DVC reads it), not yet checked.
 
-    Raises VelocityError, on one line, for a missing file, a syntax error or a password.
+    Raises VelocityError, on one line, for a missing file, another encoding, a syntax error or a password.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    text = read_text(path, "run this in the project's folder")
     try:
-        text = Path(path).read_text(encoding="utf-8")
         document = YAML(typ="safe").load(text)
-    except OSError as error:
-        raise VelocityError(f"{path}: {error.strerror.lower()}; run this in the project's folder") from error
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from velocity.errors import VelocityError
+from velocity.files import read_text
 
 MIRROR = "VELOCITY_MIRROR"  # environment: a base URL in place of the official one; paths stay the same
 
@@ -51,11 +52,9 @@ def load_archives(table: str | Path, corpus: str, parts: Iterable[str] | None = 
     from ruamel.yaml.error import YAMLError
 
     try:
-        document = YAML(typ="safe").load(Path(table).read_text(encoding="utf-8"))
+        document = YAML(typ="safe").load(read_text(table, "source is velocity/corpora/archives.yaml"))
         corpora = TypeAdapter(dict[str, _Corpus]).validate_python(document)
-    except OSError as error:
-        raise VelocityError(f"{table}: {error.strerror.lower()}; source is velocity/corpora/archives.yaml") from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except YAMLError as error:
         raise VelocityError(f"{table}: not YAML: {str(error).splitlines()[0]}") from error
     except ValidationError as error:
         first = error.errors()[0]

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
-
-from velocity.config.section import SpeakerSelection, section
+from velocity.config.section import Count, SpeakerSelection, section
 from velocity.corpora.archives import Archive, load_archives
 from velocity.corpora.download import download
 from velocity.corpora.unpack import unpack
@@ -18,7 +16,7 @@ from velocity.project import DOWNLOADS
 if TYPE_CHECKING:
     from velocity.data.manifests import Item
 
-Repeat = Annotated[int, Field(ge=1)]  # times an epoch that a training utterance is used, distorted anew each time
+Repeat = Count  # times an epoch that a training utterance is used, distorted anew each time
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from velocity.audio import SAMPLE_RATE, resample
 from velocity.corpora.espeak import EspeakVoice, espeak_voices
 from velocity.corpora.hibari import HibariVoice, hibari_voices
 from velocity.errors import VelocityError
+from velocity.files import read_text
 from velocity.progress import track
 from velocity.text import normalize
 
@@ -72,9 +73,7 @@ def load_grammar(path: str | Path) -> Grammar:
     from ruamel.yaml.error import YAMLError
 
     try:
-        grammar = Grammar(**YAML(typ="safe").load(Path(path).read_text(encoding="utf-8")))
-    except OSError as error:
-        raise VelocityError(f"{path}: {error.strerror.lower()}") from error
+        grammar = Grammar(**YAML(typ="safe").load(read_text(path)))
     except (YAMLError, TypeError) as error:
         wanted = "accents, speakers, sentences and rules"
         raise VelocityError(f"{path}: must hold {wanted}: {str(error).splitlines()[0]}") from error
@@ -87,12 +86,7 @@ def load_grammar(path: str | Path) -> Grammar:
 
 def load_text(path: str | Path) -> Grammar:
     """The lines of a text as sentences for the voices of ``commands.yaml``; raises VelocityError, naming the file."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise VelocityError(f"{path}: {error.strerror.lower()}") from error
-    except UnicodeDecodeError as error:
-        raise VelocityError(f"{path}: not UTF-8 (byte {error.start})") from error
+    lines = read_text(path).splitlines()
     if not (sentences := [words for line in lines if (words := normalize(line))]):
         raise VelocityError(f"{path}: no line with words in it")
     return replace(load_grammar(VOICES), sentences=sentences, rules={})

@@ -52,22 +52,14 @@ def describe(
 ) -> Iterator[Item]:
     """Recordings and supervisions of complete utterances, and faults, utterance by utterance.
 
-    ``audio`` and ``transcripts`` are pairs with the utterance's id, in any order; ids of what comes out are
-    ``<corpus>/<utterance id>``. Without transcripts there are no supervisions. ``complete`` adds what the path of the
-    audio file tells to a transcript. An utterance is left out for the first fault in this order: ``duplicate-id``,
-    ``malformed-transcript``, ``transcript-without-audio``, ``audio-without-transcript``, ``unreadable-audio``,
-    ``unknown-speaker``.
+    ``audio`` and ``transcripts`` as for ``match``; ids of what comes out are ``<corpus>/<utterance id>``. Without
+    transcripts there are no supervisions. ``complete`` adds what the path of the audio file tells to a transcript. An
+    utterance is left out for the faults of ``fault_of``, for ``unreadable-audio`` and for ``unknown-speaker``.
     """
-    with Sorter() as files, Sorter() as lines, ThreadPoolExecutor(2) as pool:
-        count = 0
-        for utterance, path in audio:
-            files.add(json.dumps(utterance), json.dumps(str(path)) + "\n")  # JSON: names may have tabs and line feeds
-            count += 1
-        for utterance, transcript in transcripts or ():
-            lines.add(json.dumps(utterance), json.dumps(astuple(transcript)) + "\n")
-        utterances = track(_join(files, lines), f"read {corpus}", count)
+    with ThreadPoolExecutor(2) as pool:
+        utterances = match(audio, transcripts or (), f"read {corpus}")
         while block := list(islice(utterances, BLOCK)):
-            faults = [_fault(paths, found, transcripts is not None) for _, paths, found in block]
+            faults = [fault_of(paths, found, transcripts is not None) for _, paths, found in block]
             whole = [str(paths[0]) for (_, paths, _), fault in zip(block, faults, strict=True) if not fault]
             headers = pool.map(_read_header, whole)
             for (utterance, paths, found), fault in zip(block, faults, strict=True):
@@ -87,8 +79,24 @@ def describe(
                     yield _supervision(corpus, recording, transcript, synthetic)
 
 
+def match(
+    audio: Iterable[tuple[str, Path]], transcripts: Iterable[tuple[str, Transcript]], title: str
+) -> Iterator[tuple[str, list[Path], list[Transcript]]]:
+    """(utterance id, its audio files, its transcripts) by id, of pairs with the id in any order.
+
+    ``title`` is that of the progress bar.
+    """
+    with Sorter() as files, Sorter() as lines:
+        count = 0
+        for utterance, path in audio:
+            files.add(json.dumps(utterance), json.dumps(str(path)) + "\n")  # JSON: names may have tabs and line feeds
+            count += 1
+        for utterance, transcript in transcripts:
+            lines.add(json.dumps(utterance), json.dumps(astuple(transcript)) + "\n")
+        yield from track(_join(files, lines), title, count)
+
+
 def _join(files: Sorter, lines: Sorter) -> Iterator[tuple[str, list[Path], list[Transcript]]]:
-    """(utterance, its audio files, its transcripts), one utterance at a time."""
     pairs = heapq.merge(
         ((key, 0, line) for key, line in files), ((key, 1, line) for key, line in lines), key=_utterance
     )
@@ -103,8 +111,13 @@ def _join(files: Sorter, lines: Sorter) -> Iterator[tuple[str, list[Path], list[
 _utterance = itemgetter(0)
 
 
-def _fault(paths: list[Path], transcripts: list[Transcript], labelled: bool) -> tuple[str, Iterable[str | Path]] | None:
-    """What is wrong with an utterance before its audio is opened: the kind of fault and where it lies."""
+def fault_of(
+    paths: list[Path], transcripts: list[Transcript], labelled: bool = True
+) -> tuple[str, Iterable[str | Path]] | None:
+    """What is wrong with an utterance before its audio is opened: the kind of fault and where it lies.
+
+    The first of ``duplicate-id``, ``malformed-transcript``, ``transcript-without-audio``, ``audio-without-transcript``.
+    """
     places = [transcript.where for transcript in transcripts]
     if len(paths) > 1:
         return "duplicate-id", paths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -155,7 +156,7 @@ def add_comparisons(measured: Measurements, params: Params) -> None:
     labels = "character_labels" if params.prepare.tokenizer.kind == "characters" else "word_labels"
     frames = -(-utterances["feature_frames"] // params.model.stride)  # what the convolutions leave
     utterances["spare_frames"] = frames - utterances[labels]
-    splits = np.array(voice_splits(measured, params), np.int8)[utterances["voice"]]
+    splits = utterance_splits(measured, params)
     utterances["speaker_elsewhere"] = (splits == OTHER).astype(np.int8)
     utterances["sentence_elsewhere"] = heard_elsewhere(utterances["sentence"].to_numpy(), splits)
 
@@ -185,15 +186,31 @@ def id_elsewhere(audio: pandas.DataFrame) -> np.ndarray:
     return bare.duplicated().to_numpy(np.int8) * (1 - audio["repeated_id"].to_numpy())
 
 
-def voice_splits(measured: Measurements, params: Params) -> list[int]:
-    """Where ``prepare`` will put the utterances of each of ``measured.voices``: place in SPLITS, OTHER or UNUSED."""
+def utterance_splits(measured: Measurements, params: Params) -> np.ndarray:
+    """Where ``prepare`` will put each utterance: place in SPLITS, OTHER or UNUSED, (utterances,) int8."""
     speakers: dict[str, dict[str, set[str]]] = {}
     for corpus, speaker, part in measured.voices:
         speakers.setdefault(corpus, {}).setdefault(speaker, set()).add(part)
-    splits = Splits({name: params.corpora[name] for name in speakers}, speakers, params.seed)
+    ids, voices = measured.utterances["id"], measured.utterances["voice"].to_numpy()
+
+    def spoken(corpus: str) -> Iterator[tuple[str, str, str]]:
+        for voice, (name, speaker, part) in enumerate(measured.voices):
+            if name == corpus:
+                yield from ((utterance, speaker, part) for utterance in ids[voices == voice])
+
+    splits = Splits({name: params.corpora[name] for name in speakers}, speakers, params.seed, spoken)
     left_out = {OTHER_SPLIT: OTHER, UNUSED_PART: UNUSED}
-    names = [splits.of(*voice) for voice in measured.voices]
-    return [left_out[name] if name in left_out else SPLITS.index(name.partition("-")[0]) for name in names]
+
+    def place(name: str) -> int:
+        return left_out[name] if name in left_out else SPLITS.index(name.partition("-")[0])
+
+    places = np.array([place(splits.of(*voice)) for voice in measured.voices], np.int8)[voices]
+    shared = splits.by_utterance
+    for voice, (corpus, speaker, part) in enumerate(measured.voices):
+        if corpus in shared:
+            rows = voices == voice
+            places[rows] = [place(splits.of(corpus, speaker, part, utterance)) for utterance in ids[rows]]
+    return places
 
 
 def heard_elsewhere(sentences: np.ndarray, splits: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def place_cuts(
         for segment in segments:
             cut = utterance_cut(recording, segment)
             (spoken,) = cut["supervisions"]
-            place = splits.of(name, spoken["speaker"], spoken["custom"].get("part", ""))
+            place = splits.of(name, spoken["speaker"], spoken["custom"].get("part", ""), segment["id"])
             if segment["id"] in excluded or recording["id"] in excluded:
                 place = EXCLUDED
             elif not spoken["text"]:

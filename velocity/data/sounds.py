@@ -9,6 +9,7 @@ import numpy as np
 
 from velocity.audio import AUDIO_SUFFIXES, resample
 from velocity.errors import VelocityError
+from velocity.files import walk
 
 HEADROOM = 0.9  # of full scale: codecs overshoot, and clip what does
 
@@ -42,7 +43,7 @@ def find_sounds(key: str, folder: str) -> list[Sound]:
     root = Path(folder)
     if not root.is_dir():
         raise VelocityError(f"{key}: {folder}: no such folder")
-    paths = [path for path in root.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()]
+    paths = [path for path in walk(root) if path.suffix.lower() in AUDIO_SUFFIXES]
     sounds = []
     for path in sorted(paths, key=lambda path: path.relative_to(root).parts):
         try:

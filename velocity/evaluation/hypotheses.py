@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from velocity.errors import VelocityError
 from velocity.evaluation.testset import Utterance
 from velocity.progress import track
 from velocity.recognition.offline import VelocityASR
@@ -21,6 +22,7 @@ class Recognition:
     lengths: list[float]  # seconds of audio
     confidences: list[list[float]]  # of the hypothesis's words, in [0, 1]; empty unless requested
     seconds: float  # features and recognition, without reading the files
+    utterances: list[Utterance]
 
     @property
     def audio_seconds(self) -> float:
@@ -33,15 +35,26 @@ class Recognition:
 
 
 def recognise(
-    model: VelocityASR, utterances: Sequence[Utterance], title: str, workers: int = 1, confidences: bool = False
+    model: VelocityASR,
+    utterances: Sequence[Utterance],
+    title: str,
+    workers: int = 1,
+    confidences: bool = False,
+    unreadable: list[str] | None = None,
 ) -> Recognition:
     """Transcribe ``utterances``, ``workers`` at a time; the real-time factor is meaningful for one worker only.
 
-    With ``confidences`` words are aligned as well. Raises VelocityError when an utterance cannot be read.
+    With ``confidences`` words are aligned as well. An utterance that cannot be read is left out, with a line in
+    ``unreadable``. Raises VelocityError without that list, and when no utterance can be read.
     """
 
-    def transcribe(utterance: Utterance) -> tuple[str, list[float], int, float]:
-        audio = utterance.samples()
+    def transcribe(utterance: Utterance) -> tuple[str, list[float], int, float] | VelocityError:
+        try:
+            audio = utterance.samples()
+        except VelocityError as error:
+            if unreadable is None:
+                raise
+            return error
         started = time.perf_counter()
         if confidences:
             passages = list(model.passages(audio))
@@ -53,9 +66,15 @@ def recognise(
 
     pool = ThreadPoolExecutor(workers)  # onnxruntime and NumPy release the GIL while they compute
     try:
-        done = list(track(pool.map(transcribe, utterances), title, len(utterances)))
+        results = list(track(pool.map(transcribe, utterances), title, len(utterances)))
     finally:
         pool.shutdown(cancel_futures=True)
+    if unreadable is not None:
+        unreadable += [str(result) for result in results if isinstance(result, VelocityError)]
+    read = [index for index, result in enumerate(results) if not isinstance(result, VelocityError)]
+    if not read:
+        raise VelocityError(f"{title}: no utterance can be read{f'; {unreadable[-1]}' if unreadable else ''}")
+    done = [results[index] for index in read]
     hypotheses, given, samples, seconds = zip(*done, strict=True)
     lengths = [count / model.config["sample_rate"] for count in samples]
-    return Recognition(list(hypotheses), lengths, list(given), sum(seconds))
+    return Recognition(list(hypotheses), lengths, list(given), sum(seconds), [utterances[index] for index in read])

@@ -100,7 +100,16 @@ class Results:
     def speech_of(self, test_set: str) -> str:
         """Whose voices ``<corpus>-test`` or ``<corpus>-test-<part>`` holds; "" for an unknown corpus."""
         names = [name for name in self.params.corpora if f"{test_set}-".startswith(f"{name}-test-")]
-        return self.kind_of(self.params.corpora[max(names, key=len)]) if names else ""
+        if not names:
+            return ""
+        name = max(names, key=len)
+        known = ", **of speakers in the training set**" if name in self.split_by_utterance else ""
+        return f"{self.kind_of(self.params.corpora[name])}{known}"
+
+    @property
+    def split_by_utterance(self) -> list[str]:
+        """The corpora whose splits share speakers."""
+        return sorted(self.data.get("split_by_utterance", {}))
 
     @staticmethod
     def kind_of(corpus: Corpus) -> str:

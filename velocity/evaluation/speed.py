@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
+from velocity.files import walk
 
 if TYPE_CHECKING:
     from velocity.artefacts.target import Target
@@ -81,8 +82,7 @@ def _target(folder: Path, name: str | None) -> Target | None:
 
 
 def _bytes(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(file.stat().st_size for file in (walk(path) if path.is_dir() else [path]))
 
 
 def rtf_name(threads: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
+from velocity.audio import SAMPLE_RATE, load_audio, printable
+from velocity.corpora.layout import find_audio, find_transcripts, read_transcripts, speakers_of
+from velocity.corpora.utterances import Transcript, fault_of, match
 from velocity.errors import VelocityError
 from velocity.project import RAW, test_manifests
 from velocity.text import normalize
 
 LIBRISPEECH = {"libri_speech_test_clean": "test-clean", "libri_speech_test_other": "test-other"}
-LIBRISPEECH_ID = re.compile(r"(\d+)-\d+-\d+")  # speaker, chapter, utterance
 LIBRISPEECH_ROOT = RAW / "librispeech"  # as the stage fetch unpacks it
 
 
@@ -49,20 +51,41 @@ def _recording(path: Path) -> np.ndarray:
     return load_audio(path)
 
 
+@dataclass(frozen=True)
+class TestSet:
+    """``faults``: a line on each utterance and each file that is left out."""
+
+    __test__ = False  # no test of pytest
+
+    name: str
+    utterances: list[Utterance]  # sorted by id
+    faults: list[str]
+
+
 def load_test_set(name: str) -> tuple[str, list[Utterance]]:
-    """(its name, its utterances) of a test set: a name, a folder in LibriSpeech layout or a ``.jsonl`` of cuts.
+    """(name, utterances) of a whole test set. Raises VelocityError also for what ``read_test_set`` leaves out."""
+    found = read_test_set(name)
+    if found.faults:
+        more = f" (and {len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
+        raise VelocityError(f"{found.faults[0]}{more}")
+    return found.name, found.utterances
+
+
+def read_test_set(name: str) -> TestSet:
+    """The test set of that name, or in a folder in LibriSpeech layout or a ``.jsonl`` of cuts.
 
     Names: ``<corpus>-test`` for a corpus that this project prepared, ``<corpus>-test-clean`` for an official part of
     it, ``libri_speech_test_clean`` and ``…_other``.
-    Raises VelocityError when there is none, or it is empty or faulty.
+    Raises VelocityError when there is none, or it is empty, or its manifest is faulty.
     """
     source = Path(name)
     if not source.exists():
         source = _named(name)
-    found = sorted(_read_folder(source) if source.is_dir() else _read_cuts(source), key=lambda utterance: utterance.id)
-    if not found:
-        raise VelocityError(f"{source}: contains no utterances")
-    return manifest_name(source) if source.suffix == ".jsonl" else source.name, found
+    utterances, faults = _read_folder(source) if source.is_dir() else (list(_read_cuts(source)), [])
+    if not utterances:
+        raise VelocityError(f"{source}: contains no utterances{f'; {faults[0]}' if faults else ''}")
+    utterances.sort(key=lambda utterance: utterance.id)
+    return TestSet(manifest_name(source) if source.suffix == ".jsonl" else source.name, utterances, faults)
 
 
 def manifest_name(path: Path) -> str:
@@ -97,21 +120,35 @@ def _prepared() -> dict[str, Path]:
     return {manifest_name(path): path for path in test_manifests()}
 
 
-def _read_folder(folder: Path) -> Iterator[Utterance]:
-    """``ID TEXT`` a line in the ``*.trans.txt`` below ``folder``, each beside its audio file ``ID.<suffix>``."""
-    transcripts = sorted(folder.rglob("*.trans.txt"))
-    if not transcripts:
+def _read_folder(folder: Path) -> tuple[list[Utterance], list[str]]:
+    """What the stage ``fetch`` reads in it, and a line on each fault. Audio without a transcript is only counted."""
+    paths = find_transcripts(folder)
+    if not paths:
         raise VelocityError(f"{folder}: no *.trans.txt in or below it: not in LibriSpeech layout")
-    for transcript in transcripts:
-        for line in transcript.read_text(encoding="utf-8").splitlines():
-            if not line.strip():
-                continue
-            name, _, text = line.strip().partition(" ")
-            audio = next((path for s in AUDIO_SUFFIXES if (path := transcript.parent / f"{name}{s}").is_file()), None)
-            if audio is None:
-                raise VelocityError(f"{transcript}: no audio file beside it for {name}")
-            speaker = LIBRISPEECH_ID.fullmatch(name)
-            yield Utterance(name, audio, normalize(text), speaker=speaker[1] if speaker else None)
+    utterances, faults, unknown, complete = [], [], [], speakers_of(folder)
+
+    def transcripts() -> Iterator[tuple[str, Transcript]]:
+        for path in paths:
+            try:
+                yield from read_transcripts(path)
+            except VelocityError as error:
+                faults.append(str(error))
+
+    for name, files, found in match(find_audio(folder), transcripts(), f"read {folder.name}"):
+        fault = fault_of(files, found)
+        if fault and not found:
+            unknown += files
+        elif fault:
+            kind, places = fault
+            faults += [f"{printable(place)}: {printable(name)}: {kind.replace('-', ' ')}" for place in places]
+        else:
+            spoken = complete(found[0], files[0])
+            group, speaker = spoken.group, spoken.speaker
+            utterances.append(Utterance(name, files[0], normalize(spoken.text), group=group, speaker=speaker))
+    if unknown:
+        such = f"such as {printable(unknown[0])}"
+        print(f"warning: {len(unknown)} audio files have no transcript and are left out, {such}", file=sys.stderr)
+    return utterances, faults
 
 
 def _read_cuts(manifest: Path) -> Iterator[Utterance]:

@@ -189,10 +189,13 @@ def _download(uri: str) -> Path:
     try:
         import mlflow
 
-        from velocity.project import tracking_uri
+        from velocity.project import store_exists, tracking_uri
     except ImportError as error:
         raise VelocityError(f"{uri}: the model registry needs MLflow: pip install 'velocity-asr[pipeline]'") from error
-    mlflow.set_tracking_uri(tracking_uri())
+    store = tracking_uri()
+    if not store_exists(store):
+        raise VelocityError(f"{uri}: no model registry yet at {store}; `velocity-asr register` makes one")
+    mlflow.set_tracking_uri(store)
     try:
         folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (mlflow.exceptions.MlflowException, OSError) as error:

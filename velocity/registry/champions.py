@@ -23,11 +23,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from velocity.errors import VelocityError, without_credentials
-from velocity.project import tracking_uri
+from velocity.project import store_exists, tracking_uri
 from velocity.tracking.model import NAME
 from velocity.tracking.store import ENVIRONMENT, create_store, lock_path
 
@@ -48,26 +49,41 @@ class Champions:
 class Registry:
     """The registered model ``velocity-asr`` in the store at ``uri``, by default where runs are tracked.
 
+    A local store is created by the first use of ``client``: who only looks leaves none behind.
     Raises what MLflow raises, and VelocityError when something asked for is not there.
     """
 
     def __init__(self, uri: str | None = None, client: Any = None) -> None:
         self.uri = uri or tracking_uri()
-        if client is None:
-            for name, value in ENVIRONMENT.items():
-                os.environ.setdefault(name, value)
-            import mlflow
+        if client is not None:
+            self.client = client
 
-            create_store(self.uri)
-            mlflow.set_tracking_uri(self.uri)
-            client = mlflow.MlflowClient()
-        self.client = client
+    @cached_property
+    def client(self) -> Any:
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        import mlflow
+
+        create_store(self.uri)
+        mlflow.set_tracking_uri(self.uri)
+        return mlflow.MlflowClient()
+
+    @property
+    def exists(self) -> bool:
+        """False where nothing was registered yet, and looking must not create a store."""
+        return "client" in vars(self) or store_exists(self.uri)
+
+    def require(self) -> None:
+        """Raises VelocityError when there is no store yet."""
+        if not self.exists:
+            raise VelocityError(f"{NAME}: no model registry yet at {self.uri}; `velocity-asr register` makes one")
 
     @contextmanager
     def alone(self) -> Iterator[Champions]:
         """Hold the registry; what a killed promotion left is put right first. Yields the aliases as they stand."""
         from filelock import FileLock
 
+        _ = self.client  # a local store is created under the same lock
         with FileLock(lock_path(self.uri)):
             self._recover()
             yield self.champions()
@@ -164,7 +180,7 @@ class Registry:
             self.client.delete_registered_model_tag(NAME, PENDING)
 
     def _model(self) -> Any:
-        return _or_none(lambda: self.client.get_registered_model(NAME))
+        return _or_none(lambda: self.client.get_registered_model(NAME)) if self.exists else None
 
     def _exists(self, version: str) -> bool:
         return _or_none(lambda: self.client.get_model_version(NAME, version)) is not None

@@ -13,7 +13,7 @@ from typing import Any
 
 from velocity.artefacts.target import RELEASED
 from velocity.errors import VelocityError, without_credentials
-from velocity.files import dvc_hash, md5, write_json
+from velocity.files import dvc_hash, md5, walk, write_json
 from velocity.journal import flatten
 from velocity.project import BENCHMARK, EXPORTED, FINETUNED, METRICS, MODEL_CARD, locked_outputs, locked_stages
 from velocity.registry.champions import NAME, Registry
@@ -68,7 +68,7 @@ class Release:
     def digest(self) -> str:
         """SHA-256 of the artefacts and of what was measured on the test sets: a version is registered once."""
         digest = hashlib.sha256(METRICS.read_bytes())
-        for path in sorted(path for folder in self.artefacts for path in folder.rglob("*") if path.is_file()):
+        for path in sorted(path for folder in self.artefacts for path in walk(folder)):
             digest.update(f"\0{path}\0".encode() + path.read_bytes())
         return digest.hexdigest()
 
@@ -124,7 +124,7 @@ def registered(registry: Registry) -> str | None:
 
 
 def _find(registry: Registry, digest: str) -> str | None:
-    found = registry.client.search_model_versions(f"name = '{NAME}'")
+    found = registry.client.search_model_versions(f"name = '{NAME}'") if registry.exists else []
     return next((str(version.version) for version in found if version.tags.get(DIGEST) == digest), None)
 
 

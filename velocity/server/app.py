@@ -26,12 +26,9 @@ def application(service: Service) -> Starlette:
 
     def models(request: Request) -> JSONResponse:
         one = {"id": service.name, "object": "model", "created": service.created, "owned_by": "velocity-asr"}
-        requested = request.path_params.get("model")
-        if requested is None:
-            return JSONResponse({"object": "list", "data": [one]})
-        if requested != service.name:
-            raise RequestError(HTTPStatus.NOT_FOUND, "no such model", "model", "model_not_found")
-        return JSONResponse(one)
+        if "model" in request.path_params:  # any name: it would be served by this one
+            return JSONResponse(one)
+        return JSONResponse({"object": "list", "data": [one]})
 
     async def health(request: Request) -> JSONResponse:
         return JSONResponse({"status": "ok", "requests": service.queue.taken, "places": service.queue.places})

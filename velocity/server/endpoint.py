@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from velocity.recognition.offline import VelocityASR
 from velocity.server.events import Events
@@ -20,6 +20,8 @@ from velocity.server.responses import response
 from velocity.server.transcribe import transcribe_upload, with_decoder
 from velocity.server.uploads import Limits, received_form
 from velocity.server.work import Queue
+
+MODEL = b"openai-model"  # a header, as in OpenAI's responses
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,20 @@ class Transcriptions:
     service: Service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        service, started, events = self.service, time.perf_counter(), Events(send)
+        service, started = self.service, time.perf_counter()
+
+        async def named(message: Message) -> None:
+            """With the model served, whichever name the client has for it."""
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (MODEL, service.name.encode("ascii", "backslashreplace"))]
+            await send(message)
+
+        events = Events(named)
         try:
             # The place is free again before the response is sent, which a client may read slowly.
             with service.queue.place():
                 async with received_form(Request(scope, receive), service.limits) as form:
-                    request = parse_request(form, service.name)
+                    request = parse_request(form)
                     if request.file.size > service.limits.file_bytes:
                         raise service.limits.too_large()
                     model = with_decoder(service.model, service.decoding, request.hotwords)
@@ -71,4 +81,4 @@ class Transcriptions:
         if request.stream:
             await events.end({"type": "transcript.text.done", "text": transcript.text})
             return
-        await response(transcript, request, service.model.tokenizer.encode)(scope, receive, send)
+        await response(transcript, request, service.model.tokenizer.encode)(scope, receive, named)

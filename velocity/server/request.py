@@ -39,17 +39,16 @@ class TranscriptionRequest:
     stream: bool
 
 
-def parse_request(fields: FormData, model: str) -> TranscriptionRequest:
-    """Raises RequestError: 404 for a model other than ``model``, 400 for any other fault."""
+def parse_request(fields: FormData) -> TranscriptionRequest:
+    """Any ``model`` is accepted: clients send names of OpenAI's, and there is one model here to serve them with.
+
+    Raises RequestError, 400, for any fault.
+    """
     file = fields.get("file")
     if not isinstance(file, UploadFile):
         raise invalid("file", "the field `file` must contain a file")
     if not file.size:
         raise invalid("file", "the file is empty")
-    requested = _text(fields, "model", model)
-    if requested != model:
-        message = f"the model {_quoted(requested)} is not served here; {model} is"
-        raise RequestError(HTTPStatus.NOT_FOUND, message, "model", "model_not_found")
     if not ENGLISH.fullmatch(language := _text(fields, "language", "en")):
         raise invalid("language", f"{_quoted(language)}: only English (en) is supported")
     try:

@@ -11,13 +11,15 @@ from tempfile import NamedTemporaryFile
 from threading import Event
 from typing import Any, BinaryIO
 
-from velocity.audio import SAMPLE_RATE, claimed_seconds, read_blocks
+from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, claimed_seconds, read_blocks
 from velocity.commands.formats import Transcript
 from velocity.commands.transcribe import listen
 from velocity.errors import VelocityError
 from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.offline import Passage, VelocityASR
 from velocity.server.failures import RequestError
+
+FORMATS = ", ".join(sorted(suffix.removeprefix(".") for suffix in AUDIO_SUFFIXES))
 
 
 class Abandoned(Exception):
@@ -58,6 +60,8 @@ def transcribe_upload(
             transcript.passages = list(transcript.passages)
         except VelocityError as error:
             reason = str(error).replace(file.name, "file")
+            if "cannot be read as audio" in reason:
+                reason += f"; formats that are read: {FORMATS}"
             raise RequestError(HTTPStatus.BAD_REQUEST, reason, "file", "invalid_audio") from error
     return transcript
 

@@ -42,10 +42,14 @@ def main() -> None:
                     f"corpora: no corpus gives any utterance for {split}; change a corpus' test or validation"
                 )
         write_json(folder / "features.json", measure_features(read_cuts(folder / "train.jsonl"), params.threads))
-        write_json(folder / "summary.json", {**summary, "vocabulary": tokenizer.vocabulary})
+        shared = {"split_by_utterance": splits.by_utterance} if splits.by_utterance else {}
+        write_json(folder / "summary.json", {**summary, **shared, "vocabulary": tokenizer.vocabulary})
         if params.prepare.shards.url:
             manifests = [folder / "train.jsonl", folder / "pretrain.jsonl"]
             write_shards(manifests, params.prepare.shards, folder / INDEX, params.threads)
+    for name, speakers in splits.by_utterance.items():
+        reason = f"too few speakers ({speakers}) to keep apart"
+        print(f"prepare {name}: split by utterances, so its splits share speakers: {reason}", file=sys.stderr)
     for name, reasons in summary["left_out"].items():
         counts = ", ".join(f"{reasons[reason]} {reason}" for reason in LEFT_OUT if reason in reasons)
         print(f"prepare {name}: left out {counts}", file=sys.stderr)

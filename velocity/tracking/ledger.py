@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from velocity.errors import without_credentials
-from velocity.tracking.store import create_store, local_database
+from velocity.project import local_database
+from velocity.tracking.store import create_store
 
 EXPERIMENT = "velocity-asr"
 ARTIFACTS = "mlartifacts"

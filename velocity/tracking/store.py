@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
 
 from velocity.files import atomic_path
+from velocity.project import local_database
 
 # Silent, and soon aware of a server that does not answer; the user's own settings come first.
 ENVIRONMENT = {
@@ -19,12 +19,6 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-
-
-def local_database(uri: str) -> Path | None:
-    """The file of ``sqlite:///path``; None for a server or another database."""
-    local = re.fullmatch(r"sqlite:///(.+)", uri)
-    return Path(local[1]) if local else None
 
 
 def lock_path(uri: str) -> Path:

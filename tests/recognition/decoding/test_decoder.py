@@ -122,9 +122,29 @@ def test_options_become_a_decoder(characters: TextTokenizer, tmp_path: Path) -> 
 
 def test_hot_words_are_read_from_a_file_or_the_command_line(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
-    path.write_text("Anna Kowalski\t2.5\n\nO'Neill\n")
+    path.write_text("\ufeffAnna Kowalski\t2.5\n\nO'Neill\n")
     assert read_hotwords(str(path)) == {"anna kowalski": 2.5, "o'neill": HOT}
     assert read_hotwords("Anna, New York") == {"anna": HOT, "new york": HOT}
+
+
+@pytest.mark.parametrize(
+    ("source", "phrases"),
+    [
+        ("Dr. Smith", ["dr smith"]),
+        ("AC/DC", ["ac dc"]),
+        ("node.js, St. John's", ["node js", "st john's"]),
+        (",".join(f"{a}{b}" for a in "abcdefghijklmnop" for b in "abcdefghijklmnop"), 256),  # no name of a file
+    ],
+)
+def test_phrases_with_dots_and_slashes_are_not_taken_for_files(source: str, phrases: list[str] | int) -> None:
+    found = read_hotwords(source)
+    assert len(found) == phrases if isinstance(phrases, int) else list(found) == phrases
+
+
+@pytest.mark.parametrize("source", ["names.txt", "./names", "../names", "/no/names", "~/names", "lists/names.tsv"])
+def test_a_file_that_is_not_there_is_not_taken_for_a_phrase(source: str) -> None:
+    with pytest.raises(VelocityError, match="no such file with hot words"):
+        read_hotwords(source)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,9 @@ def _read_part(path: Path, part: str) -> Iterator[tuple[str, Transcript]]:
         utterance = Path(row["path"] or f"{part}-line-{rows.line_num}").stem
         group = "adult" if row.get("age") in ADULTS else None  # "teens" are both
         where = f"{path} line {rows.line_num}"
-        yield utterance, Transcript((row["sentence"] or "").strip(), where, row["client_id"], group, part)
+        whole = None not in row  # else it has more cells than columns: a tab cuts the sentence, or moves it
+        sentence = (row["sentence"] or "").strip() if whole else ""
+        yield utterance, Transcript(sentence, where, row["client_id"], group, part)
 
 
 KIND = Kind(CommonVoiceCorpus, bring, read)

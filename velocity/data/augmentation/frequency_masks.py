@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from velocity.audio import MEL_BINS
-from velocity.config.section import section
+from velocity.config.section import CountOrZero, section
 from velocity.data.augmentation import Apply, Effect
 
 
@@ -16,7 +16,7 @@ from velocity.data.augmentation import Apply, Effect
 class FrequencyMasks(Effect):
     order, masks, off = 120, True, {"frequency_masks": 0}
 
-    frequency_masks: int
+    frequency_masks: CountOrZero
     frequency_mask_bins: Annotated[int, Field(ge=0, le=MEL_BINS)]  # of the widest mask
 
     def prepare(self, seed: int) -> Apply | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from velocity.config.section import section
+from velocity.config.section import NotNegative, section
 from velocity.data.augmentation import Apply, Effect
 
 
@@ -12,7 +12,7 @@ from velocity.data.augmentation import Apply, Effect
 class Gain(Effect):
     order, off = 40, {"gain_db": 0.0}
 
-    gain_db: float  # uniform in ±gain_db
+    gain_db: NotNegative  # uniform in ±gain_db
 
     def prepare(self, seed: int) -> Apply | None:
         return self._change_level if self.gain_db else None

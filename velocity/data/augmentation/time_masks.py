@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from velocity.config.section import Share, section
+from velocity.config.section import CountOrZero, Share, section
 from velocity.data.augmentation import Apply, Effect
 
 
@@ -12,7 +12,7 @@ from velocity.data.augmentation import Apply, Effect
 class TimeMasks(Effect):
     order, masks, off = 110, True, {"time_masks": 0}
 
-    time_masks: int  # masks may overlap, and may have no width
+    time_masks: CountOrZero  # masks may overlap, and may have no width
     time_mask_share: Share  # longest time mask, as a share of the utterance
 
     def prepare(self, seed: int) -> Apply | None:
