@@ -27,6 +27,7 @@ from velocity.config import PARAMS_FILE, load_params
 from velocity.errors import VelocityError
 from velocity.files import write_json, write_text
 from velocity.gate import Judgement, judge, measure, recognise
+from velocity.project import REPORTS
 
 TARGET = "evaluate"  # the last stage: the gate measures speed itself
 CODE = "velocity"
@@ -98,7 +99,7 @@ def main(
         list[str] | None,
         typer.Option(help="As for velocity-asr gate; may be given more than once. Default: those the base prepares."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where comment.md, its pictures and gate.json go.")] = Path("reports/ci"),
+    out: Annotated[Path, typer.Option(help="Where comment.md, its pictures and gate.json go.")] = REPORTS / "ci",
 ) -> None:
     """Judge a pull request: make the models of both sides, gate the one beside the other, write a comment.
 

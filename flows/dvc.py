@@ -21,7 +21,8 @@ from velocity.journal import flatten
 CHATTER = re.compile(
     r"\s*$|> |(Running|Stage) (stage )?'|(Generating|Updating) lock file|Data and pipelines are up|Use `dvc push`"
     r"|To (track the changes with git|enable auto staging), run|\s+(git add|dvc config core.autostage) "
-    r"|Reproducing experiment|Ran experiment|Experiment results have been applied|WARNING: "
+    r"|Reproducing experiment|Ran experiment|Experiment results have been applied"
+    r"|WARNING: The following untracked files were present|\t"
 )
 STATES = {
     re.compile(r"Running stage '(.+)':"): "ran",

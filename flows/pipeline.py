@@ -24,7 +24,7 @@ from rich.table import Table
 
 from flows import dvc
 from flows.dvc import StageFailed
-from flows.processes import console, locked
+from flows.processes import console, locked, start_prefect
 from velocity.config import load_params
 from velocity.project import PARAMS, REPORT
 
@@ -129,10 +129,10 @@ def one_line_errors(kept: str, status: int = 1) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyboardInterrupt, Exception) as error:
-        if was_interrupted(error):
-            print(f"interrupted: the finished {kept} are kept; the same command goes on from there", file=sys.stderr)
-            sys.exit(130)
+    except KeyboardInterrupt:
+        print(f"interrupted: the finished {kept} are kept; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
         if os.environ.get("VELOCITY_DEBUG"):
             raise
         reason = str(error) or type(error).__name__
@@ -141,13 +141,6 @@ def one_line_errors(kept: str, status: int = 1) -> Iterator[None]:
             reason += ", or unset PREFECT_API_URL, and give the same command again"
         print(f"error: {reason}", file=sys.stderr)
         sys.exit(status)
-
-
-def was_interrupted(error: BaseException | None) -> bool:
-    """Ctrl-C reaches Prefect's own server too: what is raised in the end may be that this does not answer any more."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
 
 
 def main(
@@ -162,7 +155,7 @@ def main(
             load_params()
         dvc.settle_git()
         dvc.stages_in_order(targets or [])
-        console.print("Starting Prefect (10 to 30 seconds)")
+        start_prefect()
         pipeline(targets, force)
 
 

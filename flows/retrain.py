@@ -25,7 +25,7 @@ from ruamel.yaml import YAML
 
 from flows import dvc
 from flows.pipeline import bring_up_to_date, one_line_errors, publish
-from flows.processes import console, locked, running, say
+from flows.processes import console, locked, running, say, start_prefect
 from flows.workspaces import bring_up_to, git, keep
 from velocity.commands.profile import apply_profile
 from velocity.config import PARAMS_FILE
@@ -191,7 +191,7 @@ def main(
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     with one_line_errors("stages", status=2):
-        console.print("Starting Prefect (10 to 30 seconds)")
+        start_prefect()
         state = retrain(drift, promote, return_state=True)
         state.result()
     console.print(state.message, markup=False)

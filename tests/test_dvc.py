@@ -102,6 +102,8 @@ def test_failures_have_the_stages_own_words_and_status(project):
         ("Updating lock file 'dvc.lock'", None, None, False),
         ("finetune: 10/850  loss 3.1", None, None, True),
         ("ERROR: failed to reproduce 'copy'", None, None, True),
+        ("WARNING: stage: 'fetch@a' is frozen. Its dependencies are not going to be reproduced.", None, None, True),
+        ("WARNING: The following untracked files were present in the experiment directory", None, None, False),
     ],
 )
 def test_lines_of_dvc(text, stage, state, own):
