@@ -71,13 +71,6 @@ def test_any_cuts_end_in_the_same_bytes(tmp_path_factory, cuts, with_ranges, wit
     assert leftovers(folder) == {""}
 
 
-def test_a_server_that_ignores_ranges_is_read_from_the_start(server, tmp_path):
-    server.with_ranges = False
-    server.behaviours = [cut(100_000), cut(200_000)]
-    assert download(archive(server), tmp_path).read_bytes() == DATA
-    assert [wanted for _, wanted in server.requests] == [None, "bytes=100000-", "bytes=200000-"]
-
-
 def test_a_file_that_changed_meanwhile_is_not_glued_together(server, tmp_path):
     other = DATA[::-1]
 
@@ -109,14 +102,6 @@ def test_a_dead_server_is_given_up_and_what_came_is_kept(server, tmp_path):
     assert (tmp_path / "speech.tar.gz.part").read_bytes() == DATA[:5000]
     assert download(archive(server), tmp_path).read_bytes() == DATA
     assert server.requests[-1] == (PATH, "bytes=5000-")
-
-
-def test_nobody_listens(tmp_path):
-    with serving() as server:
-        wanted = archive(server)
-    with pytest.raises(VelocityError, match=r"tries brought nothing new") as caught:
-        download(wanted, tmp_path)
-    assert "\n" not in str(caught.value)
 
 
 def test_wrong_bytes_are_set_aside_and_named(server, tmp_path):

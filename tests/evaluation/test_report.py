@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from velocity.errors import VelocityError
-from velocity.evaluation.report import Results, model_card, report, shown
+from velocity.evaluation.report import Results, model_card, report
 from velocity.stages.report import main
 
 PROJECT = Path(__file__).parents[2]
@@ -148,10 +148,3 @@ def test_a_missing_or_broken_input_is_named(project: Path, name: str) -> None:
     (project / name).unlink()
     with pytest.raises(VelocityError, match=name):
         Results.load()
-
-
-def test_nested_figures_are_named() -> None:
-    """Those of a pretraining's probe: which encoder a figure is of, and an interval as one."""
-    probe = {"random": {"loss": 2.5, "token_error_rate": 0.4}, "difference_ci95": [-0.1, -0.05]}
-    shown_probe = "difference ci95 -10.0 % to -5.0 %, random (loss 2.5, token error rate 40.0 %)"
-    assert shown("probe", probe) == shown_probe

@@ -12,7 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
 from flows import ablate as module
-from flows.ablate import ablate, alone, record
+from flows.ablate import ablate, record
 from flows.rows import chosen_rows, load_definitions
 from tests.tone_model import write_model
 from velocity.config import parse_params
@@ -243,11 +243,6 @@ def test_faulty_rows_are_one_line(project, capsys):
         capsys.readouterr().err
         == "error: ablations.yaml: no such file or directory; run this in the project's folder\n"
     )
-
-
-def test_a_row_that_runs_already_is_waited_for(project, second_waits):
-    (row,) = toy_rows("eight")
-    assert second_waits(lambda: alone(row)) == ["first", "second"]
 
 
 def test_the_table_is_a_run_in_mlflow_with_a_run_below_it_for_each_row(project, monkeypatch):

@@ -124,13 +124,6 @@ def break_stage(command: str, replacement: str) -> None:
     Path("dvc.yaml").write_text(text.replace(command, replacement))
 
 
-def test_an_unknown_target_is_one_line(project, capfd):
-    with pytest.raises(SystemExit) as left:
-        module.main(["nope"])
-    assert left.value.code == 1
-    assert capfd.readouterr().err == "error: Stage 'nope' not found inside 'dvc.yaml' file\n"
-
-
 def test_a_second_pipeline_waits_for_the_first(project, second_waits):
     assert second_waits(lambda: locked(module.LOCK, "Another pipeline is running")) == ["first", "second"]
 

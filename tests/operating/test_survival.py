@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from httpx import ConnectError
 
-from flows.pipeline import one_line_errors
 from flows.services import HOST, Services
 from tests.servers.conftest import free_port
 
@@ -59,15 +57,6 @@ def test_ctrl_c_ends_the_stage_and_prints_how_to_go_on(tmp_path):
     _, printed = flow.communicate()
     interrupted = "interrupted: the finished stages are kept; the same command goes on from there"
     assert (flow.returncode, printed.splitlines()[1:]) == (130, [interrupted])
-
-
-def test_a_server_that_goes_away_leaves_the_stages_and_a_line_that_says_what_to_do(capsys):
-    with pytest.raises(SystemExit) as ended, one_line_errors("stages"):
-        raise ConnectError("Connection refused")
-    assert ended.value.code == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: Prefect's server does not answer (Connection refused); the finished stages are kept")
-    assert "unset PREFECT_API_URL" in line
 
 
 def test_a_server_that_is_killed_in_the_middle_leaves_every_stage_and_says_what_to_do(tmp_path):
