@@ -27,7 +27,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
-from flows import dvc
+from flows import dvc_commands
 from flows.pipeline import one_line_errors
 from flows.processes import console, locked, start_prefect
 from flows.rows import CODE, WORKSPACES, Row, chosen_rows, load_definitions
@@ -139,7 +139,7 @@ def run_dvc(row: Row, lock: int, *arguments: str) -> None:
     if stopping.is_set():
         raise VelocityError("interrupted before it began")
     logger = get_run_logger()
-    with dvc.command(*arguments, lock=lock, folder=row.workspace) as command:
+    with dvc_commands.command(*arguments, lock=lock, folder=row.workspace) as command:
         children.add(command.process.pid)
         for line in command:
             if line.text:

@@ -175,6 +175,12 @@ def test_orchestration_knows_nothing_of_audio_and_tensors():
     assert "prefect" in used
 
 
+def test_no_module_of_the_flows_hides_a_library():
+    """Prefect's worker loads a flow from its file, with the folder of the flows first on Python's path."""
+    assert {path.stem for path in (ROOT / "flows").glob("*.py")} & packages_distributions().keys() == set()
+    assert "dvc" in packages_distributions(), "flows/dvc.py would be seen"
+
+
 def test_every_imported_library_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     requirements = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]

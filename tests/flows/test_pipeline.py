@@ -15,7 +15,7 @@ import pytest
 from prefect.artifacts import Artifact
 
 from flows import pipeline as module
-from flows.dvc import StageFailed
+from flows.dvc_commands import StageFailed
 from flows.pipeline import Outcome, pipeline
 from flows.processes import locked, running
 

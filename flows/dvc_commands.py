@@ -1,4 +1,7 @@
-"""DVC: the only caller of it, and the only reader of what it prints. DVC alone decides what is up to date."""
+"""DVC: the only caller of it, and the only reader of what it prints. DVC alone decides what is up to date.
+
+Not called ``dvc.py``: a worker that loads a flow from its file puts this folder on Python's path, before the libraries.
+"""
 
 from __future__ import annotations
 
