@@ -108,10 +108,10 @@ def test_a_batch_goes_on_past_all_of_them(
         main(["transcribe", *files, "--jobs", "3", "--model", str(model)])
     output = capsys.readouterr()
     assert stopped.value.code == 2
-    heard = dict(line.split("\t") for line in output.out.splitlines())
-    assert list(heard) == [file for file in files if not file[3:-4].isdigit()]
-    assert heard["in/zz.ogg"] == "hello world"
-    assert heard["in/silence.flac"] == heard["in/full-scale noise.wav"] == ""
+    texts = dict(line.split("\t") for line in output.out.splitlines())
+    assert list(texts) == [file for file in files if not file[3:-4].isdigit()]
+    assert texts["in/zz.ogg"] == "hello world"
+    assert texts["in/silence.flac"] == texts["in/full-scale noise.wav"] == ""
     _, first, *failed = output.err[output.err.index("error: ") - 1 :].splitlines()
     assert f"{first} {len(failed)}".endswith(f"{len(BAD)} of {len(files)} files could not be transcribed: {len(BAD)}")
     assert {line.split(":")[0].strip() for line in failed} == {f"in/{number}.wav" for number in range(len(BAD))}

@@ -54,7 +54,7 @@ def test_ten_cuts_at_random_points(server, tmp_path, seed, with_etag):
     seen = []
     server.before = lambda: seen.append((tmp_path / "speech.tar.gz").exists())
     assert download(archive(server), tmp_path).read_bytes() == DATA
-    assert [wanted for _, wanted in server.requests] == [None, *(f"bytes={point}-" for point in points)]
+    assert [requested for _, requested in server.requests] == [None, *(f"bytes={point}-" for point in points)]
     assert not any(seen)
     assert leftovers(tmp_path) == {""}
 

@@ -158,17 +158,17 @@ def test_rows_run_once_go_on_after_a_kill_and_fail_alone(project):
     trained = [f"8 {step}" for step in range(4)]
     steps = [line for line in log(project) if line != "evaluate"]
     assert steps == [*trained, "6 0", "6 1", "6 2"]  # `broken` has the training of `eight`: it is in the run cache
-    told = {row["name"]: row for row in json.loads(Path("reports/ablation.json").read_text())["rows"]}
-    assert list(told) == ["broken", "six", "eight"]
-    assert told["broken"]["failed"] == "stage evaluate failed: calibrate.ranges: 'minmax' is not for toys"
-    assert "failed" in told["six"]
-    assert told["eight"]["test_sets"]["toy-test"]["onnx"]["wer"] == 0.02
+    reported = {row["name"]: row for row in json.loads(Path("reports/ablation.json").read_text())["rows"]}
+    assert list(reported) == ["broken", "six", "eight"]
+    assert reported["broken"]["failed"] == "stage evaluate failed: calibrate.ranges: 'minmax' is not for toys"
+    assert "failed" in reported["six"]
+    assert reported["eight"]["test_sets"]["toy-test"]["onnx"]["wer"] == 0.02
 
     assert run(rows).startswith("1 of 3 rows failed: broken; ")
     assert [line for line in log(project) if line != "evaluate"] == [*steps, "6 3"]  # from the checkpoint
     assert log(project).count("evaluate") == 2
-    told = {row["name"]: row for row in json.loads(Path("reports/ablation.json").read_text())["rows"]}
-    six, eight = told["six"], told["eight"]
+    reported = {row["name"]: row for row in json.loads(Path("reports/ablation.json").read_text())["rows"]}
+    six, eight = reported["six"], reported["eight"]
     assert (six["parameters"], six["audio_hours"], eight["audio_hours"]) == (7, 0.5, 0.75)
     assert six["test_sets"]["toy-test"]["onnx-int8"]["difference"] == 0.08
     assert six["test_sets"]["toy-test"]["onnx-int8"]["significant"]

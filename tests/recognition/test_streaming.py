@@ -123,13 +123,13 @@ def test_the_text_is_that_of_the_whole_recognised_at_once(model: StreamingASR, e
 
 def test_a_word_is_stable_soon_after_it_was_said(model: StreamingASR) -> None:
     first, rest = speak("hello", model.folder), np.zeros(SAMPLE_RATE, dtype=np.float32)
-    stream, heard = model.stream(), 0
+    stream, received = model.stream(), 0
     for piece in cut(np.concatenate([first, rest]), [1600]):
-        heard += len(piece)
+        received += len(piece)
         if any(event.stable for event in stream.accept(piece)):
             break
     # 0.24 s without a letter, at most a step of 160 ms more, 12.5 ms of the last window, and a piece of 100 ms
-    assert 0.24 <= (heard - len(first)) / SAMPLE_RATE + 0.06 <= 0.24 + 0.16 + 0.0125 + 0.1
+    assert 0.24 <= (received - len(first)) / SAMPLE_RATE + 0.06 <= 0.24 + 0.16 + 0.0125 + 0.1
 
 
 def test_a_pause_ends_an_utterance_and_times_go_on(model: StreamingASR) -> None:

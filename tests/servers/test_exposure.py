@@ -92,8 +92,8 @@ def test_nothing_that_a_flow_prints_and_prefect_keeps_has_a_password(project, mo
 
 
 def test_errors_name_addresses_without_their_passwords(monkeypatch):
-    told = "http://me:hunter2@host/a?X-Amz-Signature=hunter2&part=1 and s3://key:hunter2@bucket/"
-    assert without_credentials(told) == "http://host/a?X-Amz-Signature=…&part=1 and s3://bucket/"
+    text = "http://me:hunter2@host/a?X-Amz-Signature=hunter2&part=1 and s3://key:hunter2@bucket/"
+    assert without_credentials(text) == "http://host/a?X-Amz-Signature=…&part=1 and s3://bucket/"
     assert without_credentials("mail me@example.org, see https://example.org/a@b") == (
         "mail me@example.org, see https://example.org/a@b"
     )

@@ -101,8 +101,8 @@ def judged(text: str, lm: Toy | None, hot: dict[str, float], weight: float, bonu
     total += weight * lm.end(state) if lm else 0.0
     words = text.split()
     for phrase, nats in hot.items():
-        wanted = phrase.split()
-        times = sum(words[i : i + len(wanted)] == wanted for i in range(len(words)))
+        sought = phrase.split()
+        times = sum(words[i : i + len(sought)] == sought for i in range(len(words)))
         total += times * nats * len(phrase.replace(" ", ""))
     return total
 
