@@ -124,11 +124,6 @@ def test_the_sketch_of_the_speakers_is_close_to_the_truth(gone, stay, come):
     assert share == pytest.approx(exact, abs=1e-9 if len(before) <= 1000 else 4 * 0.5 / compared**0.5 + 1 / compared)
 
 
-def test_what_was_not_there_before_is_not_compared():
-    assert compare(delivery(1), {}, LIMITS) == []
-    assert compare(delivery(1), {"another": {}}, LIMITS) == []
-
-
 def test_an_accepted_version_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(VelocityError, match=r"accepted\.json: cannot be read"):
         load_accepted(tmp_path / "accepted.json")

@@ -201,23 +201,12 @@ def test_an_experiment_is_named_by_its_parameters_and_the_code(project):
     assert not set(first.values()) & {row.experiment for row in toy_rows()}
 
 
-def test_the_project_s_rows_have_their_literal_layers_and_tokens(project):
+def test_the_project_s_rows_are_valid_with_either_profile(project):
     definitions = load_definitions()
-    sizes = {}
     for profile in ("ablation-quick", "reference"):
-        rows = chosen_rows(definitions, [], [profile])
-        sizes[profile] = {row.name: parse_params(YAML(typ="safe").load(row.params)) for row in rows}
-    for params in sizes.values():
-        blocks = {name: row.model.blocks for name, row in params.items()}
-        assert {name for name, count in blocks.items() if count != 8} == {"six", "six-fixed"}
-        assert blocks["six"] == blocks["six-fixed"] == 6
-        fixed = {name: row.model.context_tokens for name, row in params.items() if row.model.context == "fixed"}
-        assert fixed == {"six-fixed": 32}
-        assert params["head-50k"].model.head_classes == 50_000
-        assert params["no-augmentation"].finetune.augmentation is None
-        for row in params.values():
-            assert row.finetune.qat == (row.calibrate.ranges == "trained")
-    assert sizes["reference"]["final"].model.dim == 192
+        for row in chosen_rows(definitions, [], [profile]):
+            params = parse_params(YAML(typ="safe").load(row.params))
+            assert params.finetune.qat == (params.calibrate.ranges == "trained"), row.name
     assert [row.name for row in chosen_rows(definitions, ["causal"], [])] == ["final", "causal"]
 
 

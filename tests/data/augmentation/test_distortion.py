@@ -1,7 +1,5 @@
 """The chain as a whole, speed and level: measured on the signal that comes out."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import soundfile
@@ -50,12 +48,6 @@ def test_all_on_gives_the_same_bytes_for_the_same_draws_at_any_length(everything
     assert np.isfinite(first).all()
     assert length / 1.1 - 1 <= len(first) <= length / 0.9 + 1
     assert first.tobytes() == again.tobytes()
-
-
-def test_threads_side_by_side_give_the_bytes_of_one(everything, speech):
-    distort_one = lambda seed: everything.distort(speech, np.random.default_rng(seed)).tobytes()  # noqa: E731
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(distort_one, range(12))) == list(map(distort_one, range(12)))
 
 
 def test_a_new_training_from_the_same_seed_has_the_same_rooms_and_another_seed_has_others(everything, speech):

@@ -128,27 +128,6 @@ def test_fusion_scores_every_labelling_by_its_text(log_probs, with_lm, hot, weig
         assert f.score == pytest.approx(expected[tuple(f.tokens)], abs=1e-9)
 
 
-def test_what_is_lent_while_a_word_is_spelled_is_taken_back_when_it_is_left() -> None:
-    hot = HotWords({"abba": 1.0})
-    fusion = TextFusion(PIECES, hotwords=hot)
-    context, bonuses = fusion.start(), []
-    for token in (2, 3, 3, 3):  # a, b, b, and one b too many
-        context = fusion.extend(context, token)
-        bonuses.append(context.bonus)
-    assert bonuses == [1.0, 2.0, 3.0, 0.0]
-    assert fusion.finish(context) == 0.0
-
-
-def test_the_language_model_looks_ahead_to_the_likeliest_word() -> None:
-    fusion = TextFusion(PIECES, Toy(), None, 1.0, 0.5)
-    context = fusion.extend(fusion.start(), 2)
-    assert context.bonus == pytest.approx(-0.4 + 0.5)  # "a" itself, likelier than "ab"
-    context = fusion.extend(context, 3)
-    assert context.bonus == pytest.approx(-2.0 + 0.5)  # only "ab" begins so
-    context = fusion.extend(context, 3)
-    assert context.bonus == pytest.approx(Toy.unknown + UNKNOWN_WORD + 0.5)  # no word does
-
-
 @given(st.text(alphabet=" ab", max_size=30), st.sets(st.sampled_from(["a", "ab", "b a", "ba ab", "aa"]), min_size=1))
 def test_hot_phrases_are_found_wherever_whole_words_match(text: str, phrases: set[str]) -> None:
     hot = HotWords(dict.fromkeys(phrases, 1.0))
