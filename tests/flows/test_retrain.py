@@ -136,7 +136,9 @@ def run(capsys):
         with pytest.raises(SystemExit) as ended:
             module.main(drift, promote)
         printed = capsys.readouterr()
-        return ended.value.code, (printed.err or printed.out).splitlines()[-1]
+        started, *errors = printed.err.splitlines()
+        assert started.startswith("Starting Prefect")
+        return ended.value.code, [*printed.out.splitlines(), *errors][-1]
 
     return run
 
