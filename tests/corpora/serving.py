@@ -102,16 +102,6 @@ def stall(after: int) -> Behaviour:
     return behave
 
 
-def declare(length: int) -> Behaviour:
-    """Send everything, with another Content-Length."""
-
-    def behave(handler: Handler, data: bytes, start: int) -> None:
-        handler.begin(data, start, data[start:], length)
-        handler.close_connection = True
-
-    return behave
-
-
 def refuse(status: int) -> Behaviour:
     return lambda handler, data, start: handler.answer(status, b"not now")
 
