@@ -95,6 +95,7 @@ def folder(tmp_path_factory) -> Path:
     try:
         git("init", "--quiet", "--initial-branch", "main")
         subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet"], check=True)
+        Path(".dvcignore").write_text("__pycache__\n")  # of velocity, on which a stage depends as a folder
         git("add", ".")
         git("commit", "--quiet", "--message", "start")
     finally:
