@@ -71,13 +71,13 @@ def measure(
                 worst = max(worst, float(np.abs(expected - found).max()))
                 same, frames = same + int((expected.argmax(-1) == found.argmax(-1)).sum()), frames + found.shape[1]
             before = processor_seconds()
-            heard = browser.transcribe(samples)
+            result = browser.transcribe(samples)
             worked.append(processor_seconds() - before)
             started = time.perf_counter()
             text = runtime.transcribe(samples)
             python.append(time.perf_counter() - started)
-            took.append(heard["took"])
-            texts.append((text, heard["text"]))
+            took.append(result["took"])
+            texts.append((text, result["text"]))
             print(f"\r{provider} {threads}: {number + 1}/{len(speech)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     spoken, seconds = [text for _, text in speech], sum(len(samples) for samples, _ in speech) / SAMPLE_RATE

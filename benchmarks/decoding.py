@@ -49,7 +49,7 @@ QUIET = 0.01  # of a word's loudest 5 ms: less is silence before or after it
 
 
 @dataclass(frozen=True)
-class Heard:
+class Recognised:
     """An utterance, as the model hears it."""
 
     reference: str
@@ -71,18 +71,18 @@ def main() -> None:
 
     model = VelocityASR(find_artefact(arguments.model, quantized=True))
     utterances = [u for name in arguments.test_set for u in load_test_set(name)[1] if re.search(arguments.only, u.id)]
-    heard = [Heard(u.text, model.log_probs(u.samples())) for u in utterances[:: arguments.every]]
-    own = {h.reference for h in heard}
+    recognised = [Recognised(u.text, model.log_probs(u.samples())) for u in utterances[:: arguments.every]]
+    own = {h.reference for h in recognised}
     text = [line for line in read_text(arguments.text) if line not in own]
-    seconds = sum(len(h.log_probs) for h in heard) * model.config["frame_seconds"]
-    figures = {"model": model.folder.name, "utterances": len(heard), "audio_seconds": round(seconds)}
+    seconds = sum(len(h.log_probs) for h in recognised) * model.config["frame_seconds"]
+    figures = {"model": model.folder.name, "utterances": len(recognised), "audio_seconds": round(seconds)}
     with TemporaryDirectory() as folder:
         write_arpa(estimate(text, order=3), Path(folder) / "lm.arpa")
         lm = NGram(Path(folder) / "lm.arpa")
     if "ngram" in arguments.part:
-        figures["ngram"] = ngram(model, heard, lm, arguments.beam)
+        figures["ngram"] = ngram(model, recognised, lm, arguments.beam)
     if "hotwords" in arguments.part:
-        figures["hotwords"] = hot_words(model, heard, lm, text, arguments)
+        figures["hotwords"] = hot_words(model, recognised, lm, text, arguments)
     if "times" in arguments.part:
         figures["times"] = times(model, sorted({word for reference in own for word in reference.split()}))
     print(json.dumps(figures, indent=2))
@@ -100,33 +100,37 @@ def decoder(model: VelocityASR, **options) -> Decoder:
     return Decoder(model.tokenizer, model.config["frame_seconds"], **options)
 
 
-def word_errors(heard: list[Heard], hypotheses: list[str]) -> dict[str, float]:
-    figures = summarize(score([h.reference for h in heard], hypotheses))
+def word_errors(recognised: list[Recognised], hypotheses: list[str]) -> dict[str, float]:
+    figures = summarize(score([h.reference for h in recognised], hypotheses))
     return {"wer": figures["wer"], "wer_ci95": figures["wer_ci95"]}
 
 
-def recognise(decoder: Decoder, heard: list[Heard]) -> tuple[list[str], float]:
+def recognise(decoder: Decoder, recognised: list[Recognised]) -> tuple[list[str], float]:
     """(the texts, the real-time factor of decoding alone)."""
     started = time.process_time()
-    found = [decoder.decode(h.log_probs, words=False)[0].text for h in heard]
+    found = [decoder.decode(h.log_probs, words=False)[0].text for h in recognised]
     took = time.process_time() - started
-    return found, round(took / (sum(len(h.log_probs) for h in heard) * decoder.frame_seconds), 5)
+    return found, round(took / (sum(len(h.log_probs) for h in recognised) * decoder.frame_seconds), 5)
 
 
-def ngram(model: VelocityASR, heard: list[Heard], lm: NGram, beam: int | None) -> dict:
+def ngram(model: VelocityASR, recognised: list[Recognised], lm: NGram, beam: int | None) -> dict:
     figures = {}
     for name, options in {"greedy": {}, "beam": {"beam": beam or 16}, "lm": {"lm": lm, "beam": beam}}.items():
         chosen = decoder(model, **options)
-        hypotheses, rtf = recognise(chosen, heard)
-        figures[name] = {**word_errors(heard, hypotheses), "rtf": rtf, "confidence_auc": confidence(chosen, heard)}
+        hypotheses, rtf = recognise(chosen, recognised)
+        figures[name] = {
+            **word_errors(recognised, hypotheses),
+            "rtf": rtf,
+            "confidence_auc": confidence(chosen, recognised),
+        }
     figures["relative"] = round(1 - figures["lm"]["wer"] / figures["greedy"]["wer"], 4)
     return figures
 
 
-def confidence(chosen: Decoder, heard: list[Heard]) -> float:
+def confidence(chosen: Decoder, recognised: list[Recognised]) -> float:
     """How often a right word has more confidence than a wrong one (area under the ROC curve)."""
     right, wrong = [], []
-    for h in heard:
+    for h in recognised:
         words = chosen.decode(h.log_probs)[0].words
         for word, correct in zip(words, correct_words(h.reference.split(), [w.text for w in words]), strict=True):
             (right if correct else wrong).append(word.confidence)
@@ -147,17 +151,17 @@ def correct_words(reference: list[str], hypothesis: list[str]) -> list[bool]:
     return correct
 
 
-def hot_words(model: VelocityASR, heard: list[Heard], lm: NGram, text: list[str], arguments) -> dict:
+def hot_words(model: VelocityASR, recognised: list[Recognised], lm: NGram, text: list[str], arguments) -> dict:
     """Recall of 20 rare words, and the error rate of the utterances that have none of them."""
     if arguments.spoken_names:
         hot = NAMES
-        having, other = spoken_names(model, hot), heard
+        having, other = spoken_names(model, hot), recognised
     else:
         seen = Counter(word for line in text for word in line.split())
-        words = {word for h in heard for word in h.reference.split() if len(word) >= 5}
+        words = {word for h in recognised for word in h.reference.split() if len(word) >= 5}
         hot = sorted(words, key=lambda word: (seen[word], word))[:20]
-        having = [h for h in heard if set(hot) & set(h.reference.split())]
-        other = [h for h in heard if not set(hot) & set(h.reference.split())]
+        having = [h for h in recognised if set(hot) & set(h.reference.split())]
+        other = [h for h in recognised if not set(hot) & set(h.reference.split())]
     phrases = dict.fromkeys(hot, arguments.hot)
     figures: dict = {"words": hot, "nats_a_letter": arguments.hot}
     for name, options in {
@@ -182,18 +186,18 @@ def hot_words(model: VelocityASR, heard: list[Heard], lm: NGram, text: list[str]
 
 
 def recalled(reference: str, hypothesis: str, hot: set[str]) -> int:
-    wanted, found = Counter(reference.split()), Counter(hypothesis.split())
-    return sum(min(wanted[word], found[word]) for word in hot)
+    expected, found = Counter(reference.split()), Counter(hypothesis.split())
+    return sum(min(expected[word], found[word]) for word in hot)
 
 
-def spoken_names(model: VelocityASR, names: list[str]) -> list[Heard]:
+def spoken_names(model: VelocityASR, names: list[str]) -> list[Recognised]:
     voices = some_voices(4)
     found = []
     for index, name in enumerate(names):
         for turn, command in enumerate(COMMANDS):
             reference = command.format(name)
             sound = speak(voices[(index + turn) % len(voices)], reference, index)
-            found.append(Heard(reference, model.log_probs(np.pad(sound, SAMPLE_RATE // 10))))
+            found.append(Recognised(reference, model.log_probs(np.pad(sound, SAMPLE_RATE // 10))))
     return found
 
 
@@ -213,7 +217,7 @@ def speak(voice: EspeakVoice, text: str, seed: int) -> np.ndarray:
 
 
 def times(model: VelocityASR, vocabulary: list[str], clips: int = 80, length: int = 8) -> dict:
-    """Where words are found in clips of single words with silences between: of the true text, and of what is heard."""
+    """Where words are found in clips of single words with silences between: of the true and of the recognised text."""
     random = np.random.default_rng(SEED)
     voices = some_voices(10)
     frame = model.config["frame_seconds"]

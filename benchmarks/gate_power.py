@@ -53,8 +53,8 @@ def main() -> None:
     spoken = recognise(VelocityASR(options.model), utterances, name).hypotheses
     sizes = {role: measure_sizes(options.model) for role in ("champion", "candidate")}
 
-    def verdict(heard: Hypotheses | None, speed: Ratio | None) -> Judgement:
-        wer = {name: paired_difference(*heard.scores(), limits.bootstrap)} if heard else {}
+    def verdict(hypotheses: Hypotheses | None, speed: Ratio | None) -> Judgement:
+        wer = {name: paired_difference(*hypotheses.scores(), limits.bootstrap)} if hypotheses else {}
         return judge(Facts("candidate", "champion", sizes, wer, speed), limits)
 
     trials: dict[str, list[Judgement]] = {}
@@ -64,27 +64,25 @@ def main() -> None:
         "bursts and other errors": bursts,
     }.items():
         trials[case] = [verdict(worse(utterances, spoken, trial), None) for trial in range(options.trials)]
-        tell(case, trials[case])
+        show(case, trials[case])
     with tempfile.TemporaryDirectory() as temporary, busy(options.busy):
         champion = Model("champion", options.model)
         other = Path(shutil.copytree(options.model, Path(temporary, "same")))
         slower, products = slow_down(options.model, Path(temporary, "slower"), limits)
-        told = measure_speed(Model("slower", slower), champion, 10 * limits.rounds)
-        print(
-            f"the slower graph, {products} products more: {told.ratio:.3f} times as long in {10 * limits.rounds} rounds"
-        )
+        measured = measure_speed(Model("slower", slower), champion, 10 * limits.rounds)
+        print(f"the slower graph, {products} more products: {measured.ratio:.3f} × in {10 * limits.rounds} rounds")
         for case, folder in {"the same model": other, f"{SLOWER:g} × slower": slower}.items():
             trials[case] = [
                 verdict(None, measure_speed(Model(case, folder), champion, limits.rounds))
                 for _ in range(options.trials)
             ]
-            tell(case, trials[case])
+            show(case, trials[case])
     if options.json:
-        told = {case: [judgement.to_json() for judgement in judged] for case, judged in trials.items()}
-        options.json.write_text(json.dumps(told, indent=1))
+        figures = {case: [judgement.to_json() for judgement in judged] for case, judged in trials.items()}
+        options.json.write_text(json.dumps(figures, indent=1))
 
 
-def tell(case: str, judged: Sequence[Judgement]) -> None:
+def show(case: str, judged: Sequence[Judgement]) -> None:
     rows = [judgement.rows[0] for judgement in judged]
     differences = [row.difference for row in rows]
     widths = [row.interval[1] - row.interval[0] for row in rows]

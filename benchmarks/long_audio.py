@@ -142,8 +142,8 @@ def noises(files: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
 def noise(model: VelocityASR, files: list[Path]) -> None:
     for name, samples in noises(files):
         repeats = -(-3600 * SAMPLE_RATE // len(samples))
-        heard = [passage.text for passage in model.passages(samples for _ in range(repeats)) if passage.text]
-        text = " ".join(heard)
+        texts = [passage.text for passage in model.passages(samples for _ in range(repeats)) if passage.text]
+        text = " ".join(texts)
         print(f"noise: an hour of {name}: {len(text.split())} words {text[:40]!r}", flush=True)
 
 

@@ -134,8 +134,8 @@ def rates(folder: Path) -> dict[str, Any]:
     model, found = VelocityASR(folder), {}
     for path in sorted(Path("data/prepared").glob("test-*.jsonl")):
         name, utterances = load_test_set(str(path))
-        heard = recognise(model, utterances, f"{name}, {folder.name}", workers=2).hypotheses
-        found[name] = measure_test_set(utterances, heard, 1000, 1)
+        hypotheses = recognise(model, utterances, f"{name}, {folder.name}", workers=2).hypotheses
+        found[name] = measure_test_set(utterances, hypotheses, 1000, 1)
     return found
 
 

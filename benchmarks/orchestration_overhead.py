@@ -24,26 +24,37 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGE = """
 import sys, time
 from pathlib import Path
-from velocity.tracking import track_run
+from velocity.journal import open_journal
 number, seconds = int(sys.argv[1]), float(sys.argv[2])
-with track_run(f"stage{number}", {"number": number}) as run:
-    for step in range(1, 101):
-        run.log({"step": step, "loss": 1 / step})
-        time.sleep(seconds / 100)
-    Path(f"out{number}.txt").write_text(str(number))
-    run.artifact(f"out{number}.txt")
+journal = open_journal()
+journal.params({"number": number})
+for step in range(1, 101):
+    journal.log({"step": step, "loss": 1 / step})
+    time.sleep(seconds / 100)
+Path(f"out{number}.txt").write_text(str(number))
+journal.artifact(f"out{number}.txt")
+"""
+# As velocity.run does for a stage that keeps a journal.
+RUN = """
+import os, sys
+from velocity.run import end_like, recorded, tracking_on
+command = [sys.executable, "stage.py", *sys.argv[1:]]
+if tracking_on():
+    end_like(recorded(f"stage{sys.argv[1]}", command))
+os.execv(sys.executable, command)
 """
 
 
 def project(folder: Path, stages: int, seconds: float) -> None:
     folder.mkdir()
     (folder / "stage.py").write_text(STAGE)
+    (folder / "run.py").write_text(RUN)
     (folder / "velocity").symlink_to(ROOT / "velocity")
     shutil.copytree(ROOT / "flows", folder / "flows", ignore=shutil.ignore_patterns("__pycache__"))
     chain = ["stages:"]
     for number in range(stages):
         before = f", out{number - 1}.txt" if number else ""
-        chain.append(f"  stage{number}:\n    cmd: python stage.py {number} {seconds}")
+        chain.append(f"  stage{number}:\n    cmd: python run.py {number} {seconds}")
         chain.append(f"    deps: [stage.py{before}]\n    outs: [out{number}.txt]")
     (folder / "dvc.yaml").write_text("\n".join(chain) + "\n")
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
@@ -82,8 +93,8 @@ def main(
                 project(Path(temporary, "flow"), stages, seconds)
                 flow = timed(["flows.pipeline"], Path(temporary, "flow"), "on")
             added[stages].append((flow[0] - plain[0], flow[1] - plain[1]))
-            told = [f"{name} {clock:.1f} s ({used:.1f} s)" for name, (clock, used) in (("dvc", plain), ("flow", flow))]
-            print(f"round {turn + 1}, {stages} stages: {', '.join(told)}", flush=True)
+            times = [f"{name} {clock:.1f} s ({used:.1f} s)" for name, (clock, used) in (("dvc", plain), ("flow", flow))]
+            print(f"round {turn + 1}, {stages} stages: {', '.join(times)}", flush=True)
     for kind, name in enumerate(("clock", "processor time")):
         less, more = (median(run[kind] for run in added[stages]) for stages in (short, long))
         each = (more - less) / (long - short)

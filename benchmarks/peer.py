@@ -58,8 +58,8 @@ class Whisper:
         self.model = WhisperModel(str(self.files[0]), device="cpu", compute_type="int8", cpu_threads=threads)
 
     def take(self, samples: Sound) -> Recogniser:
-        told = {"beam_size": 1, "language": "en", "without_timestamps": True, "condition_on_previous_text": False}
-        return lambda: " ".join(segment.text for segment in self.model.transcribe(samples, **told)[0])
+        options = {"beam_size": 1, "language": "en", "without_timestamps": True, "condition_on_previous_text": False}
+        return lambda: " ".join(segment.text for segment in self.model.transcribe(samples, **options)[0])
 
 
 class PocketSphinx:
@@ -115,8 +115,8 @@ def main() -> None:
         clock, processors = time.perf_counter(), time.process_time()
         text = hear()
         took = time.perf_counter() - clock, time.process_time() - processors
-        told = {"text": text, "seconds": took[0], "processor_seconds": took[1], "peak_rss_bytes": _peak()}
-        print(json.dumps(told), file=answers, flush=True)
+        answer = {"text": text, "seconds": took[0], "processor_seconds": took[1], "peak_rss_bytes": _peak()}
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def _bytes(path: Path) -> int:

@@ -51,8 +51,8 @@ class Peer:
     def __enter__(self) -> Peer:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(self.command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
-        told = self.process.stdout.readline()
-        self.about = json.loads(told) if told else None  # None: not installed there
+        line = self.process.stdout.readline()
+        self.about = json.loads(line) if line else None  # None: not installed there
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -144,25 +144,25 @@ def speeds(peers: list[Peer], speech: np.ndarray, folder: Path, rounds: int) -> 
     }
 
 
-def median(told: list[dict[str, Any]], key: str) -> float:
-    return statistics.median(answer[key] for answer in told)
+def median(answers: list[dict[str, Any]], key: str) -> float:
+    return statistics.median(answer[key] for answer in answers)
 
 
 def scaling(peer: Peer, speech: np.ndarray, folder: Path, lengths: list[float]) -> list[list[float]]:
     """[seconds of audio, processor's real-time factor, peak memory in bytes so far] each."""
     found = []
     for seconds in lengths:
-        told = [peer.hear(cut(speech, seconds, folder)) for _ in range(3 if seconds <= 60 else 1)]
-        found.append([seconds, median(told, "processor_seconds") / seconds, told[-1]["peak_rss_bytes"]])
+        answers = [peer.hear(cut(speech, seconds, folder)) for _ in range(3 if seconds <= 60 else 1)]
+        found.append([seconds, median(answers, "processor_seconds") / seconds, answers[-1]["peak_rss_bytes"]])
     return found
 
 
 def error_rate(peer: Peer, utterances: list[Utterance], folder: Path) -> dict[str, Any]:
-    path, heard = folder / "utterance.npy", []
+    path, hypotheses = folder / "utterance.npy", []
     for utterance in utterances:
         np.save(path, utterance.samples())
-        heard.append(normalize(peer.hear(path)["text"]))
-    return measure_test_set(utterances, heard, 1000, 1)
+        hypotheses.append(normalize(peer.hear(path)["text"]))
+    return measure_test_set(utterances, hypotheses, 1000, 1)
 
 
 def markdown(results: dict[str, Any]) -> str:
@@ -174,18 +174,18 @@ def markdown(results: dict[str, Any]) -> str:
         rows = [
             [
                 name,
-                rate(told["errors"]["wer"], told["errors"]["wer_ci95"]) if "errors" in told else "",
-                f"{told['rtf']:.4f}",
-                f"{told['processor_rtf']:.4f}",
-                f"{told['processor_rtf'] / ours:.1f}" if ours else "–",
-                f"{told['cold_start_seconds']:.2f} s",
-                f"{told['peak_rss_bytes'] / 1e6:.0f} MB",
-                f"{told['bytes'] / 1e6:.1f} MB",
+                rate(figures["errors"]["wer"], figures["errors"]["wer_ci95"]) if "errors" in figures else "",
+                f"{figures['rtf']:.4f}",
+                f"{figures['processor_rtf']:.4f}",
+                f"{figures['processor_rtf'] / ours:.1f}" if ours else "–",
+                f"{figures['cold_start_seconds']:.2f} s",
+                f"{figures['peak_rss_bytes'] / 1e6:.0f} MB",
+                f"{figures['bytes'] / 1e6:.1f} MB",
             ]
-            for name, told in measured.items()
+            for name, figures in measured.items()
         ]
         sections += [f"On {threads} thread(s), 10 s of speech:", table(header, rows)]
-        curves = {name: told["scaling"] for name, told in measured.items() if "scaling" in told}
+        curves = {name: figures["scaling"] for name, figures in measured.items() if "scaling" in figures}
         if curves:
             lengths = sorted({seconds for curve in curves.values() for seconds, *_ in curve})
             cells = lambda curve: {s: f"{rtf:.4f}, {peak / 1e6:.0f} MB" for s, rtf, peak in curve}  # noqa: E731
@@ -194,8 +194,8 @@ def markdown(results: dict[str, Any]) -> str:
                 "Processor's RTF and peak memory by length:",
                 table(["", *(f"{s:g} s" for s in lengths)], rows),
             ]
-    told = results["machine"]
-    about = f"{told['cpu']}, {told['cores']} cores, onnxruntime {told['onnxruntime']}; WER over {results['speech']}"
+    host = results["machine"]
+    about = f"{host['cpu']}, {host['cores']} cores, onnxruntime {host['onnxruntime']}; WER over {results['speech']}"
     return "\n\n".join([*sections, about + ", normaliser velocity-english."])
 
 

@@ -27,16 +27,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 from ruamel.yaml import YAML
 
-from flows import dvc
+from flows import dvc_commands
 from flows.pipeline import one_line_errors
-from flows.processes import console, locked
+from flows.processes import console, locked, start_prefect
 from flows.rows import CODE, WORKSPACES, Row, chosen_rows, load_definitions
 from flows.workspaces import bring_home, clone, git, reference
 from velocity.config import PARAMS_FILE, load_params
 from velocity.errors import VelocityError
 from velocity.evaluation.ablation import RowResult, Table, write_report
 from velocity.journal import flatten
-from velocity.project import REPORTS, tracking_uri
+from velocity.project import ERROR_REPORTS, REPORTS, tracking_uri
 
 TARGET = "evaluate"  # the last stage of a row: speed is measured for all rows together
 MEMORY = 4 << 30  # bytes of room for a row
@@ -121,7 +121,7 @@ def run_row(row: Row) -> RowResult:
         if not there:
             console.print(f"[bold]{row.name}[/bold]: {row.title}")
             run_dvc(row, lock, "exp", "run", "--name", row.experiment, TARGET)
-        if not list(row.workspace.glob("reports/errors/*.json")):  # no output of DVC's: the run cache has none
+        if not list((row.workspace / ERROR_REPORTS).glob("*.json")):  # no output of DVC's: the run cache has none
             run_dvc(row, lock, "repro", "--single-item", "--force", TARGET)
         bring_home(row.workspace, row.experiment)
         measured = RowResult.load(
@@ -139,7 +139,7 @@ def run_dvc(row: Row, lock: int, *arguments: str) -> None:
     if stopping.is_set():
         raise VelocityError("interrupted before it began")
     logger = get_run_logger()
-    with dvc.command(*arguments, lock=lock, folder=row.workspace) as command:
+    with dvc_commands.command(*arguments, lock=lock, folder=row.workspace) as command:
         children.add(command.process.pid)
         for line in command:
             if line.text:
@@ -228,7 +228,7 @@ def main(
     with one_line_errors("rows"):
         names = [name.strip() for name in rows.split(",") if name.strip()]
         chosen_rows(load_definitions(), names, profile)  # a mistyped name shows at once, not after Prefect has started
-        console.print("Starting Prefect (10 to 30 seconds)")
+        start_prefect()
         ablations(names, profile, jobs)
 
 

@@ -23,7 +23,7 @@ PAYLOAD = """{"text": {{ (flow.name ~ " " ~ flow_run.state.name|lower ~ ": " ~ (
 def alert(url: str) -> None:
     """Have the server behind PREFECT_API_URL post each failed run of the project's deployments to ``url``."""
     block = Webhook(url=SecretStr(url), headers={"Content-Type": "application/json"}).save(NAME, overwrite=True)
-    wanted = Automation(
+    automation = Automation(
         name=NAME,
         description="Posts failed and crashed runs to the address that `make ui` was given",
         trigger=EventTrigger(
@@ -36,8 +36,8 @@ def alert(url: str) -> None:
         actions=[CallWebhook(block_document_id=block, payload=PAYLOAD)],
     )
     try:
-        wanted.id = Automation.read(name=NAME).id
+        automation.id = Automation.read(name=NAME).id
     except ValueError:
-        wanted.create()
+        automation.create()
     else:
-        wanted.update()
+        automation.update()

@@ -16,8 +16,8 @@ from typing import Annotated
 
 import typer
 
-from flows import comment, dvc
-from flows.dvc import StageFailed
+from flows import comment, dvc_commands
+from flows.dvc_commands import StageFailed
 from flows.pipeline import one_line_errors
 from flows.processes import console, locked
 from flows.sides import WORKSPACES, Side
@@ -27,6 +27,7 @@ from velocity.config import PARAMS_FILE, load_params
 from velocity.errors import VelocityError
 from velocity.files import write_json, write_text
 from velocity.gate import Judgement, judge, measure, recognise
+from velocity.project import REPORTS
 
 TARGET = "evaluate"  # the last stage: the gate measures speed itself
 CODE = "velocity"
@@ -56,8 +57,8 @@ def check(base: str, head: str, out: Path, names: Sequence[str] | None) -> int:
 def make(side: Side, lock: int) -> None:
     """Every stage of the side up to the evaluation, in its workspace."""
     bring_up_to(side.folder, side.commit, git("show", f"{side.commit}:{PARAMS_FILE}"))
-    pull = ["--pull"] * bool(dvc.default_remote())
-    with dvc.command("repro", *pull, TARGET, lock=lock, folder=side.folder) as command:
+    pull = ["--pull"] * bool(dvc_commands.default_remote())
+    with dvc_commands.command("repro", *pull, TARGET, lock=lock, folder=side.folder) as command:
         for line in command:
             if line.stage:
                 console.print(f"{side.name}: [bold]{line.stage}[/bold] {line.state}")
@@ -98,7 +99,7 @@ def main(
         list[str] | None,
         typer.Option(help="As for velocity-asr gate; may be given more than once. Default: those the base prepares."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where comment.md, its pictures and gate.json go.")] = Path("reports/ci"),
+    out: Annotated[Path, typer.Option(help="Where comment.md, its pictures and gate.json go.")] = REPORTS / "ci",
 ) -> None:
     """Judge a pull request: make the models of both sides, gate the one beside the other, write a comment.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flows import dvc
+from flows import dvc_commands
 from flows.sides import Side
 from velocity.evaluation.markdown import table
 from velocity.gate import Judgement
@@ -29,7 +29,7 @@ def compose(base: Side, change: Side, judgement: Judgement | None, out: Path) ->
         f"`dvc exp apply {change.experiment}` takes over the outcome, where it was made.",
     ]
     for title, kind in (("Parameters", "params"), ("Metrics", "metrics")):
-        if rows := dvc.diff(kind, *experiments):
+        if rows := dvc_commands.diff(kind, *experiments):
             parts += [f"### {title}", folded(rows)]
     pictures = [f"![{title}]({draw(spec, out / name)})" for name, title, spec in plots(*experiments)]
     return "\n\n".join([*parts, *(["### Curves", *pictures] if pictures else [])]) + "\n"
@@ -55,7 +55,7 @@ def folded(rows: str) -> str:
 
 def plots(*experiments: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(file name, title, Vega-Lite specification) of DVC's plots whose curves differ."""
-    for path, specs in dvc.plots(*experiments).items():
+    for path, specs in dvc_commands.plots(*experiments).items():
         for spec in specs:
             curves = [[] for _ in experiments]
             for row in spec["data"]["values"]:

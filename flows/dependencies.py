@@ -22,7 +22,7 @@ NOTE = "# code, written by python -m flows.dependencies"
 READ = {  # module → the files of the package that it reads besides
     "velocity.artefacts.web_bundle": ["velocity/web"],
     "velocity.corpora.synthetic": ["velocity/corpora/commands.yaml"],
-    "velocity.evaluation.templates": ["velocity/evaluation/templates"],
+    "velocity.evaluation.templates": ["velocity/evaluation/templates/*.j2"],  # not its compiled module
 }
 IMPORTING = {"modules", "discovery.modules", "import_module", "importlib.import_module"}
 FINDS_MODULES = {"velocity", "velocity.config", "velocity.discovery"}  # import by names: followed where they are used
@@ -47,7 +47,8 @@ def closure(module: str, root: Path = ROOT) -> set[str]:
             package, _, attribute = name.rpartition(".")
             pending += filter(None, [loaded_on_use(package, root).get(attribute)])
             continue
-        files |= {path.relative_to(root).as_posix(), *READ.get(name, [])}
+        read = (found for pattern in READ.get(name, []) for found in root.glob(pattern))
+        files |= {found.relative_to(root).as_posix() for found in (path, *read)}
         pending += imports(name, root)
     return files
 

@@ -8,7 +8,6 @@ are there are not computed again, and an interrupted run goes on where it was. `
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -18,6 +17,8 @@ import typer
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from flows.pipeline import one_line_errors
+from flows.processes import start_prefect
 from velocity.config import load_params
 from velocity.data.inspection import AUDIO_WORK, PART, measure_recordings
 from velocity.data.manifests import RECORDINGS, open_lines
@@ -91,18 +92,13 @@ def main(
     Workers on other machines: `dask scheduler` on one, `dask worker tcp://HOST:8786 --nthreads 1 --nworkers N` on each,
     started in the project's folder, which all of them see under the same path.
     """
-    try:
+    with one_line_errors("parts"):
         names = corpora or sorted(load_params().corpora)
         if not any(missing_parts(names)):
             print("fanout: every part is there")
             return
-        print("Starting Prefect (10 to 30 seconds)", file=sys.stderr)
+        start_prefect()
         count = fanout.with_options(task_runner=runner(workers, address))(names)
-    except Exception as error:
-        if os.environ.get("VELOCITY_DEBUG"):
-            raise
-        print(f"error: {error if str(error) else type(error).__name__}", file=sys.stderr)
-        sys.exit(1)
     print(f"fanout: {count} parts computed")
 
 

@@ -22,9 +22,9 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from rich.table import Table
 
-from flows import dvc
-from flows.dvc import StageFailed
-from flows.processes import console, locked
+from flows import dvc_commands
+from flows.dvc_commands import StageFailed
+from flows.processes import console, locked, start_prefect
 from velocity.config import load_params
 from velocity.project import PARAMS, REPORT
 
@@ -52,7 +52,7 @@ def pipeline(targets: list[str] | None = None, force: bool = False) -> list[Outc
     Raises StageFailed for the first stage that fails, VelocityError for an unknown stage or a faulty ``dvc.yaml``.
     """
     with locked(LOCK, "Another pipeline is running in this folder") as lock:
-        outcomes = bring_up_to_date(dvc.stages_in_order(targets or []), lock, force=force)
+        outcomes = bring_up_to_date(dvc_commands.stages_in_order(targets or []), lock, force=force)
         publish(outcomes)
     return outcomes
 
@@ -85,7 +85,7 @@ def run_stage(stage: str, lock: int, folder: str, force: bool) -> Outcome:
     console.print(f"[bold]{stage}[/bold]")
     arguments = ["--wait-for-lock", "repro", "--single-item", *["--force"] * force, stage]
     started = time.monotonic()
-    with dvc.command(*arguments, lock=lock, folder=folder) as command:
+    with dvc_commands.command(*arguments, lock=lock, folder=folder) as command:
         for line in command:
             if line.text.strip():
                 logger.info(line.text)
@@ -115,7 +115,7 @@ def summary(outcomes: list[Outcome]) -> Table:
 def publish(outcomes: list[Outcome], folder: str = ".") -> None:
     """Keep the times, DVC's metrics and the report of ``folder`` with the run in Prefect."""
     create_table_artifact([vars(outcome) for outcome in outcomes], key="stages", description="How each stage ended")
-    create_table_artifact(dvc.metrics(folder), key="metrics", description="The metrics that dvc.yaml declares")
+    create_table_artifact(dvc_commands.metrics(folder), key="metrics", description="The metrics that dvc.yaml declares")
     report = Path(folder, REPORT)
     if report.exists():
         create_markdown_artifact(report.read_text(encoding="utf-8"), key="report")
@@ -153,9 +153,9 @@ def main(
         # What is mistyped shows at once, not after Prefect has started.
         if PARAMS.exists():
             load_params()
-        dvc.settle_git()
-        dvc.stages_in_order(targets or [])
-        console.print("Starting Prefect (10 to 30 seconds)")
+        dvc_commands.settle_git()
+        dvc_commands.stages_in_order(targets or [])
+        start_prefect()
         pipeline(targets, force)
 
 

@@ -12,11 +12,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
-from prefect import get_run_logger
+from prefect import get_client, get_run_logger
 from prefect.exceptions import MissingContextError
 from rich.console import Console
 
 console = Console(highlight=False, soft_wrap=True)
+
+
+def start_prefect() -> None:
+    """Start Prefect's own server where no other is set up, out of reach of the terminal's Ctrl-C: without a server,
+    Prefect tries for minutes to report how an interrupted run has ended."""
+    print("Starting Prefect (10 to 30 seconds)", file=sys.stderr)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a process that starts now inherits this
+    try:
+        get_client(sync_client=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def say(line: str) -> None:

@@ -23,9 +23,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, State
 from ruamel.yaml import YAML
 
-from flows import dvc
+from flows import dvc_commands
 from flows.pipeline import bring_up_to_date, one_line_errors, publish
-from flows.processes import console, locked, running, say
+from flows.processes import console, locked, running, say, start_prefect
 from flows.workspaces import bring_up_to, git, keep
 from velocity.commands.profile import apply_profile
 from velocity.config import PARAMS_FILE
@@ -60,7 +60,7 @@ def retrain(drift: Drift = "as-params", promote: Promote = "better") -> State[st
     with locked(LOCK, "Another retraining is running in this folder") as lock:
         commit = git("rev-parse", "HEAD")
         bring_up_to(WORKSPACE, commit, parameters(commit, drift))
-        if stages := dvc.out_of_date(WORKSPACE):
+        if stages := dvc_commands.out_of_date(WORKSPACE):
             say(f"Out of date: {', '.join(stages)}")
             train(lock)
         else:
@@ -94,7 +94,7 @@ def parameters(commit: str, drift: Drift) -> str:
 
 def train(lock: int) -> None:
     """Every stage, in the order of DVC's graph; drift is looked at before anything is trained."""
-    stages = dvc.stages_in_order([], WORKSPACE)
+    stages = dvc_commands.stages_in_order([], WORKSPACE)
     validated = stages.index("validate") + 1
     outcomes = bring_up_to_date(stages[:validated], lock, str(WORKSPACE))
     note_drift()
@@ -191,7 +191,7 @@ def main(
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     with one_line_errors("stages", status=2):
-        console.print("Starting Prefect (10 to 30 seconds)")
+        start_prefect()
         state = retrain(drift, promote, return_state=True)
         state.result()
     console.print(state.message, markup=False)

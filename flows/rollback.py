@@ -14,6 +14,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from flows.pipeline import one_line_errors
+from flows.processes import start_prefect
 from velocity.commands.registry import rollback as restore
 from velocity.commands.registry import standing
 from velocity.registry import Champions
@@ -39,7 +40,7 @@ def main(
     """Make the previous champion of the model registry the champion again, and keep that with Prefect."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     with one_line_errors("versions"):
-        print("Starting Prefect (10 to 30 seconds)", file=sys.stderr)
+        start_prefect()
         print(standing(rollback(leaving)))
 
 

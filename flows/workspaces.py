@@ -10,7 +10,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from flows import dvc
+from flows import dvc_commands
 from velocity.config import PARAMS_FILE, Params, load_params
 from velocity.errors import VelocityError
 from velocity.files import atomic_directory, write_text
@@ -33,7 +33,7 @@ def clone(folder: Path, params: str) -> None:
     """Make the workspace with these parameters, whole or not at all; left as it is when it is there."""
     if folder.exists():
         return
-    cache = dvc.cache_folder()
+    cache = dvc_commands.cache_folder()
     with atomic_directory(folder) as made:
         git("clone", "--quiet", "--shared", ".", str(made))
         for key, value in {"user.name": "velocity-asr", "user.email": "velocity-asr@localhost"}.items():
@@ -52,7 +52,7 @@ def bring_up_to(folder: Path, commit: str, params: str) -> None:
         left.unlink(missing_ok=True)
     if git("rev-parse", "HEAD", folder=folder) != commit:
         git("checkout", "--quiet", "--force", "--detach", commit, folder=folder)
-    dvc.remove_damaged_lock(folder)
+    dvc_commands.remove_damaged_lock(folder)
     use(folder, params)
 
 

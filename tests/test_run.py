@@ -1,6 +1,5 @@
 """``python -m velocity.run STAGE``: the stage's own end, whatever becomes of the processes around it."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -112,12 +111,6 @@ def test_sigterm_reaches_the_stage(project):
     assert process.wait(timeout=60) == -signal.SIGTERM
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"VELOCITY_TRACKING": "off"}
-    command = [sys.executable, "-m", "velocity.run", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
-
-
 @pytest.mark.parametrize(
     ("stage", "message"), [("fetch", "gate.wer_tolerence: unknown key"), ("fetsch", "no stage 'fetsch'")]
 )
@@ -128,3 +121,19 @@ def test_a_mistake_in_any_section_of_the_parameters_or_in_the_name_stops_every_s
     failed = subprocess.run(command, capture_output=True, text=True)
     assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
     assert message in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing"),
+    [
+        (["export", "onnx"], "models/finetuned.safetensors"),
+        (["evaluate"], "data/raw"),
+        (["benchmark"], "models/export"),
+    ],
+)
+def test_a_stage_without_its_inputs_names_them_and_what_to_run(project, stage, missing):
+    Path("dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    failed = subprocess.run([sys.executable, "-m", "velocity.run", *stage], capture_output=True, text=True)
+    name = "@".join(stage)
+    advice = f"no such input of {name}; `dvc repro {name}` makes what it needs first"
+    assert (failed.returncode, failed.stderr) == (2, f"error: {missing}: {advice}\n")

@@ -1,8 +1,8 @@
 """``python -m velocity.run STAGE [ARGUMENT…]``: what dvc.yaml calls.
 
-It checks params.yaml as a whole and the bytes of the stage's inputs, then runs ``velocity.stages.STAGE``. If the stage
-keeps a journal, it is recorded in MLflow while the stage runs. None of this changes what a stage computes: it is no
-dependency of any stage, and the stages do not import it.
+It checks params.yaml as a whole, and that the stage's inputs are there with the bytes that were written. Then it runs
+``velocity.stages.STAGE``. If the stage keeps a journal, it is recorded in MLflow while the stage runs. None of this
+changes what a stage computes: it is no dependency of any stage, and the stages do not import it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ import subprocess
 import sys
 from contextlib import ExitStack, suppress
 from importlib.util import find_spec
+from pathlib import Path
 
 from velocity.errors import VelocityError
 from velocity.loopback import bypass_proxies
+from velocity.project import declared
 
+MADE = ("data", "models", "reports")  # where stages write
 JOURNALLED = {"pretrain", "finetune", "evaluate"}
 PR_SET_PDEATHSIG = 1  # sys/prctl.h
 
@@ -34,6 +37,7 @@ def main() -> None:
         if not stage or find_spec(f"velocity.stages.{stage}") is None:
             raise VelocityError(f"velocity.run: no stage {stage!r}: name one of dvc.yaml")
         load_params()
+        require_inputs("@".join([stage, *arguments]))
         check_inputs(os.environ.get("DVC_STAGE"))
     except VelocityError as error:
         if os.environ.get("VELOCITY_DEBUG"):
@@ -43,6 +47,13 @@ def main() -> None:
     if stage in JOURNALLED and tracking_on():
         end_like(recorded(stage, command))
     os.execv(sys.executable, command)
+
+
+def require_inputs(stage: str) -> None:
+    """Raises VelocityError when what earlier stages make for ``stage`` is not there, as where it is run without DVC."""
+    inputs = [path for path in declared(stage, "deps") if path.startswith(tuple(f"{folder}/" for folder in MADE))]
+    if missing := [path for path in inputs if not Path(path).exists()]:
+        raise VelocityError(f"{missing[0]}: no such input of {stage}; `dvc repro {stage}` makes what it needs first")
 
 
 def tracking_on() -> bool:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.model.test_asr import SMALL, small
-from velocity.artefacts.onnx_graph import export_onnx, trace
+from velocity.artefacts.onnx_graph import export_onnx
 from velocity.artefacts.onnx_int8 import quantize_graph
 from velocity.errors import VelocityError
 from velocity.model.asr import VelocityModel
@@ -76,49 +76,6 @@ def test_onnxruntime_finds_what_it_has_fast_code_for(exported, tmp_path):
         turn = makers[node.input[0]]
         assert (turn.op_type, list(turn.attribute[0].ints)) == ("Transpose", [0, 3, 1, 2])
         assert makers[turn.input[0]].op_type == "Unsqueeze"
-
-
-class Convolutions(torch.nn.Module):
-    """Some between transpositions, one that is not, and one whose transposed input is used again."""
-
-    def __init__(self):
-        super().__init__()
-        self.strided = torch.nn.Conv1d(6, 8, 3, stride=2, padding=2)
-        self.depthwise = torch.nn.Conv1d(8, 8, 4, groups=8)
-        self.dilated = torch.nn.Conv1d(8, 8, 3, dilation=2, padding=2)
-        self.again = torch.nn.Conv1d(8, 8, 3, dilation=2, padding=2)
-        self.again.load_state_dict(self.dilated.state_dict())  # kept once, as every constant
-        self.plain = torch.nn.Conv1d(8, 5, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(b, l, 6) → (b, 5, l')."""
-        x = self.strided(x.transpose(1, 2)).transpose(1, 2).sigmoid()
-        x = self.depthwise(torch.nn.functional.pad(x.transpose(1, 2), (3, 0))).transpose(1, 2).tanh()
-        for conv in (self.dilated, self.again):
-            x = conv(x.transpose(1, 2)).transpose(1, 2).tanh()
-        x = x.transpose(1, 2)
-        return self.plain(x) + x[:, :5, 1:]
-
-
-@pytest.mark.parametrize("length", [1, 2, 7, 100])
-def test_convolutions_of_images_are_those_in_time(length, convolutions):
-    model, session = convolutions
-    x = torch.randn(2, length, 6)
-    with torch.no_grad():
-        expected = model(x)
-    assert np.abs(session.run(None, {"x": x.numpy()})[0] - expected.numpy()).max() <= 1e-6
-
-
-@pytest.fixture(scope="module")
-def convolutions():
-    torch.manual_seed(0)
-    model = Convolutions()
-    shapes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("l", min=1)}
-    proto = trace(model, (torch.zeros(2, 20, 6),), dynamic_shapes=(shapes,), input_names=["x"], output_names=["y"])
-    weights = {tensor.name: len(tensor.dims) for tensor in proto.graph.initializer}
-    of_images = [weights[node.input[1]] == 4 for node in proto.graph.node if node.op_type == "Conv"]
-    assert of_images == [True, True, True, True, False]
-    return model, onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def test_int8_artefact_holds_integers_with_the_trained_scales(quantized, artefact):

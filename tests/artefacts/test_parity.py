@@ -30,10 +30,10 @@ GOOD = {
     ],
 )
 def test_bars_of_parity(bars: Bars, figures, failed):
-    told = verdict(GOOD | figures, bars)
-    assert told["passed"] == (not failed)
-    assert len(told["failed"]) == len(failed)
-    for sentence, part in zip(told["failed"], failed, strict=True):
+    result = verdict(GOOD | figures, bars)
+    assert result["passed"] == (not failed)
+    assert len(result["failed"]) == len(failed)
+    for sentence, part in zip(result["failed"], failed, strict=True):
         assert part in sentence
 
 

@@ -39,17 +39,17 @@ def artefacts(tmp_path_factory):
 
 def stream(folder, mel: np.ndarray, chunks: list[int]) -> np.ndarray:
     """(1, frames, 80) → (1, frames', V), by what ``config.json`` says alone."""
-    told = json.loads((folder / "config.json").read_text())["streaming"]
-    mel, frames = np.pad(mel, ((0, 0), (told["lead_frames"], 0), (0, 0))), mel.shape[1]
+    described = json.loads((folder / "config.json").read_text())["streaming"]
+    mel, frames = np.pad(mel, ((0, 0), (described["lead_frames"], 0), (0, 0))), mel.shape[1]
     session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    state = {name: np.zeros(each["shape"], each["dtype"]) for name, each in told["state"].items()}
+    state = {name: np.zeros(each["shape"], each["dtype"]) for name, each in described["state"].items()}
     outputs, start, turn = [], 0, 0
     while start < mel.shape[1]:
-        size = told["chunk_frames"] * chunks[turn % len(chunks)]
+        size = described["chunk_frames"] * chunks[turn % len(chunks)]
         piece = mel[:, start : start + size]
-        piece = np.pad(piece, ((0, 0), (0, -piece.shape[1] % told["chunk_frames"]), (0, 0)))
+        piece = np.pad(piece, ((0, 0), (0, -piece.shape[1] % described["chunk_frames"]), (0, 0)))
         log_probs, *after = session.run(
-            ["log_probs", *(told["after"] + name for name in state)],
+            ["log_probs", *(described["after"] + name for name in state)],
             {"mel_spectrogram": piece, **state},
         )
         outputs.append(log_probs)

@@ -72,18 +72,18 @@ def test_the_file_holds_built_in_operators_and_nothing_of_this_machine(content):
 
 
 def test_int8_artefact_holds_the_trained_integers_and_scales(quantized, artefact):
-    held = interpreter.Interpreter(str(artefact("tflite-int8") / "model.tflite"))
-    held.allocate_tensors()
-    tensors = [told for told in held.get_tensor_details() if told["dtype"] == np.int8]
+    loaded = interpreter.Interpreter(str(artefact("tflite-int8") / "model.tflite"))
+    loaded.allocate_tensors()
+    tensors = [tensor for tensor in loaded.get_tensor_details() if tensor["dtype"] == np.int8]
     weights = {}  # integers → scales
-    for told in (told for told in tensors if len(told["shape"]) == 2):
-        grid = told["quantization_parameters"]
+    for tensor in (tensor for tensor in tensors if len(tensor["shape"]) == 2):
+        grid = tensor["quantization_parameters"]
         assert grid["quantized_dimension"] == 0
         assert not grid["zero_points"].any()
-        weights[held.get_tensor(told["index"]).tobytes()] = grid["scales"].tolist()
+        weights[loaded.get_tensor(tensor["index"]).tobytes()] = grid["scales"].tolist()
     layers = quantized_layers(quantized).values()
     assert weights == {w.numpy().tobytes(): scale.tolist() for w, scale in (one.integer_weight() for one in layers)}
-    inputs = sorted(told["quantization"] for told in tensors if len(told["shape"]) > 2)
+    inputs = sorted(tensor["quantization"] for tensor in tensors if len(tensor["shape"]) > 2)
     assert inputs == sorted((scale.item(), zero.item()) for scale, zero in (one.activation_grid() for one in layers))
 
 
@@ -105,8 +105,8 @@ def test_integers_of_other_weights_are_refused(content):
 
 def test_labels_are_in_the_file_and_change_nothing_it_computes(content, folder):
     labelled = set_labels(set_labels(content, {"name": "a"}), {"name": "tönen", "blank": "0"})
-    told = TFLiteFile(labelled).metadata()
-    assert json.loads(told["velocity-asr"]) == {"name": "tönen", "blank": "0"}
+    metadata = TFLiteFile(labelled).metadata()
+    assert json.loads(metadata["velocity-asr"]) == {"name": "tönen", "blank": "0"}
     mel = np.random.default_rng(0).standard_normal((1, 50, 80), np.float32)
     assert np.array_equal(
         written(folder / "labelled.tflite", labelled)(mel), written(folder / "plain.tflite", content)(mel)

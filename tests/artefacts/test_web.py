@@ -72,9 +72,9 @@ def test_it_lists_every_file_with_length_and_digest(tones, tmp_path):
     bundle(tones, folder)
     config = json.loads((folder / "config.json").read_text())
     assert set(config["files"]) == {path.name for path in folder.iterdir()} - {"config.json"}
-    for name, told in config["files"].items():
+    for name, listed in config["files"].items():
         content = (folder / name).read_bytes()
-        assert told == {"bytes": len(content), "integrity": integrity(content)}
+        assert listed == {"bytes": len(content), "integrity": integrity(content)}
     assert config["target"] == "web"
     assert config["runtime"] == f"onnxruntime-web@{runtime.VERSION}"
     made = json.loads((tones / "config.json").read_text())

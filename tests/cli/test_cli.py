@@ -51,16 +51,6 @@ def test_one_file_and_several(run, speech: Path) -> None:
         assert run("transcribe", speech / "speech", "--jobs", jobs, "--model", speech / "export")[:2] == (0, expected)
 
 
-def test_a_bad_file_does_not_stop_the_others(run, speech: Path, tmp_path: Path) -> None:
-    (tmp_path / "bad.wav").write_text("no sound")
-    good = speech / "speech/7/7-2.flac"
-    status, out, err = run("transcribe", "bad.wav", good, "gone.wav", "--model", speech / "export")
-    assert (status, out) == (2, f"{good}\tgood night\n")
-    lines = err[err.index("error: ") :].splitlines()
-    assert lines[0] == "error: 2 of 3 files could not be transcribed:"
-    assert [line.split(":")[0].strip() for line in lines[1:]] == ["bad.wav", "gone.wav"]
-
-
 def test_a_folder_to_a_folder_in_every_format(run, speech: Path, tmp_path: Path) -> None:
     for suffix, form in (("txt", "text"), ("json", "json"), ("srt", "srt"), ("vtt", "vtt")):
         options = ["--input_dir", speech / "speech", "--output_dir", tmp_path / "out", "--format", form]

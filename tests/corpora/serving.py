@@ -41,15 +41,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.before()
-        wanted = self.headers.get("Range")
-        self.server.requests.append((self.path, wanted))
+        requested = self.headers.get("Range")
+        self.server.requests.append((self.path, requested))
         data = self.server.files.get(self.path)
         if data is None:
             return self.answer(404, b"no such archive")
         validator = self.headers.get("If-Range")
         start = 0
-        if wanted and self.server.with_ranges and validator in (None, etag(data)):
-            start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if requested and self.server.with_ranges and validator in (None, etag(data)):
+            start = int(requested.removeprefix("bytes=").removesuffix("-"))
             if start >= len(data):
                 return self.answer(416, b"", {"Content-Range": f"bytes */{len(data)}"})
         behaviour = self.server.behaviours.pop(0) if self.server.behaviours else send
@@ -97,16 +97,6 @@ def stall(after: int) -> Behaviour:
     def behave(handler: Handler, data: bytes, start: int) -> None:
         handler.begin(data, start, data[start : start + after])
         handler.server.released.wait(60)
-        handler.close_connection = True
-
-    return behave
-
-
-def declare(length: int) -> Behaviour:
-    """Send everything, with another Content-Length."""
-
-    def behave(handler: Handler, data: bytes, start: int) -> None:
-        handler.begin(data, start, data[start:], length)
         handler.close_connection = True
 
     return behave

@@ -1,4 +1,4 @@
-"""Folders of speech: what is read from a good one, and that each fault is told while the good utterances survive."""
+"""Folders of speech: what is read from a good one; each fault is reported, and the good utterances survive."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_the_speaker_may_be_two_folders_up(tmp_path):
     _, supervisions, _ = gather(read_folder("mine", tmp_path))
     assert supervisions[0].speaker == "anna"
     (tmp_path / "anna" / "1" / "first.wav").rename(tmp_path / "first.wav")
-    assert told(tmp_path) == [("mine/first", "unknown-speaker", "first.wav")]
+    assert faults_of(tmp_path) == [("mine/first", "unknown-speaker", "first.wav")]
 
 
 @pytest.mark.parametrize("linked", [["8"], ["7", "8"]])
@@ -84,7 +84,7 @@ def test_linked_speakers_are_part_of_the_corpus(speech, linked, capsys):
     assert "after one: dvc repro --force --single-item fetch@mine" in capsys.readouterr().err
 
 
-def told(folder):
+def faults_of(folder):
     """The faults, places without the folder; nothing of them is among the recordings and the supervisions."""
     recordings, supervisions, faults = gather(read_folder("mine", folder))
     faulty = {fault.id for fault in faults}
@@ -173,14 +173,14 @@ def spoil_a_line(speech):
     ],
 )
 def test_a_fault_is_told_and_the_others_survive(speech, fault, kind, utterance, places):
-    assert told(speech) == []
+    assert faults_of(speech) == []
     fault(speech)
-    assert told(speech) == [(f"mine/{utterance}", kind, place) for place in places]
+    assert faults_of(speech) == [(f"mine/{utterance}", kind, place) for place in places]
     assert len(gather(read_folder("mine", speech))[0]) == 2
 
 
 def test_what_is_wrong_twice_is_told_once(speech):
     (speech / "8/2/8-2.trans.txt").write_text("8-2-0000\n9-2-0000 NO AUDIO\n")
     spoil_a_header(speech)
-    kinds = [(identity, kind) for identity, kind, _ in told(speech)]
+    kinds = [(identity, kind) for identity, kind, _ in faults_of(speech)]
     assert kinds == [("mine/8-2-0000", "malformed-transcript"), ("mine/9-2-0000", "transcript-without-audio")]

@@ -113,8 +113,8 @@ def test_librilight_is_what_lhotse_reads(raw):
     ]
     assert {segment.text for segment in supervisions} == {None}
     for segment, recording in zip(supervisions, recordings, strict=True):
-        told = json.loads(Path(recording.sources[0].source).with_suffix(".json").read_text())
-        assert segment.speaker == f"librivox:{told['speaker']}"
+        about = json.loads(Path(recording.sources[0].source).with_suffix(".json").read_text())
+        assert segment.speaker == f"librivox:{about['speaker']}"
         assert segment.custom["part"] == segment.id.split("/")[1]
 
 
@@ -145,8 +145,8 @@ def test_common_voice_with_its_parts(raw):
     recordings, supervisions, faults = read(COMMONVOICE, raw)
     assert faults == []
     assert [item.sampling_rate for item in recordings] == [32_000] * 4
-    told = [(segment.id, segment.speaker, segment.custom.get("group")) for segment in supervisions]
-    assert told == [
+    found = [(segment.id, segment.speaker, segment.custom.get("group")) for segment in supervisions]
+    assert found == [
         ("mine/common_voice_en_1", "ada", "adult"),
         ("mine/common_voice_en_2", "bob", None),
         ("mine/common_voice_en_3", "eve", None),

@@ -111,10 +111,6 @@ def test_to_go_on_reads_one_block(manifest, monkeypatch):
     assert len(read) == 1
 
 
-def test_the_seed_is_output(manifest):
-    assert plan(manifest, 20) != plan(manifest, 20, seed=2)
-
-
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_processes_share_an_epoch(manifest, world_size):
     shares = [epochs(manifest, 2, rank=rank, world_size=world_size) for rank in range(world_size)]

@@ -16,7 +16,6 @@ from lhotse.audio.backend import audio_backend
 
 from tests.augmentation import augmentation
 from tests.data.speech import save_cuts, speak
-from velocity.audio import load_audio
 from velocity.config.data import Sharding
 from velocity.data import shards as module
 from velocity.data.batches import Loader
@@ -286,8 +285,3 @@ def test_sharded_cuts_ask_for_their_shards(cuts, tmp_path):
     sharded.write()
     with pytest.raises(VelocityError, match=r"shards\.json: missing"):
         load_cut(load_cuts(sharded.train)[0])
-
-
-def test_a_cut_out_of_a_file_is_its_stretch(cuts):
-    whole = load_audio(cuts[3].recording.sources[0].source)
-    assert np.array_equal(load_cut(cuts[3]), whole[1600:6400])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from ruamel.yaml import YAML
 from flows.processes import locked
 from flows.retrain import LOCK
 from flows.services import HOST, Service, Services
+from tests.servers.conftest import free_port
 from velocity.corpora.kinds.synthetic import SyntheticCorpus
 from velocity.corpora.synthetic import VOICES, synthesise_corpus
 from velocity.registry import NAME, VERDICT, Registry
@@ -59,9 +59,7 @@ class Drill:
     def __init__(self, folder: Path, running: Services) -> None:
         self.folder, self.running = folder, running
         self.voices = folder.parent / "voices"
-        with socket.socket() as free:
-            free.bind((HOST, 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.api = f"http://{HOST}:{self.port}/api"
         self.server: Service | None = None
         self.scheduler: Service | None = None

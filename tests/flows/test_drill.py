@@ -39,7 +39,7 @@ def test_the_first_model_becomes_the_champion_on_schedule(drill):
     run = drill.wait_for("Promoted", after=set())
     assert run.auto_scheduled
     assert drill.registry.champions() == Champions("1", None, None)
-    assert not (drill.folder / "models").exists(), "the project is as it was"
+    assert [path.name for path in (drill.folder / "models").iterdir()] == ["random.safetensors"], "as it was"
 
 
 def test_new_data_is_trained_on_although_killed_and_the_better_model_promoted(drill):

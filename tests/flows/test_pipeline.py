@@ -15,7 +15,7 @@ import pytest
 from prefect.artifacts import Artifact
 
 from flows import pipeline as module
-from flows.dvc import StageFailed
+from flows.dvc_commands import StageFailed
 from flows.pipeline import Outcome, pipeline
 from flows.processes import locked, running
 
@@ -122,13 +122,6 @@ def break_stage(command: str, replacement: str) -> None:
     text = Path("dvc.yaml").read_text()
     assert command in text
     Path("dvc.yaml").write_text(text.replace(command, replacement))
-
-
-def test_an_unknown_target_is_one_line(project, capfd):
-    with pytest.raises(SystemExit) as left:
-        module.main(["nope"])
-    assert left.value.code == 1
-    assert capfd.readouterr().err == "error: Stage 'nope' not found inside 'dvc.yaml' file\n"
 
 
 def test_a_second_pipeline_waits_for_the_first(project, second_waits):

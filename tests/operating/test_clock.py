@@ -18,15 +18,14 @@ YEAR = 365 * 24 * 3600.0
 LIBRARY = files("libfaketime") / "vendor/libfaketime/src/libfaketime.so.1"
 BEFORE = {"LD_PRELOAD": str(LIBRARY), "FAKETIME": "-1y", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 STAGE = """
-import os
 from pathlib import Path
-from velocity.journal import open_journal
+from velocity.journal import Journal
 from velocity.tracking.recorder import Recorder
 with Recorder("train") as recorder:
-    os.environ["VELOCITY_JOURNAL"] = str(recorder.path)
     recorder.start()
-    with open_journal() as journal:
-        journal.log({"step": int(Path("speech.txt").read_text()), "loss": 1.0})
+    journal = Journal(str(recorder.path))
+    journal.params({})
+    journal.log({"step": int(Path("speech.txt").read_text()), "loss": 1.0})
     Path("model.txt").write_text(Path("speech.txt").read_text())
     recorder.finish("FINISHED")
 """

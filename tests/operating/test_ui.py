@@ -24,6 +24,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import ui as module
+from tests.servers.conftest import free_port
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -40,12 +41,6 @@ stages:
     deps: [fetched.txt]
     outs: [checked.txt]
 """
-
-
-def free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        return chosen.getsockname()[1]
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = 180) -> Any:

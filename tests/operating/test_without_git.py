@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import dvc, pipeline
+from flows import dvc_commands, pipeline
 from flows.workspaces import git
 from velocity.errors import VelocityError
 
@@ -26,14 +26,14 @@ def project(tmp_path, monkeypatch):
 
 def test_dvc_works_without_git_from_then_on(project, capsys):
     with pytest.raises(VelocityError, match="is not a git repository"):
-        dvc.stages_in_order([])
-    dvc.settle_git()
+        dvc_commands.stages_in_order([])
+    dvc_commands.settle_git()
     assert capsys.readouterr().err.startswith(
         "note: no git repository here, so DVC works without one; after `git init`:"
     )
-    dvc.settle_git()
+    dvc_commands.settle_git()
     assert capsys.readouterr().err == ""  # said once
-    assert dvc.stages_in_order([]) == ["one"]
+    assert dvc_commands.stages_in_order([]) == ["one"]
     done = subprocess.run([*DVC, "repro"], capture_output=True, text=True)
     assert (done.returncode, Path("one.txt").exists()) == (0, True), done.stderr
     assert ".dvc/config" in {str(path) for path in Path(".dvc").glob("config")}
@@ -46,7 +46,7 @@ def test_a_project_with_git_stays_as_it_is(project, monkeypatch, inside):
     if inside:  # a folder of the repository
         Path("deeper/.dvc").mkdir(parents=True)
         monkeypatch.chdir("deeper")
-    dvc.settle_git()
+    dvc_commands.settle_git()
     assert not Path(".dvc/config.local").exists()
 
 

@@ -124,10 +124,10 @@ def test_memory_does_not_grow_with_the_audio(model: VelocityASR, folder: Path) -
     def peak(repeats: int) -> int:
         tracemalloc.start()
         blocks: Iterator[np.ndarray] = (sentence for _ in range(repeats))
-        heard = sum(len(passage.text.split()) for passage in model.passages(blocks))
+        words = sum(len(passage.text.split()) for passage in model.passages(blocks))
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert heard == repeats * (len(SENTENCE.split()) - 1) + 1  # no space between two sentences
+        assert words == repeats * (len(SENTENCE.split()) - 1) + 1  # no space between two sentences
         return most
 
     assert peak(40) < 1.2 * peak(12)

@@ -44,17 +44,21 @@ def test_it_is_small_and_says_what_it_is():
     assert config["name"].startswith(NAME)
     assert (config["target"], config["synthetic"]) == ("onnx-int8", False)
     for name in (NAME, SHIPPED_STREAMING):
-        told = {entry.key: entry.value for entry in onnx.load(SHIPPED / name / "model.onnx").metadata_props}
-        assert (told["name"], told["licence"], told["normalizer"]) == (name, "Apache-2.0", "velocity-english")
-        assert len(json.loads(told["classes"])) == config["vocabulary"]
+        metadata = {entry.key: entry.value for entry in onnx.load(SHIPPED / name / "model.onnx").metadata_props}
+        assert (metadata["name"], metadata["licence"], metadata["normalizer"]) == (
+            name,
+            "Apache-2.0",
+            "velocity-english",
+        )
+        assert len(json.loads(metadata["classes"])) == config["vocabulary"]
     assert "speechocean762" in (folder / "MODEL_CARD.md").read_text()
     assert (ROOT / "models" / NAME / "model.onnx").samefile(folder / "model.onnx")
 
 
 def test_it_hears_most_words_of_clear_speech(recordings):
     model = VelocityASR.from_pretrained(NAME, quantized=True)
-    heard = [model.transcribe(recordings / f"{number}.wav") for number in range(len(SENTENCES))]
-    assert jiwer.wer(SENTENCES, heard) < 0.6, heard
+    hypotheses = [model.transcribe(recordings / f"{number}.wav") for number in range(len(SENTENCES))]
+    assert jiwer.wer(SENTENCES, hypotheses) < 0.6, hypotheses
 
 
 def test_it_is_what_transcribes_where_there_is_no_project(recordings, tmp_path):
@@ -68,13 +72,13 @@ def test_it_is_what_transcribes_where_there_is_no_project(recordings, tmp_path):
 def test_its_streaming_sister_hears_live_speech_where_there_is_no_project(recordings, tmp_path, monkeypatch, capsys):
     assert (ROOT / "models" / SHIPPED_STREAMING / "model.onnx").stat().st_size <= 5_000_000
     monkeypatch.chdir(tmp_path)
-    heard = []
+    hypotheses = []
     for number in range(len(SENTENCES)):
         with pytest.raises(SystemExit) as ended:
             main(["stream", str(recordings / f"{number}.wav"), "--fast"])
         assert ended.value.code == 0
-        heard.append(" ".join(capsys.readouterr().out.split()))
-    assert jiwer.wer(SENTENCES, heard) < 0.7, heard
+        hypotheses.append(" ".join(capsys.readouterr().out.split()))
+    assert jiwer.wer(SENTENCES, hypotheses) < 0.7, hypotheses
 
 
 def test_a_streaming_model_does_not_transcribe_files_by_mistake(recordings, tmp_path, monkeypatch, capsys):

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import pytest
 
 from tests.command import run
 from tests.exported import WER, export
+from tests.servers.conftest import free_port
 from tests.tone_model import write_speech
 from velocity import VelocityASR
 from velocity.config.gate import Gate
@@ -305,9 +305,7 @@ def test_a_kill_at_a_random_moment_leaves_a_registry_that_is_right(own, attempt)
 @contextmanager
 def served(uri: str) -> Iterator[str]:
     """Serve a model as README says, on a free port of this machine alone; yields the address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     Path("light/torch").mkdir(parents=True)
     Path("light/torch/__init__.py").write_text("raise ImportError('the server does without PyTorch')")
     paths = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": "light"}

@@ -56,9 +56,9 @@ def test_the_registry_promotes_loads_and_rolls_back(registry, project, capsys):
     for said in ("champion: version 1, previous: none, challenger: none", "no previous champion to go back to"):
         with pytest.raises(SystemExit):
             main(["rollback"])
-        told = capsys.readouterr()
-        assert said in told.out + told.err
-        assert PASSWORD not in told.out + told.err
+        printed = capsys.readouterr()
+        assert said in printed.out + printed.err
+        assert PASSWORD not in printed.out + printed.err
     registry.promote("2", judged_beside="1")
 
 
@@ -108,7 +108,7 @@ def test_a_flow_runs_under_prefect_on_postgresql(registry, project, postgresql, 
         "Rolled back. champion: version 1, previous: none, challenger: none."
     ]
     server.stop()
-    told = server.log.read_text() + done.stdout + done.stderr
+    printed = server.log.read_text() + done.stdout + done.stderr
     logged = str(postgresql.rows("select message from log", "prefect"))
-    assert PASSWORD not in told + logged
+    assert PASSWORD not in printed + logged
     assert "champion: version 1" in logged

@@ -1,9 +1,5 @@
-"""An object store that speaks S3, chosen by settings alone: MLflow's artifacts, DVC's remote, training shards."""
+"""An object store that speaks S3, chosen by settings alone: MLflow's artifacts and training shards."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -45,57 +41,6 @@ def test_mlflow_keeps_its_artifacts_there(s3, project, monkeypatch):
     model = VelocityASR.from_pretrained(f"models:/{NAME}@challenger", quantized=True)
     assert (model.folder / "model.onnx").read_bytes() == INT8.read_bytes()
     assert SECRET.encode() not in Path("mlflow.db").read_bytes()
-
-
-def test_a_tracking_server_keeps_them_there_for_clients_without_a_key(object_store, services, project, monkeypatch):
-    """The client knows the server's address and nothing else."""
-    object_store.create("served")
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    told = {
-        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{project}/server.db",
-        "MLFLOW_ARTIFACTS_DESTINATION": "s3://served",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
-    server = services.start("MLflow", command, {**os.environ, **object_store.settings, **told})
-    server.wait_for(f"http://{HOST}:{port}/health")
-    for name in object_store.settings:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://{HOST}:{port}")
-    register(Registry())
-    assert any(name.endswith("onnx-int8/model.onnx") for name in object_store.names("served"))
-    model = VelocityASR.from_pretrained(f"models:/{NAME}@challenger", quantized=True)
-    assert (model.folder / "model.onnx").read_bytes() == INT8.read_bytes()
-    server.stop()
-    assert SECRET not in server.log.read_text()
-
-
-def test_dvc_pushes_there_and_pulls_from_there(s3, tmp_path, monkeypatch):
-    s3.create("remote")
-    first = tmp_path / "first"
-    subprocess.run(["git", "init", "--quiet", first], check=True)
-    monkeypatch.chdir(first)
-    said = dvc("init", "--quiet")
-    said += dvc("remote", "add", "--default", "store", "s3://remote/velocity")
-    Path("source.txt").write_text("speech\n")
-    stage = "{cmd: mkdir out && cp source.txt out/a.txt, deps: [source.txt], outs: [out]}"
-    Path("dvc.yaml").write_text(f"stages: {{make: {stage}}}")
-    said += dvc("repro") + dvc("push", "--run-cache")
-    assert s3.names("remote")
-    shutil.copytree(first, tmp_path / "second", ignore=shutil.ignore_patterns("cache", "out", "tmp"))
-    monkeypatch.chdir(tmp_path / "second")
-    said += dvc("pull", "--run-cache")
-    assert Path("out/a.txt").read_text() == "speech\n"
-    Path("dvc.lock").unlink()
-    shutil.rmtree("out")
-    assert "is cached - skipping run" in dvc("repro"), "what was made once on any machine is not made again"
-    assert SECRET not in said + Path("dvc.lock").read_text() + Path(".dvc/config").read_text()
-
-
-def dvc(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
 
 
 def test_training_reads_shards_from_there(s3, tmp_path):

@@ -44,6 +44,9 @@ def test_dvc_yaml_lists_what_the_stages_import():
     assert with_code(text) == text, "run python -m flows.dependencies"
     empty = [file for files in CLOSURES.values() for file in files if (ROOT / file).stat().st_size == 0]
     assert empty == [], "DVC warns of empty files whenever it runs: give them a docstring"
+    folders = [ROOT / file for files in CLOSURES.values() for file in files if (ROOT / file).is_dir()]
+    compiled = [folder for folder in folders if list(folder.rglob("*.py"))]
+    assert compiled == [], "the bytes of what Python compiles there differ from clone to clone"
 
 
 def listed(stage: str, where: tuple[str, ...]) -> set[str]:

@@ -1,7 +1,5 @@
 """The chain as a whole, speed and level: measured on the signal that comes out."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import soundfile
@@ -9,13 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.augmentation import augmentation, only
-from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, resample
+from velocity.audio import SAMPLE_RATE
 from velocity.config import parse_params
 from velocity.config.augmentation import EFFECTS
-from velocity.data.augmentation.codec import lossy_codec
-from velocity.data.augmentation.noise import add_noise, generate_noise
-from velocity.data.augmentation.rooms import reverberate, rooms_from
-from velocity.data.augmentation.telephone import telephone
 from velocity.data.distortion import Distortion
 from velocity.errors import VelocityError
 
@@ -56,12 +50,6 @@ def test_all_on_gives_the_same_bytes_for_the_same_draws_at_any_length(everything
     assert first.tobytes() == again.tobytes()
 
 
-def test_threads_side_by_side_give_the_bytes_of_one(everything, speech):
-    distort_one = lambda seed: everything.distort(speech, np.random.default_rng(seed)).tobytes()  # noqa: E731
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(distort_one, range(12))) == list(map(distort_one, range(12)))
-
-
 def test_a_new_training_from_the_same_seed_has_the_same_rooms_and_another_seed_has_others(everything, speech):
     output = [Distortion(augmentation(**EVERYTHING), seed).distort(speech, np.random.default_rng(4)) for seed in (1, 2)]
     assert output[0].tobytes() == everything.distort(speech, np.random.default_rng(4)).tobytes()
@@ -93,51 +81,6 @@ def test_a_switch_is_the_share_of_utterances_that_it_touches(switch, speech):
     random = np.random.default_rng(0)
     touched = [distortion.distort(speech[:800], random).tobytes() != speech[:800].tobytes() for _ in range(300)]
     assert np.mean(touched) == pytest.approx(0.3, abs=0.08)
-
-
-def as_one_function(samples, settings, rooms, random):
-    """The chain as it was before effects were modules of their own: the order and number of draws are part of it."""
-    samples = resample(samples, SAMPLE_RATE * random.choice(settings.speeds))
-    if random.random() < settings.rooms:
-        samples = reverberate(samples, rooms(random))
-    if random.random() < settings.noise:
-        snr_db = random.uniform(*settings.noise_snr_db)
-        samples = add_noise(samples, generate_noise(len(samples), random), snr_db)
-    samples = samples * np.float32(10 ** (random.uniform(-settings.gain_db, settings.gain_db) / 20))
-    if random.random() < settings.telephone:
-        samples = telephone(samples)
-    if random.random() < settings.codec:
-        samples = lossy_codec(samples, random.choice(settings.codecs), random.random())
-    return samples
-
-
-def masks_as_one_function(features, settings, fill, random):
-    features, frames = np.array(features), len(features)
-    for _ in range(settings.time_masks):
-        width = int(random.integers(0, int(frames * settings.time_mask_share) + 1))
-        start = int(random.integers(0, frames - width + 1))
-        features[start : start + width] = fill
-    for _ in range(settings.frequency_masks):
-        width = int(random.integers(0, settings.frequency_mask_bins + 1))
-        low = int(random.integers(0, 80 - width + 1))
-        features[:, low : low + width] = fill[low : low + width]
-    return features
-
-
-def test_effects_draw_in_one_order_and_give_the_bytes_of_one_function(speech):
-    shares = dict.fromkeys(("rooms", "noise", "telephone", "codec"), 0.5)
-    settings = augmentation(**shares, simulated_rooms=2, time_masks=2, frequency_masks=2)
-    distortion, rooms = Distortion(settings, 1), rooms_from(settings, 1)
-    fill = np.arange(80, dtype=np.float32)
-    for seed in range(16):
-        one, other = (np.random.default_rng(seed) for _ in range(2))
-        expected = as_one_function(speech[: 8000 + 700 * seed], settings, rooms, one)
-        output = distortion.distort(speech[: 8000 + 700 * seed], other)
-        assert output.tobytes() == expected.tobytes()
-        features = compute_mel_spectrogram(output)
-        expected = masks_as_one_function(features, settings, fill, one)
-        assert distortion.mask(features, fill, other).tobytes() == expected.tobytes()
-        assert one.bit_generator.state == other.bit_generator.state
 
 
 def test_every_effect_has_a_place_of_its_own_and_values_that_switch_it_off():

@@ -30,7 +30,9 @@ def bpe(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
     return train_tokenizer(texts, "bpe", 60, tmp_path_factory.mktemp("tokenizer") / "tokenizer.model")
 
 
-def heard(tokenizer: TextTokenizer, text: str, other: str = "", sure: float = 0.9, share: float = 0.5) -> np.ndarray:
+def posteriors(
+    tokenizer: TextTokenizer, text: str, other: str = "", sure: float = 0.9, share: float = 0.5
+) -> np.ndarray:
     """(frames, V): each piece of ``text`` for a frame, then a blank; pieces of ``other`` have ``share`` of its rest."""
     tokens, rivals = tokenizer.encode(text), tokenizer.encode(other)
     frames = np.full((2 * len(tokens) + 2, tokenizer.vocabulary), 1e-4)
@@ -54,7 +56,7 @@ def test_pieces_write_what_the_tokenizer_decodes(characters: TextTokenizer, bpe:
 @pytest.mark.parametrize("options", [{}, {"beam": 8}, {"hotwords": {"zebra": 1.0}}])
 def test_clear_speech_is_read_by_every_search(characters, bpe, options) -> None:
     for tokenizer in (characters, bpe):
-        (found,) = Decoder(tokenizer, FRAME, **options).decode(heard(tokenizer, "call anna now"))
+        (found,) = Decoder(tokenizer, FRAME, **options).decode(posteriors(tokenizer, "call anna now"))
         assert found.text == "call anna now"
         assert [word.text for word in found.words] == ["call", "anna", "now"]
         edges = [edge for word in found.words for edge in (word.start, word.end)]
@@ -63,14 +65,14 @@ def test_clear_speech_is_read_by_every_search(characters, bpe, options) -> None:
 
 
 def test_a_word_that_was_less_clear_has_less_confidence(characters: TextTokenizer) -> None:
-    sure = heard(characters, "cat dog")
-    sure[7:] = heard(characters, "cat dog", "cat pig", sure=0.6)[7:]
+    sure = posteriors(characters, "cat dog")
+    sure[7:] = posteriors(characters, "cat dog", "cat pig", sure=0.6)[7:]
     cat, dog = Decoder(characters, FRAME).decode(sure)[0].words
     assert cat.confidence > 0.95 > 0.85 > dog.confidence
 
 
 def test_n_best_are_different_texts_best_first(characters: TextTokenizer) -> None:
-    log_probs = heard(characters, "ann ran", "amm fan", sure=0.6)
+    log_probs = posteriors(characters, "ann ran", "amm fan", sure=0.6)
     found = Decoder(characters, FRAME, n_best=5).decode(log_probs)
     assert len({f.text for f in found}) == len(found) == 5
     assert [f.score for f in found] == sorted((f.score for f in found), reverse=True)
@@ -80,10 +82,10 @@ def test_n_best_are_different_texts_best_first(characters: TextTokenizer) -> Non
 
 def test_a_hot_word_is_heard_where_it_may_have_been_said_and_only_there(characters, bpe) -> None:
     for tokenizer in (characters, bpe):
-        unsure, clear = (heard(tokenizer, "call anna now", "call enna", sure) for sure in (0.7, 0.999))
+        unsure, clear = (posteriors(tokenizer, "call anna now", "call enna", sure) for sure in (0.7, 0.999))
         hot = Decoder(tokenizer, FRAME, hotwords={"enna": 2.0})
         assert hot.decode(clear)[0].text == "call anna now"
-    unsure = heard(characters, "call anna now", "call enna", sure=0.7)
+    unsure = posteriors(characters, "call anna now", "call enna", sure=0.7)
     assert Decoder(characters, FRAME).decode(unsure)[0].text == "call anna now"
     assert Decoder(characters, FRAME, hotwords={"enna": 2.0}).decode(unsure)[0].text == "call enna now"
     assert Decoder(characters, FRAME, hotwords={"enn": 2.0}).decode(unsure)[0].text == "call anna now"  # no whole word
@@ -93,7 +95,7 @@ def test_a_language_model_and_hot_words_decide_together_and_apart(characters: Te
     pytest.importorskip("kenlm", reason="not compiled here: `make lm`")
     write_arpa(estimate(["the cat sat", "the cat ran", "a hat", "the mat sat"] * 3, 2), tmp_path / "lm.arpa")
     lm = NGram(tmp_path / "lm.arpa")
-    log_probs = heard(characters, "the xat sat", "the cat sat", sure=0.7, share=0.9)
+    log_probs = posteriors(characters, "the xat sat", "the cat sat", sure=0.7, share=0.9)
     assert Decoder(characters, FRAME).decode(log_probs)[0].text == "the xat sat"
     assert Decoder(characters, FRAME, lm=lm).decode(log_probs)[0].text == "the cat sat"
     both = Decoder(characters, FRAME, lm=lm, hotwords={"xat": 4.0})
@@ -104,7 +106,7 @@ def test_a_language_model_and_hot_words_decide_together_and_apart(characters: Te
 def test_options_become_a_decoder(characters: TextTokenizer, tmp_path: Path) -> None:
     pytest.importorskip("kenlm", reason="not compiled here: `make lm`")
     model = SimpleNamespace(tokenizer=characters, config={"frame_seconds": FRAME})
-    log_probs = heard(characters, "call anna now", "call enna", sure=0.7)
+    log_probs = posteriors(characters, "call anna now", "call enna", sure=0.7)
     assert decoder_from(model).beam is None
     assert decoder_from(model, hotwords="Enna, Zoë").decode(log_probs)[0].text == "call enna now"
     assert len(decoder_from(model, n_best=3).decode(log_probs)) == 3

@@ -1,4 +1,7 @@
-"""DVC: the only caller of it, and the only reader of what it prints. DVC alone decides what is up to date."""
+"""DVC: the only caller of it, and the only reader of what it prints. DVC alone decides what is up to date.
+
+Not called ``dvc.py``: a worker that loads a flow from its file puts this folder on Python's path, before the libraries.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ from velocity.journal import flatten
 CHATTER = re.compile(
     r"\s*$|> |(Running|Stage) (stage )?'|(Generating|Updating) lock file|Data and pipelines are up|Use `dvc push`"
     r"|To (track the changes with git|enable auto staging), run|\s+(git add|dvc config core.autostage) "
-    r"|Reproducing experiment|Ran experiment|Experiment results have been applied|WARNING: "
+    r"|Reproducing experiment|Ran experiment|Experiment results have been applied"
+    r"|WARNING: The following untracked files were present|\t"
 )
 STATES = {
     re.compile(r"Running stage '(.+)':"): "ran",

@@ -1,4 +1,4 @@
-"""flows.dvc over a small real project, and what it reads out of DVC's lines."""
+"""flows.dvc_commands over a small real project, and what it reads out of DVC's lines."""
 
 import subprocess
 import sys
@@ -11,10 +11,10 @@ import flows.fanout
 import flows.retrain
 import flows.rollback
 import flows.ui  # noqa: F401  (they load, without a server)
-from flows import ROOT, dvc
+from flows import ROOT, dvc_commands
 from flows.ablate import room
 from flows.comment import folded
-from flows.dvc import StageFailed, failure, read_line
+from flows.dvc_commands import StageFailed, failure, read_line
 from velocity.errors import VelocityError
 
 PIPELINE = r"""
@@ -50,29 +50,29 @@ def project(template, monkeypatch) -> Path:
 
 
 def reproduce(*arguments: str) -> dict[str, str]:
-    with dvc.command("repro", *arguments, lock=subprocess.DEVNULL) as command:
+    with dvc_commands.command("repro", *arguments, lock=subprocess.DEVNULL) as command:
         list(command)
     command.check("?")
     return command.stages
 
 
 def test_a_project_is_brought_up_to_date(project):
-    assert dvc.stages_in_order([]) == ["copy", "join"]
-    assert dvc.stages_in_order(["copy"]) == ["copy"]
-    assert sorted(dvc.out_of_date()) == ["copy", "join"]
+    assert dvc_commands.stages_in_order([]) == ["copy", "join"]
+    assert dvc_commands.stages_in_order(["copy"]) == ["copy"]
+    assert sorted(dvc_commands.out_of_date()) == ["copy", "join"]
     assert reproduce() == {"copy": "ran", "join": "ran"}
-    assert dvc.out_of_date() == []
+    assert dvc_commands.out_of_date() == []
     assert reproduce() == {"copy": "up to date", "join": "up to date"}
-    assert dvc.metrics() == [{"file": "metrics.json", "metric": "wer", "value": 0.5}]
+    assert dvc_commands.metrics() == [{"file": "metrics.json", "metric": "wer", "value": 0.5}]
     Path("source.txt").write_text("two\n")
     reproduce()
     Path("source.txt").write_text("one\n")
     assert reproduce() == {"copy": "restored", "join": "restored"}
-    assert dvc.cache_folder() == project / ".dvc/cache"
-    assert dvc.default_remote() is None
+    assert dvc_commands.cache_folder() == project / ".dvc/cache"
+    assert dvc_commands.default_remote() is None
     lock = Path("dvc.lock")
     lock.write_text(lock.read_text().rpartition("md5:")[0] + "m")  # as a kill may leave it
-    dvc.remove_damaged_lock(project)
+    dvc_commands.remove_damaged_lock(project)
     assert not lock.exists()
 
 
@@ -86,10 +86,10 @@ def test_failures_have_the_stages_own_words_and_status(project):
         reproduce()
     assert caught.value.status is None
     with pytest.raises(VelocityError, match=r"^Stage 'nope' not found inside 'dvc\.yaml' file$"):
-        dvc.stages_in_order(["nope"])
+        dvc_commands.stages_in_order(["nope"])
     Path("dvc.yaml").write_text(PIPELINE.replace("deps: [source.txt]", "deps: [joined.txt]"))
     with pytest.raises(VelocityError, match="both a dependency and an output in stages"):
-        dvc.stages_in_order([])
+        dvc_commands.stages_in_order([])
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,8 @@ def test_failures_have_the_stages_own_words_and_status(project):
         ("Updating lock file 'dvc.lock'", None, None, False),
         ("finetune: 10/850  loss 3.1", None, None, True),
         ("ERROR: failed to reproduce 'copy'", None, None, True),
+        ("WARNING: stage: 'fetch@a' is frozen. Its dependencies are not going to be reproduced.", None, None, True),
+        ("WARNING: The following untracked files were present in the experiment directory", None, None, False),
     ],
 )
 def test_lines_of_dvc(text, stage, state, own):
@@ -127,7 +129,7 @@ def test_the_projects_own_stages_come_in_the_order_of_the_design(monkeypatch):
         "benchmark",
         "report",
     ]
-    assert list(dict.fromkeys(name.split("@")[0] for name in dvc.stages_in_order([]))) == order
+    assert list(dict.fromkeys(name.split("@")[0] for name in dvc_commands.stages_in_order([]))) == order
 
 
 def test_a_comment_is_cut_to_what_fits():
