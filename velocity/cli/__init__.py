@@ -12,7 +12,7 @@ import typer
 
 from velocity.cli import transcribe, stream, serve, lm, evaluate, project, release  # noqa: F401  # isort: skip  (order of --help)
 from velocity.cli.app import app
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, notes_on_stderr
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,7 +23,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in line
     line = [argument for argument in line if argument != "--debug"] or ["--help"]
     try:
-        status = app(line, prog_name="velocity-asr", standalone_mode=False)
+        with notes_on_stderr():
+            status = app(line, prog_name="velocity-asr", standalone_mode=False)
     except (VelocityError, typer.BadParameter.__base__) as error:  # the latter is click's UsageError
         if debug:
             raise

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
+from velocity.audio import SAMPLE_RATE, load_audio
 from velocity.errors import VelocityError
 from velocity.project import RAW, test_manifests
+from velocity.reading.names import AUDIO_SUFFIXES
 from velocity.text import normalize
 
 LIBRISPEECH = {"libri_speech_test_clean": "test-clean", "libri_speech_test_other": "test-other"}

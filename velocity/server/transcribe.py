@@ -54,7 +54,7 @@ def transcribe_upload(
         file.flush()
         try:
             _refuse_long(Path(file.name), longest, abandoned)
-            transcript = listen(model, Path(file.name), after=after)
+            transcript = listen(model, Path(file.name), after=after, name="file")
             transcript.passages = list(transcript.passages)
         except VelocityError as error:
             reason = str(error).replace(file.name, "file")

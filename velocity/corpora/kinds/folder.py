@@ -1,6 +1,6 @@
 """A folder of speech in LibriSpeech layout (Panayotov et al. 2015) → Lhotse manifests.
 
-Audio files of any format soundfile reads, anywhere below the folder; with them ``*.trans.txt``, a line 'ID TEXT' an
+Audio files of any format that is read, anywhere below the folder; with them ``*.trans.txt``, a line 'ID TEXT' an
 utterance, ID being the audio file's name without its ending. The speaker is what stands before the first '-' of the ID,
 or else the folder two levels up. ``SPEAKERS.TXT`` is optional: '|' between columns, the last ';' line names them.
 """
@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from velocity.audio import AUDIO_SUFFIXES
 from velocity.config.section import SpeakerSelection, section
 from velocity.corpora.kind import Kind, Repeat
 from velocity.corpora.utterances import Transcript, age_group, describe, read_lines
 from velocity.errors import VelocityError
+from velocity.reading.names import AUDIO_SUFFIXES, is_audio, is_leftover
 
 if TYPE_CHECKING:
     from velocity.data.manifests import Item
@@ -67,7 +67,7 @@ def _find_audio(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
     found = False
     for parent, _, files in os.walk(folder):
         for path in (Path(parent, file) for file in files):
-            if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file():
+            if is_audio(path) and path.is_file():
                 found = True
                 yield path.stem, path
     if not found:
@@ -76,7 +76,7 @@ def _find_audio(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
 
 def _read_transcripts(name: str, folder: Path) -> Iterator[tuple[str, Transcript]]:
     """Each line of every ``*.trans.txt``, still without its speaker."""
-    paths = sorted(folder.rglob("*.trans.txt"))
+    paths = sorted(path for path in folder.rglob("*.trans.txt") if not is_leftover(path))
     if not paths:
         advice = f"set corpora.{name}.labelled to false if it has none"
         raise VelocityError(f"corpora.{name}.source: {folder}: no *.trans.txt below it; {advice}")
