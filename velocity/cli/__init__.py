@@ -5,6 +5,8 @@ Commands import what they need when they run, so that a transcription starts fas
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 
@@ -14,6 +16,16 @@ from velocity.cli import transcribe, stream, serve, lm, evaluate, project, relea
 from velocity.cli.app import app
 from velocity.errors import VelocityError, notes_on_stderr
 
+ESCAPED = "velocity-asr"  # for characters that an output's encoding lacks: as JSON escapes them, which text may be too
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)), error.end
+
+
+codecs.register_error(ESCAPED, _escape)
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command. Errors print ``error: …`` on stderr and exit with status 2; --debug shows the traceback."""
@@ -22,6 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     debug = "--debug" in line
     line = [argument for argument in line if argument != "--debug"] or ["--help"]
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors=ESCAPED)
     try:
         with notes_on_stderr():
             status = app(line, prog_name="velocity-asr", standalone_mode=False)

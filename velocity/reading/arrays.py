@@ -23,8 +23,8 @@ def mono(value: Any, downmix: Downmix) -> np.ndarray:
     """An array of samples → (samples,) float32, full scale 1.
 
     NumPy or torch, of shape (samples,), (samples, channels) as soundfile gives it, or (channels, samples) as torchaudio
-    does: channels are the axis that is a hundred times shorter. Channels become one as those of files do. Floats are taken as they are; int8,
-    int16 and int32 as fractions of their range, and uint8 too, around 128.
+    does: channels are the axis that is a hundred times shorter. They become one as those of files do. Floats are taken
+    as they are; int8, int16 and int32 as fractions of their range, and uint8 too, around 128.
     Raises VelocityError for another type or shape, and for NaN, Inf and values beyond 1e9.
     """
     samples = scaled(value)
@@ -56,9 +56,7 @@ def scaled(value: Any) -> np.ndarray:
     else:
         raise VelocityError(f"audio of type {kind}: expected floats in [-1, 1], int8, uint8, int16 or int32")
     if not is_sound(samples):
-        raise VelocityError(
-            f"audio with NaN, Inf or values beyond {LOUDEST:g}: expected floats in [-1, 1], or integers"
-        )
+        raise VelocityError(f"audio with NaN, Inf or values beyond {LOUDEST:g}: expected floats in [-1, 1]")
     return samples
 
 

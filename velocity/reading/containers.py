@@ -85,12 +85,11 @@ def _mpeg(file: BinaryIO, start: int, end: int, wrapped: bool = False) -> list[P
 def _mpeg_part(stream: mpeg.Stream, start: int, end: int, cut_out: bool) -> Part:
     """An information frame is believed if it is right: it also knows the silence that the encoder has added."""
     part = Part(start, end, open_end=stream.open_end)
-    if stream.promised > stream.frames:
-        part.missing = stream.promised / stream.frames - 1
     if cut_out or stream.promised != stream.frames:
         part.pieces, part.seekable, part.endless = list(stream.spans), False, True
         part.skip = min(stream.delay, stream.frames * stream.samples)
         part.frames, part.rate, part.counted = stream.frames * stream.samples - part.skip, stream.kind[2], True
+        part.missing = max(0, stream.promised - stream.frames) * stream.samples / max(1, part.frames)
     return part
 
 
