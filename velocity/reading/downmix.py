@@ -35,11 +35,17 @@ class Downmix:
         total = power.sum(axis=1)
         if self._chosen is None and not (related < CANCELLED * total).any():
             return mean
-        for piece, (first, end) in enumerate(zip(starts, [*starts[1:], len(block)], strict=True)):
+        ends = [*starts[1:], len(block)]
+        chosen = []
+        for piece, (first, end) in enumerate(zip(starts, ends, strict=True)):
+            before = self._chosen
             if end - first >= self._size // 2:  # a few samples decide nothing
                 self._decide(power[piece], related[piece], total[piece])
-            if self._chosen is not None:
-                mean[first:end] = block[first:end, self._chosen]
+            chosen.append(before if self._chosen is None else self._chosen)
+        for first, end, own, after in zip(starts, ends, chosen, [*chosen[1:], None], strict=True):
+            channel = after if own is None else own  # a change lies within a piece
+            if channel is not None:
+                mean[first:end] = block[first:end, channel]
         return mean
 
     def _decide(self, power: np.ndarray, related: float, total: float) -> None:
