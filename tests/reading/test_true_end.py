@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.reading.files import CASES, RATE, encoded, frames_of, ogg_of_flac, pcm, whole, without_xing, write
+from tests.reading.files import CASES, RATE, encoded, frames_of, ogg_of_flac, patched, pcm, whole, without_xing, write
 from tests.tone_model import speak, write_model
 from velocity.audio import claimed_seconds, load_audio
 from velocity.cli import main
@@ -152,3 +152,12 @@ def test_a_length_of_zero_that_is_true(tmp_path: Path) -> None:
     path.write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
     with pytest.raises(VelocityError, match="holds no audio samples"):
         load_audio(path)
+
+
+def test_damaged_headers_of_vorbis_are_refused_before_they_cost_memory() -> None:
+    data = encoded("OGG")
+    for place in (40, 100, 1000):  # in each of the three packets
+        with pytest.raises(VelocityError, match="headers of its Vorbis stream"):
+            load_audio(patched(data, (place, bytes([data[place] ^ 1]))))
+        with pytest.raises(VelocityError, match="headers of its Vorbis stream"):
+            load_audio(data[: place + 58])

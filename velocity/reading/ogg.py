@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -9,6 +10,8 @@ from velocity.reading.mpeg import Window
 
 BEGINS, ENDS = 2, 4  # flags of a page: the first of its stream, the last
 KEPT = b"\x7fFLAC"  # the codec whose pages are kept
+VORBIS, HEADERS = b"\x01vorb", 3  # the first packets of a Vorbis stream, without which there is no decoding
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of a byte
 
 
 @dataclass
@@ -22,6 +25,8 @@ class Link:
     spans: list[tuple[int, int]] = field(default_factory=list)  # what its pages carry, if it is FLAC
     ended: bool = False
     begun: bool = False  # a page that is not a stream's first has come
+    packets: int = 0  # complete, of a Vorbis stream, until there are HEADERS
+    damaged: bool = False  # a page with them has another check sum
 
 
 def links(file: BinaryIO, start: int, size: int) -> list[Link]:
@@ -49,8 +54,17 @@ def links(file: BinaryIO, start: int, size: int) -> list[Link]:
                 link.ended |= bool(flags & ENDS)
                 if link.codec == KEPT:
                     link.spans.append((body, end))
+                elif link.codec == VORBIS and link.packets < HEADERS:
+                    link.damaged |= not _intact(window.read(place, end - place))
+                    link.packets += sum(size < 255 for size in table)
         place = end
     return found
+
+
+def _intact(page: bytes) -> bool:
+    """Whether the check sum is right: zlib's polynomial from the other end, and without its inversions."""
+    found = ~zlib.crc32((page[:22] + bytes(4) + page[26:]).translate(REVERSED), 0xFFFFFFFF) & 0xFFFFFFFF
+    return page[22:26] == bytes(REVERSED[byte] for byte in found.to_bytes(4, "big"))
 
 
 def _next(window: Window, place: int, size: int) -> int:
