@@ -56,7 +56,7 @@ def test_the_sound_is_that_of_before(tmp_path: Path, suffix: str) -> None:
     level = lambda samples: np.sqrt(np.square(samples[: 3 * RATE]).reshape(-1, RATE // 4).mean(axis=1))  # noqa: E731
     shift = len(found) - len(sound)  # delays are at the beginning, fillings at the end
     found_at = (np.pad(found, (0, 800))[at:] for at in range(0, max(1, shift), 160))
-    assert min(np.abs(level(each) - level(sound)).max() for each in found_at) < 0.02
+    assert min(np.abs(level(each) - level(sound)).max() for each in found_at) < 0.05
     header = read_header(path)
     assert header.frames / header.rate == pytest.approx(len(found) / RATE, abs=0.001)
     line = {"id": "a", "sources": [{"source": str(path)}], "sampling_rate": header.rate, "channel_ids": [0]}
