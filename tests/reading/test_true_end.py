@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -18,6 +20,9 @@ from velocity.data.inspection import measure_recording
 from velocity.data.sounds import find_sounds
 from velocity.errors import VelocityError, VelocityWarning
 from velocity.evaluation.testset import Utterance
+from velocity.recognition.offline import VelocityASR
+from velocity.server.failures import RequestError
+from velocity.server.transcribe import transcribe_upload
 
 NEAR = 0.02  # seconds
 
@@ -161,3 +166,12 @@ def test_damaged_headers_of_vorbis_are_refused_before_they_cost_memory() -> None
             load_audio(patched(data, (place, bytes([data[place] ^ 1]))))
         with pytest.raises(VelocityError, match="headers of its Vorbis stream"):
             load_audio(data[: place + 58])
+
+
+def test_the_servers_limit_holds_for_a_header_that_claims_little(tmp_path: Path) -> None:
+    model = VelocityASR(write_model(tmp_path / "onnx"))
+    data = CASES["FLAC that claims a tenth"].data()
+    assert transcribe_upload(model, io.BytesIO(data), 3.0, None, Event()).seconds == pytest.approx(3.0)
+    with pytest.raises(RequestError, match="too long: at most 2 s") as caught:
+        transcribe_upload(model, io.BytesIO(data), 2.0, None, Event())
+    assert caught.value.status == 413

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
@@ -193,17 +194,21 @@ def listen(
     words: bool = True,
     after: Callable[[Passage], None] = lambda passage: None,
     name: str | None = None,
+    longest: float = math.inf,
 ) -> Transcript:
     """A transcript whose passages are recognised lazily; ``after`` is called with each one first. ``name``: what
     messages call the file.
 
-    Without ``words`` there is only text. Iterating raises VelocityError when ``file`` cannot be read.
+    Without ``words`` there is only text. Iterating raises VelocityError when ``file`` cannot be read, or has more than
+    ``longest`` seconds.
     """
     transcript = Transcript(str(file), [])
 
     def counted() -> Iterator[np.ndarray]:
         for block in read_blocks(file, name=name):
             transcript.seconds += len(block) / SAMPLE_RATE
+            if transcript.seconds > longest:
+                raise VelocityError(f"the audio is too long: at most {longest:g} s")
             yield block
 
     def passages() -> Iterator[Passage]:

@@ -39,7 +39,7 @@ def transcribe_upload(
     ``on_text`` receives the text piece by piece. Raises RequestError, 400 when the upload is not audio and 413 when it
     is longer than ``longest`` seconds, and Abandoned.
     """
-    separator = ""
+    separator, transcript = "", None
 
     def after(passage: Passage) -> None:
         nonlocal separator
@@ -54,16 +54,19 @@ def transcribe_upload(
         file.flush()
         try:
             _refuse_long(Path(file.name), longest, abandoned)
-            transcript = listen(model, Path(file.name), after=after, name="file")
+            transcript = listen(model, Path(file.name), after=after, name="file", longest=longest)
             transcript.passages = list(transcript.passages)
         except VelocityError as error:
+            if transcript is not None and transcript.seconds > longest:
+                raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error), "file") from error
             reason = str(error).replace(file.name, "file")
             raise RequestError(HTTPStatus.BAD_REQUEST, reason, "file", "invalid_audio") from error
     return transcript
 
 
 def _refuse_long(path: Path, longest: float, abandoned: Event) -> None:
-    """Readers never return more than the header claims; it may claim too much or nothing, so then count the samples."""
+    """Before any text: by the header, or by counting the samples where it claims too much or nothing. If it claims too
+    little, reading stops in time."""
     if 0 < claimed_seconds(path) <= longest:
         return
     samples = 0
