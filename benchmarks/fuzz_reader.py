@@ -78,7 +78,7 @@ def mutated(number: int, seed: int, originals: list[bytes]) -> bytes:
         return bytes(data[: random.randrange(60)]) + random.randbytes(random.randrange(400))
     for _ in range(random.choice((1, 1, 2, 3, 8))):
         place = random.randrange(min(len(data), 120) if random.random() < 0.6 else len(data)) if data else 0
-        match random.randrange(7):
+        match random.randrange(8):
             case 0:
                 data[place : place + 1] = bytes([random.randrange(256)])
             case 1:
@@ -97,6 +97,8 @@ def mutated(number: int, seed: int, originals: list[bytes]) -> bytes:
                 other = random.choice(originals)
                 start = random.randrange(len(other))
                 data[place : place + 64] = other[start : start + 64]
+            case 7:  # one file after the other
+                data += random.choice(originals)
     return bytes(data)
 
 

@@ -5,16 +5,17 @@ NumPy only, so that a light installation computes exactly the same numbers as tr
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Generator, Iterator
+import warnings
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, VelocityWarning
+from velocity.reading.arrays import LOUDEST, is_sound, scaled
+from velocity.reading.downmix import CANCEL, Downmix
+from velocity.reading.recording import Source, as_path, open_recording
 
 SAMPLE_RATE = 16_000  # Hz
 WINDOW = 400  # samples: 25 ms
@@ -22,12 +23,6 @@ HOP = 160  # samples: 10 ms, so 100 frames a second
 FFT = 512  # points
 MEL_BINS = 80
 MEL_LOW, MEL_HIGH = 20.0, 7_600.0  # Hz
-AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64")
-LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz: a damaged header could otherwise turn a few bytes into gigabytes
-LOUDEST = 1e9  # full scale is 1; integers stored as floats stay below this, and their power is finite
-RATES = f"{LOWEST_RATE} to {HIGHEST_RATE} Hz"
-BLOCK = 1 << 17  # samples of all channels together, read at a time
-UNKNOWN_LENGTH = 1 << 62  # frames: libsndfile's value for a stream of unknown length
 MOST_FRAMES = 1024  # frames whose power spectra are in memory at a time
 # Frames transformed at a time. A few frames fit the cache, and memory that the allocator keeps; it returns larger
 # blocks to the system, which then clears every page again. That took most of the time.
@@ -42,106 +37,63 @@ class MelSpectrogram(np.ndarray):
         return np.expand_dims(self, dim).view(MelSpectrogram)
 
 
-def load_audio(path: str | Path, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
-    """Read any file soundfile reads as mono 16 kHz: (samples,) float32 in [-1, 1].
+def load_audio(source: Source, start: float = 0.0, seconds: float | None = None) -> np.ndarray:
+    """Read an audio file as mono 16 kHz: (samples,) float32 in [-1, 1].
 
-    Channels are averaged, other rates resampled by soxr. ``start`` and ``seconds`` select a part of the file, and only
-    that is decoded; None means up to the end.
-    Raises VelocityError when the file is missing, unreadable, truncated or empty, or contains NaN or Inf.
+    ``source`` is a path, an open binary file or its bytes. Channels are averaged, or where that cancels them the
+    strongest one is taken; other rates are resampled by soxr. ``start`` and ``seconds`` select a part of the file, and
+    only that is decoded; None means up to the end.
+    Raises VelocityError when the file is missing, unreadable, damaged or empty, or contains NaN or Inf. Warns
+    (VelocityWarning) where it is cut off and what is there can be read, and where channels cancel.
     """
-    blocks = list(read_blocks(path, start, seconds))
+    blocks = list(read_blocks(source, start, seconds))
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def read_blocks(path: str | Path, start: float = 0.0, seconds: float | None = None) -> Iterator[np.ndarray]:
+def read_blocks(
+    source: Source, start: float = 0.0, seconds: float | None = None, name: str | None = None
+) -> Iterator[np.ndarray]:
     """Yield the samples of ``load_audio`` in blocks of a few seconds: (samples,) float32, none empty.
 
-    Memory is that of one block, whatever the file's length and whatever length its header claims.
+    ``name``: what errors and warnings call the file. Memory is that of one block, whatever the file's length and
+    whatever length its header claims.
     """
-    import soundfile
+    stretch = bool(start) or seconds is not None
+    with as_path(source, name) as (path, name), open_recording(path, stretch, name) as recording:
+        rate = recording.rate
+        downmix, resampler, yielded = Downmix(rate), None, 0
+        if rate != SAMPLE_RATE:
+            import soxr
 
-    class Forward(soundfile.SoundFile):
-        """Reads sequentially: soundfile's own read also seeks, which fails for a stream of unknown length."""
-
-        def seekable(self) -> bool:
-            return False
-
-    name = printable(path)
-    try:
-        _check_is_file(path)
-        with Forward(os.fsencode(path)) as file:
-            rate, claimed = file.samplerate, file.frames
-            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-                raise VelocityError(f"{name}: a sample rate of {rate} Hz; speech has {RATES}")
-            if start:
-                file.seek(min(round(start * rate), claimed))
-            frames = claimed if seconds is None else round(seconds * rate)
-            read, yielded = yield from _blocks(file, rate, frames, name)
-            if yielded == 0:
-                raise VelocityError(f"{name}: holds no audio samples")
-            # libsndfile only estimates the length of an MP3.
-            if seconds is None and not start and read < claimed < UNKNOWN_LENGTH and file.format != "MP3":
-                raise VelocityError(f"{name}: cut off after {read / rate:.1f} s of {claimed / rate:.1f} s")
-    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0].removeprefix(f"Error opening {os.fsencode(path)!r}: ")
-        raise VelocityError(f"{name}: cannot be read as audio ({reason})") from error
-
-
-def _blocks(file: Any, rate: int, frames: int, name: str) -> Generator[np.ndarray, None, tuple[int, int]]:
-    """Yield up to ``frames`` frames of an open file as mono blocks at 16 kHz; return (frames read, samples yielded)."""
-    resampler = None
-    if rate != SAMPLE_RATE:
-        import soxr
-
-        resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    block = np.empty((max(1, BLOCK // file.channels), file.channels), dtype=np.float32)
-    read, yielded, full = 0, 0, True
-    while full:
-        size = min(len(block), frames - read)
-        samples = file.read(out=block[:size])
-        read += len(samples)
-        full = len(samples) == size and read < frames
-        mono = samples.mean(axis=1) if samples.shape[1] > 1 else samples[:, 0].copy()
-        if not (np.abs(mono) < LOUDEST).all():
-            raise VelocityError(f"{name}: holds samples that are not numbers (NaN or Inf) or beyond {LOUDEST:g}")
-        if resampler is not None:
-            mono = resampler.resample_chunk(mono, last=not full)
-        if len(mono):
-            yielded += len(mono)
-            yield mono
-    return read, yielded
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        for block in recording.blocks(round(start * rate), None if seconds is None else round(seconds * rate)):
+            if not is_sound(block):
+                raise VelocityError(f"{name}: holds samples that are not numbers (NaN or Inf) or beyond {LOUDEST:g}")
+            mono = downmix(block)
+            if resampler is not None:
+                mono = resampler.resample_chunk(mono)
+            if len(mono):
+                yielded += len(mono)
+                yield mono
+        if resampler is not None and len(rest := resampler.resample_chunk(np.empty(0, np.float32), last=True)):
+            yielded += len(rest)
+            yield rest
+        if yielded == 0:
+            raise VelocityError(f"{name}: holds no audio samples")
+        if recording.remark and not stretch:
+            warnings.warn(f"{name}: {recording.remark}", VelocityWarning, stacklevel=2)
+        if downmix.cancelled:
+            warnings.warn(f"{name}: {CANCEL}", VelocityWarning, stacklevel=2)
 
 
 def claimed_seconds(path: str | Path) -> float:
-    """The length in a file's header, for a progress bar; 0 if there is none or it cannot be read."""
-    import soundfile
-
+    """The length of a file as far as it is known without decoding it, for a progress bar; 0 if it is not, or cannot be
+    read."""
     try:
-        _check_is_file(path)
-        with soundfile.SoundFile(os.fsencode(path)) as file:
-            return file.frames / file.samplerate if file.frames < UNKNOWN_LENGTH else 0.0
-    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError, ZeroDivisionError):
+        with open_recording(path) as recording:
+            return recording.frames / recording.rate
+    except VelocityError:
         return 0.0
-
-
-def _check_is_file(path: str | Path) -> None:
-    """Raise OSError, with a better reason than the reader's, for anything that would block or never end."""
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        raise OSError("no such file") from None
-    if stat.S_ISDIR(mode):
-        raise OSError("a folder")
-    if not stat.S_ISREG(mode):
-        raise OSError("a device or a pipe, not a file")
-    if not os.access(path, os.R_OK):
-        raise OSError("no permission to read it")
-
-
-def printable(path: str | Path) -> str:
-    """``path`` on one line of valid text; unprintable characters are escaped as in Python."""
-    escape = lambda c: c.encode("unicode_escape").decode()  # noqa: E731
-    return "".join(c if c.isprintable() else escape(c) for c in str(path))
 
 
 def resample(samples: np.ndarray, rate: float, target: float = SAMPLE_RATE) -> np.ndarray:
@@ -164,7 +116,8 @@ def compute_mel_spectrogram(samples: np.ndarray) -> MelSpectrogram:
     Frame t is centred on sample t·160; outside its bounds the signal is zero, so that a frame depends on its 25 ms
     only. Triangular filters of unit height on the HTK mel scale, as in Kaldi.
     """
-    samples = np.asarray(samples, dtype=np.float32).reshape(-1)
+    samples = np.asarray(samples)
+    samples = (scaled(samples) if samples.dtype.kind in "iu" else samples.astype(np.float32, copy=False)).reshape(-1)
     frames = frame_count(len(samples))
     padded = np.zeros((frames - 1) * HOP + WINDOW, dtype=np.float32)
     padded[WINDOW // 2 : WINDOW // 2 + len(samples)] = samples[: len(padded) - WINDOW // 2]

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 SIGNATURES = re.compile(r"(?<=[?&])([\w.-]*(?:token|secret|signature|password|key)[\w.-]*=)[^&#\s]+", re.IGNORECASE)
@@ -13,6 +19,33 @@ class VelocityError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(without_credentials(message))
+
+
+class VelocityWarning(UserWarning):
+    """Input that is used although something is wrong with it. Commands print the message as a line ``note: …``."""
+
+
+@contextmanager
+def notes_on_stderr(repeat: bool = True) -> Iterator[None]:
+    """Within the block, every VelocityWarning is a line ``note: …`` on stderr; without ``repeat``, once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always" if repeat else "default", VelocityWarning)
+        show = warnings.showwarning
+
+        def show_note(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, VelocityWarning):
+                print(f"note: {message}", file=sys.stderr)
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = show_note
+        yield
+
+
+def printable(path: str | Path) -> str:
+    """``path`` on one line of valid text; unprintable characters are escaped as in Python."""
+    escape = lambda c: c.encode("unicode_escape").decode()  # noqa: E731
+    return "".join(c if c.isprintable() else escape(c) for c in str(path))
 
 
 def without_credentials(text: str) -> str:

@@ -14,13 +14,15 @@ from typing import Any, BinaryIO
 
 from velocity.errors import VelocityError
 
+LONGEST_NAME = 255  # bytes
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it replaces ``path`` only if the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = _beside(path)
     try:
         yield temporary
         with open(temporary, "rb") as file:
@@ -35,7 +37,7 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside ``path``; it replaces ``path`` only if the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = _beside(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -45,6 +47,16 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """The temporary path for ``path``; a long name is shortened, as file systems take 255 bytes."""
+    end = f".{os.getpid()}.partial"
+    name = os.fsencode(path.name)
+    if len(name) + len(end) + 1 > LONGEST_NAME:
+        digest = hashlib.blake2b(name, digest_size=8).hexdigest()
+        name = name[: LONGEST_NAME - len(end) - len(digest) - 1].decode("utf-8", "ignore").encode() + digest.encode()
+    return path.with_name(f".{os.fsdecode(name)}{end}")
 
 
 def user_cache() -> Path:

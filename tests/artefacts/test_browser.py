@@ -21,9 +21,10 @@ from tests.chromium import DECODE, SOFTWARE_GPU, Browser, encode
 from tests.tone_model import speak, write_model
 from velocity import VelocityASR
 from velocity.artefacts.site import Site, write_site
-from velocity.audio import BLOCK, SAMPLE_RATE, compute_mel_spectrogram, load_audio
+from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
 from velocity.corpora.hibari import hibari_voices
 from velocity.errors import VelocityError
+from velocity.reading.blocks import BLOCK
 from velocity.recognition.offline import SHIPPED
 from velocity.recognition.segmentation import chunks, voice_activity
 

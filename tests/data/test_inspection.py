@@ -6,7 +6,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velocity.data.inspection import measure_recording, measure_recordings, measure_transcripts, missing_share
+from velocity.data.inspection import measure_recording, measure_recordings, measure_transcripts
 from velocity.text import normalize, train_tokenizer
 
 RATE = 16_000
@@ -70,7 +70,7 @@ def test_a_stream_of_unknown_length_misses_nothing(tmp_path):
     data = bytearray(path.read_bytes())
     data[4:8] = b"\xff\xff\xff\xff"
     path.write_bytes(data)
-    assert missing_share(path) == 0.0
+    assert measure(path, 1.0)["missing_seconds"] == 0.0
 
 
 def test_a_file_that_is_gone_is_missing_and_has_no_level(tmp_path):

@@ -5,6 +5,8 @@ Commands import what they need when they run, so that a transcription starts fas
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 
@@ -12,8 +14,18 @@ import typer
 
 from velocity.cli import transcribe, stream, serve, lm, evaluate, project, release  # noqa: F401  # isort: skip  (order of --help)
 from velocity.cli.app import app
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, notes_on_stderr
 from velocity.loopback import bypass_proxies
+
+ESCAPED = "velocity-asr"  # for characters that an output's encoding lacks: as JSON escapes them, which text may be too
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)), error.end
+
+
+codecs.register_error(ESCAPED, _escape)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,8 +36,12 @@ def main(arguments: list[str] | None = None) -> None:
     bypass_proxies()
     debug = "--debug" in line
     line = [argument for argument in line if argument != "--debug"] or ["--help"]
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors=ESCAPED)
     try:
-        status = app(line, prog_name="velocity-asr", standalone_mode=False)
+        with notes_on_stderr():
+            status = app(line, prog_name="velocity-asr", standalone_mode=False)
     except (VelocityError, typer.BadParameter.__base__) as error:  # the latter is click's UsageError
         if debug:
             raise

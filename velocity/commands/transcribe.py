@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -16,14 +18,16 @@ from threading import Event
 
 import numpy as np
 
-from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, claimed_seconds, printable, read_blocks
+from velocity.audio import SAMPLE_RATE, claimed_seconds, read_blocks
 from velocity.commands.formats import SUFFIXES, Format, Transcript, written
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, VelocityWarning, printable
 from velocity.files import atomic_path, standard_input, walk
 from velocity.progress import Progress
+from velocity.reading.names import AUDIO_SUFFIXES, is_audio, is_leftover
 from velocity.recognition.offline import Passage, VelocityASR
 
 STDIN = Path("-")
+NAMED = 5  # files in a note
 LONG = 60.0  # seconds of audio from which a progress bar is shown
 
 
@@ -37,8 +41,8 @@ class Source:
 
 
 def find_sources(files: Sequence[Path], input_dir: Path | None) -> list[Source]:
-    """The files to transcribe; for folders, every audio file below them."""
-    sources = []
+    """The files to transcribe; for folders, every audio file below them. What is skipped is said in a note."""
+    sources, leftovers = [], []
     for path in [*files, *([input_dir] if input_dir else [])]:
         if path == STDIN:
             sources.append(Source(path, Path("stdin")))
@@ -47,16 +51,30 @@ def find_sources(files: Sequence[Path], input_dir: Path | None) -> list[Source]:
                 sources += [Source(found, found.relative_to(path)) for found in find_audio(path)]
             except VelocityError as error:
                 sources.append(Source(path, Path(path.name), str(error)))
+        elif is_leftover(path):  # a shell's * names them too
+            leftovers.append(path)
         else:
             sources.append(Source(path, Path(path.name)))
+    if leftovers:
+        _note_skipped(leftovers, "are not recordings, but what macOS or Windows leave beside them")
     return sources
+
+
+def _note_skipped(paths: Sequence[Path], why: str) -> None:
+    named = ", ".join(printable(path) for path in paths[:NAMED]) + (", …" if len(paths) > NAMED else "")
+    files = "1 file" if len(paths) == 1 else f"{len(paths)} files"
+    warnings.warn(f"{files} skipped that {why}: {named}", VelocityWarning, stacklevel=2)
 
 
 def find_audio(folder: Path) -> list[Path]:
     """Every audio file below ``folder``, sorted. Raises VelocityError when there is none."""
     if not folder.is_dir():
         raise VelocityError(f"{printable(folder)}: no such folder")
-    found = sorted(path for path in walk(folder) if path.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(path for path in walk(folder) if not is_leftover(path))
+    found = [path for path in files if is_audio(path)]
+    others = [path for path in files if not is_audio(path) and not path.name.startswith(".")]
+    if others and found:
+        _note_skipped(others, "do not end as audio files do")
     if not found:
         raise VelocityError(f"{printable(folder)}: no audio file in it ({' '.join(AUDIO_SUFFIXES)})")
     return found
@@ -93,8 +111,8 @@ def transcribe_files(
     def work(index: int) -> tuple[str, Transcript] | VelocityError:
         source = sources[index]
         try:
-            with opened(source) as path:
-                transcript = listen(model, path, form is not Format.TEXT, check_stopped)
+            with opened(source) as (path, name):
+                transcript = listen(model, path, form is not Format.TEXT, check_stopped, name)
                 transcript.file = str(source.path)
                 if targets is not None:
                     _write(targets[index], written(transcript, form))
@@ -127,11 +145,11 @@ def _transcribe_one(model: VelocityASR, source: Source, form: Format) -> list[st
     stdout = sys.stdout
     part = ""
     try:
-        with opened(source) as path:
+        with opened(source) as (path, name):
             claimed = claimed_seconds(path)
             shown = sys.stderr.isatty() and not stdout.isatty() and claimed > LONG
             with Progress("transcribe", round(claimed)) if shown else nullcontext() as bar:
-                transcript = listen(model, path, form is not Format.TEXT, partial(_show, bar))
+                transcript = listen(model, path, form is not Format.TEXT, partial(_show, bar), name)
                 transcript.file = str(source.path)
                 for part in written(transcript, form):
                     print(part, end="", file=stdout, flush=True)
@@ -156,37 +174,41 @@ def _write(target: Path, parts: Iterator[str]) -> None:
 
 
 @contextmanager
-def opened(source: Source) -> Iterator[Path]:
-    """The file to read for ``source``; standard input is copied to a file, because audio readers seek.
-
-    Raises VelocityError, also from within the block, with the name that the user gave.
-    """
+def opened(source: Source) -> Iterator[tuple[Path, str]]:
+    """The file to read for ``source``, and its name for messages; standard input is copied to a file, because audio
+    readers seek. Raises VelocityError for the fault of a source."""
     if source.fault:
         raise VelocityError(source.fault)
     if source.path != STDIN:
-        yield source.path
+        yield source.path, printable(source.path)
         return
     with NamedTemporaryFile(prefix="velocity-asr-") as file:
         shutil.copyfileobj(standard_input(), file)
         file.flush()
-        try:
-            yield Path(file.name)
-        except VelocityError as error:
-            raise VelocityError(str(error).replace(file.name, "standard input")) from error
+        yield Path(file.name), "standard input"
 
 
 def listen(
-    model: VelocityASR, file: Path, words: bool = True, after: Callable[[Passage], None] = lambda passage: None
+    model: VelocityASR,
+    file: Path,
+    words: bool = True,
+    after: Callable[[Passage], None] = lambda passage: None,
+    name: str | None = None,
+    longest: float = math.inf,
 ) -> Transcript:
-    """A transcript whose passages are recognised lazily; ``after`` is called with each one first.
+    """A transcript whose passages are recognised lazily; ``after`` is called with each one first. ``name``: what
+    messages call the file.
 
-    Without ``words`` there is only text. Iterating raises VelocityError when ``file`` cannot be read.
+    Without ``words`` there is only text. Iterating raises VelocityError when ``file`` cannot be read, or has more than
+    ``longest`` seconds.
     """
     transcript = Transcript(str(file), [])
 
     def counted() -> Iterator[np.ndarray]:
-        for block in read_blocks(file):
+        for block in read_blocks(file, name=name):
             transcript.seconds += len(block) / SAMPLE_RATE
+            if transcript.seconds > longest:
+                raise VelocityError(f"the audio is too long: at most {longest:g} s")
             yield block
 
     def passages() -> Iterator[Passage]:

@@ -1,6 +1,6 @@
 """LibriSpeech's layout (Panayotov et al. 2015), without a library: what ``fetch`` and ``evaluate`` both read.
 
-Audio files of any format soundfile reads, anywhere below the folder; with them ``*.trans.txt``, a line 'ID TEXT' an
+Audio files of any format that is read, anywhere below the folder; with them ``*.trans.txt``, a line 'ID TEXT' an
 utterance, ID being the audio file's name without its ending. The speaker is what stands before the first '-' of the ID,
 or else the folder two levels up. ``SPEAKERS.TXT`` is optional: '|' between columns, the last ';' line names them.
 """
@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from velocity.audio import AUDIO_SUFFIXES
 from velocity.corpora.utterances import Transcript, age_group, read_lines
 from velocity.errors import VelocityError
 from velocity.files import walk
+from velocity.reading.names import AUDIO_SUFFIXES, is_audio, is_leftover
 
 
 def find_audio(folder: Path, key: str = "") -> Iterator[tuple[str, Path]]:
@@ -24,7 +24,7 @@ def find_audio(folder: Path, key: str = "") -> Iterator[tuple[str, Path]]:
     """
     found = False
     for path in walk(folder):
-        if path.suffix.lower() in AUDIO_SUFFIXES:
+        if is_audio(path):
             found = True
             yield path.stem, path
     if not found:
@@ -33,7 +33,7 @@ def find_audio(folder: Path, key: str = "") -> Iterator[tuple[str, Path]]:
 
 def find_transcripts(folder: Path) -> list[Path]:
     """Every ``*.trans.txt`` below ``folder``, sorted."""
-    return sorted(path for path in walk(folder) if path.name.endswith(".trans.txt"))
+    return sorted(path for path in walk(folder) if path.name.endswith(".trans.txt") and not is_leftover(path))
 
 
 def read_transcripts(path: Path) -> Iterator[tuple[str, Transcript]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
@@ -19,6 +20,7 @@ from velocity.data.manifests import Fault
 from velocity.data.sorting import Sorter
 from velocity.errors import VelocityError
 from velocity.progress import track
+from velocity.reading.recording import Header, read_header
 
 if TYPE_CHECKING:
     from lhotse import Recording, SupervisionSegment
@@ -89,11 +91,16 @@ def match(
     with Sorter() as files, Sorter() as lines:
         count = 0
         for utterance, path in audio:
-            files.add(json.dumps(utterance), json.dumps(str(path)) + "\n")  # JSON: names may have tabs and line feeds
+            files.add(_key(utterance), json.dumps(str(path)) + "\n")  # JSON: names may have tabs and line feeds
             count += 1
         for utterance, transcript in transcripts:
-            lines.add(json.dumps(utterance), json.dumps(astuple(transcript)) + "\n")
+            lines.add(_key(utterance), json.dumps(astuple(transcript)) + "\n")
         yield from track(_join(files, lines), title, count)
+
+
+def _key(utterance: str) -> str:
+    """Names are composed: macOS writes é as e with an accent, and transcripts usually do not."""
+    return json.dumps(unicodedata.normalize("NFC", utterance))
 
 
 def _join(files: Sorter, lines: Sorter) -> Iterator[tuple[str, list[Path], list[Transcript]]]:
@@ -132,18 +139,15 @@ def fault_of(
     return None
 
 
-def _read_header(path: str) -> tuple[int, int, int] | None:
-    """Channels, rate and frames; None for a file without audio."""
-    import soundfile
-
+def _read_header(path: str) -> Header | None:
+    """None for a file without audio."""
     try:
-        header = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError, RuntimeError):
+        return read_header(path)
+    except VelocityError:
         return None
-    return (header.channels, header.samplerate, header.frames) if header.frames else None
 
 
-def _recording(name: str, path: Path, header: tuple[int, int, int] | None) -> Recording | None:
+def _recording(name: str, path: Path, header: Header | None) -> Recording | None:
     from lhotse import AudioSource, Recording
 
     if header is None:

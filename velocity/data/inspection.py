@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from operator import eq
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from velocity.errors import VelocityError
+from velocity.reading.recording import open_recording
 from velocity.text import foreign_letters, normalize
 
 # Names and versions of the measurements: another version whenever a row changes.
-AUDIO_WORK, TEXT_WORK = "validate-audio-2", "validate-text-2"
+AUDIO_WORK, TEXT_WORK = "validate-audio-3", "validate-text-2"
 PART = 500  # lines: what an interruption loses, and what a worker takes at a time
 
 FULL_SCALE = 0.999  # a sample at least as large is clipped
 SILENT_DB = -120.0  # the level of digital silence
-BLOCK = 1 << 16  # frames decoded at a time
-ENDLESS = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # lengths in the header of what was written to a pipe: they promise nothing
 
 
 def measure_recordings(recordings: list[dict[str, Any]], threads: int) -> list[dict[str, Any]]:
@@ -32,19 +30,15 @@ def measure_recordings(recordings: list[dict[str, Any]], threads: int) -> list[d
 
 def measure_recording(recording: Mapping[str, Any]) -> dict[str, Any]:
     """Decode one recording; what does not come counts as missing, and has no level."""
-    import soundfile
-
     path = recording["sources"][0]["source"]
     rate, channels = recording["sampling_rate"], len(recording["channel_ids"] or [0])
     frames = clipped = not_numbers = 0
     total = energy = cut_off = 0.0
     content = blake2b(digest_size=8)
     try:
-        with soundfile.SoundFile(path) as file:
-            rate, channels = file.samplerate, file.channels
-            cut_off = missing_share(path) * file.frames / rate
-            buffer = np.empty((min(BLOCK, file.frames), channels), dtype=np.float32)
-            while len(block := file.read(out=buffer)):
+        with open_recording(path) as file:
+            rate, channels = file.rate, file.channels
+            for block in file.blocks():
                 frames += len(block)
                 content.update(block)
                 samples = block.reshape(-1)
@@ -58,7 +52,8 @@ def measure_recording(recording: Mapping[str, Any]) -> dict[str, Any]:
                     clipped += int((np.abs(samples) >= FULL_SCALE).sum())
                 total += float(samples.sum(dtype=np.float64))
                 energy += power
-    except (soundfile.LibsndfileError, OSError, RuntimeError):
+            cut_off = file.missing
+    except VelocityError:
         pass  # the frames that did not come are missing_seconds
     count = frames * channels
     seconds = frames / rate
@@ -78,21 +73,6 @@ def measure_recording(recording: Mapping[str, Any]) -> dict[str, Any]:
 
 def _level_db(power: float) -> float:
     return round(max(SILENT_DB, 10 * float(np.log10(power))), 4) if power else SILENT_DB
-
-
-def missing_share(path: str | Path) -> float:
-    """How much more a WAV or AIFF header promises than the file holds, as a share of what it holds.
-
-    The length is in bytes 4 to 8 of RIFF and FORM files. libsndfile believes the size of the file instead, so that a
-    truncated one would decode to its end.
-    """
-    with open(path, "rb") as file:
-        kind, length = file.read(4), file.read(4)
-    if kind not in (b"RIFF", b"FORM"):
-        return 0.0
-    promised = int.from_bytes(length, "little" if kind == b"RIFF" else "big")
-    held = os.path.getsize(path)
-    return max(0, promised + 8 - held) / held if promised not in ENDLESS else 0.0
 
 
 def measure_transcripts(supervisions: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What effects share: folders of recordings to mix with speech, in any format soundfile reads; peaks and lengths."""
+"""What effects share: folders of recordings to mix with speech, in any format that is read; peaks and lengths."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from velocity.audio import AUDIO_SUFFIXES, resample
+from velocity.audio import load_audio
 from velocity.errors import VelocityError
 from velocity.files import walk
+from velocity.reading.names import AUDIO_SUFFIXES, is_audio
+from velocity.reading.recording import read_header
 
 HEADROOM = 0.9  # of full scale: codecs overshoot, and clip what does
 
@@ -24,13 +26,10 @@ class Sound:
 
     def read(self, first: int = 0, frames: int = -1) -> np.ndarray:
         """``frames`` of the recording (-1: all) from frame ``first`` on, as mono at 16 kHz: (samples,) float32."""
-        import soundfile
-
         try:
-            block = soundfile.read(str(self.path), frames, first, dtype="float32", always_2d=True)[0]
-        except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-            raise VelocityError(f"{self.path}: cannot be decoded; take it out of its folder") from error
-        return resample(block.mean(axis=1), self.rate)
+            return load_audio(self.path, first / self.rate, None if frames < 0 else frames / self.rate)
+        except VelocityError as error:
+            raise VelocityError(f"{error}; take it out of its folder") from error
 
 
 def find_sounds(key: str, folder: str) -> list[Sound]:
@@ -38,21 +37,17 @@ def find_sounds(key: str, folder: str) -> list[Sound]:
 
     Raises VelocityError when there is no such folder, no audio in it, or a file that is empty or cannot be read.
     """
-    import soundfile
-
     root = Path(folder)
     if not root.is_dir():
         raise VelocityError(f"{key}: {folder}: no such folder")
-    paths = [path for path in walk(root) if path.suffix.lower() in AUDIO_SUFFIXES]
+    paths = [path for path in walk(root) if is_audio(path)]
     sounds = []
     for path in sorted(paths, key=lambda path: path.relative_to(root).parts):
         try:
-            header = soundfile.info(str(path))
-        except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-            raise VelocityError(f"{key}: {path}: cannot be read as audio; take it out of the folder") from error
-        if not header.frames:
-            raise VelocityError(f"{key}: {path}: holds no audio samples; take it out of the folder")
-        sounds.append(Sound(path, header.frames, header.samplerate))
+            header = read_header(path)
+        except VelocityError as error:
+            raise VelocityError(f"{key}: {error}; take it out of the folder") from error
+        sounds.append(Sound(path, header.frames, header.rate))
     if not sounds:
         raise VelocityError(f"{key}: {folder}: no audio files ({', '.join(sorted(AUDIO_SUFFIXES))})")
     return sounds

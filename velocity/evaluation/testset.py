@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from velocity.audio import SAMPLE_RATE, load_audio, printable
+from velocity.audio import SAMPLE_RATE, load_audio
 from velocity.corpora.layout import find_audio, find_transcripts, read_transcripts, speakers_of
 from velocity.corpora.utterances import Transcript, fault_of, match
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, printable
 from velocity.project import RAW, test_manifests
 from velocity.text import normalize
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from velocity.audio import BLOCK, SAMPLE_RATE, compute_mel_spectrogram, read_blocks
-from velocity.errors import VelocityError
+from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, read_blocks, resample
+from velocity.errors import VelocityError, VelocityWarning
+from velocity.reading.arrays import is_array, mono
+from velocity.reading.blocks import BLOCK
+from velocity.reading.downmix import CANCEL, Downmix
+from velocity.reading.recording import Source, check_rate
 from velocity.recognition.decoding.decoder import Decoder, Hypothesis
 from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.segments import Segment, segments
@@ -22,7 +28,9 @@ from velocity.text import TextTokenizer
 
 SHIPPED = Path(__file__).parents[1] / "pretrained"  # models shipped with the package, one folder each
 FILES = ("model.onnx", "config.json", "tokenizer.model")
-Audio = str | Path | np.ndarray | Iterable[np.ndarray]  # a file, (samples,) float32 at 16 kHz, or blocks of samples
+# A file, its bytes or an open one; samples at 16 kHz (``velocity.reading.arrays.mono`` has the types and shapes), at
+# another rate as (samples, rate), or in blocks.
+Audio = Source | np.ndarray | tuple[np.ndarray, int] | Iterable[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -108,9 +116,11 @@ class VelocityASR:
         return self.decoder.decode(row, words=False)[0].text
 
     def transcribe(self, audio: Audio) -> str:
-        """The text of an audio file, of (samples,) float32 at 16 kHz, or of an iterable of such blocks, of any length.
+        """The text of audio of any length: a file (a path, an open binary file, or its bytes), an array of samples at
+        16 kHz, an array and its rate, or an iterable of arrays at 16 kHz.
 
-        Raises VelocityError when the file cannot be read.
+        Arrays, of NumPy or torch, are (samples,), (samples, channels) or (channels, samples); floats in [-1, 1], or
+        integers of 8, 16 or 32 bits. Raises VelocityError for anything else, and when the file cannot be read.
         """
         return " ".join(passage.text for passage in self.passages(audio, words=False) if passage.text)
 
@@ -120,11 +130,21 @@ class VelocityASR:
         Audio of up to twenty seconds is one passage; longer audio is cut in pauses between words. ``words=False``
         skips the alignment. Raises VelocityError when the audio cannot be read, even after some passages.
         """
-        frame = self.config["frame_seconds"]
-        for first, log_probs in split_posteriors(self.posteriors(audio), self._begins, self.config["blank"]):
+        frame, samples = self.config["frame_seconds"], 0
+
+        def counted() -> Iterator[np.ndarray]:
+            nonlocal samples
+            for block in _blocks(audio):
+                samples += len(block)
+                yield block
+
+        for first, log_probs in split_posteriors(self.posteriors(counted()), self._begins, self.config["blank"]):
             start = first * frame
-            hypotheses = [_shifted(found, start) for found in self.decoder.decode(log_probs, words)]
-            yield Passage(start, start + len(log_probs) * frame, hypotheses)
+            end = min(
+                start + len(log_probs) * frame, samples / SAMPLE_RATE
+            )  # the last frame may reach beyond the audio
+            hypotheses = [_shifted(found, start, end) for found in self.decoder.decode(log_probs, words)]
+            yield Passage(start, end, hypotheses)
 
     def segments(self, log_probs: np.ndarray) -> list[Segment]:
         """Subtitle cues of (frames', V) log-posteriors, from the times of the words."""
@@ -149,20 +169,36 @@ class VelocityASR:
             yield piece[start // frame : -(-end // frame)]
 
 
-def _blocks(audio: Audio) -> Iterable[np.ndarray]:
-    if isinstance(audio, (str, Path)):
-        return read_blocks(audio)
-    if isinstance(audio, Iterable) and not hasattr(audio, "__array__") and not isinstance(audio, Sequence):
-        return audio
-    samples = np.asarray(audio, dtype=np.float32)
-    if samples.ndim != 1 or not len(samples):
-        raise VelocityError(f"audio of shape {samples.shape}: expected (samples,), at least one")
-    return np.split(samples, range(BLOCK, len(samples), BLOCK))
+def _blocks(audio: Audio) -> Iterator[np.ndarray]:
+    """(samples,) float32 at 16 kHz each."""
+    if isinstance(audio, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(audio, "read"):
+        yield from read_blocks(audio)
+        return
+    downmix = Downmix(SAMPLE_RATE)
+    if isinstance(audio, tuple) and len(audio) == 2 and is_array(audio[0]) and isinstance(audio[1], (int, np.integer)):
+        samples, rate = audio
+        check_rate(rate, "audio")
+        audio = resample(mono(samples, downmix), rate)
+    if is_array(audio):
+        samples = mono(audio, downmix)
+        if not len(samples):
+            raise VelocityError(f"audio of shape {samples.shape}: expected (samples,), at least one")
+        yield from np.split(samples, range(BLOCK, len(samples), BLOCK))
+    elif isinstance(audio, Iterable) and not isinstance(audio, (list, tuple, Mapping, Set)):
+        yield from (mono(block, downmix) for block in audio)
+    else:
+        expected = "a file, an array, an array and its rate, or an iterator of blocks"
+        raise VelocityError(f"audio of type {type(audio).__name__}: expected {expected}")
+    if downmix.cancelled:
+        warnings.warn(f"audio: {CANCEL}", VelocityWarning, stacklevel=2)
 
 
-def _shifted(hypothesis: Hypothesis, seconds: float) -> Hypothesis:
-    words = [replace(word, start=word.start + seconds, end=word.end + seconds) for word in hypothesis.words]
-    return replace(hypothesis, words=words)
+def _shifted(hypothesis: Hypothesis, seconds: float, latest: float) -> Hypothesis:
+    """Its words ``seconds`` later, but none after ``latest``."""
+    at = lambda time: min(time + seconds, latest)  # noqa: E731
+    return replace(
+        hypothesis, words=[replace(word, start=at(word.start), end=at(word.end)) for word in hypothesis.words]
+    )
 
 
 def find_model(model: str | Path, quantized: bool) -> Path:

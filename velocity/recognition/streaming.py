@@ -21,6 +21,8 @@ import onnxruntime
 
 from velocity.audio import HOP, SAMPLE_RATE
 from velocity.errors import VelocityError
+from velocity.reading.arrays import mono
+from velocity.reading.downmix import Downmix
 from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.words import EARLY, LATE, Word, spelled
 from velocity.recognition.offline import FILES, find_model
@@ -140,7 +142,7 @@ class Stream:
     def __init__(self, model: StreamingASR, endpoint: Endpoint) -> None:
         self._model, self._endpoint = model, endpoint
         self._features = FeatureStream(model.lead_frames)
-        self._onset = Onset()
+        self._onset, self._downmix = Onset(), Downmix(SAMPLE_RATE)
         self._recent: deque[Chunk] = deque(maxlen=LOOK_BACK + BEFORE)
         self._samples, self._steps, self._finished = 0, 0, False
         self._utterance: Utterance | None = None  # None: waiting for an onset
@@ -151,16 +153,14 @@ class Stream:
         return self._samples / SAMPLE_RATE
 
     def accept(self, samples: np.ndarray) -> list[Event]:
-        """The next (samples,) at 16 kHz, float in [-1, 1] or int16 → the resulting events, in order.
+        """The next samples at 16 kHz → the resulting events, in order. Their types and shapes are those of
+        ``VelocityASR.transcribe``.
 
-        Raises VelocityError for another shape, NaN or Inf, and after ``finish``.
+        Raises VelocityError for others, NaN or Inf, and after ``finish``.
         """
         if self._finished:
             raise VelocityError("this stream is finished: open a new one")
-        samples = np.asarray(samples)
-        samples = samples.astype(np.float32) / 32768 if samples.dtype == np.int16 else samples.astype(np.float32)
-        if samples.ndim != 1 or not np.isfinite(samples).all():
-            raise VelocityError(f"audio of shape {samples.shape}: expected (samples,), without NaN and Inf")
+        samples = mono(samples, self._downmix)
         self._samples += len(samples)
         events = []
         for start in range(0, len(samples), AT_ONCE):

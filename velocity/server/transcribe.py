@@ -11,10 +11,11 @@ from tempfile import NamedTemporaryFile
 from threading import Event
 from typing import Any, BinaryIO
 
-from velocity.audio import AUDIO_SUFFIXES, SAMPLE_RATE, claimed_seconds, read_blocks
+from velocity.audio import SAMPLE_RATE, claimed_seconds, read_blocks
 from velocity.commands.formats import Transcript
 from velocity.commands.transcribe import listen
 from velocity.errors import VelocityError
+from velocity.reading.names import AUDIO_SUFFIXES
 from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.offline import Passage, VelocityASR
 from velocity.server.failures import RequestError
@@ -41,7 +42,7 @@ def transcribe_upload(
     ``on_text`` receives the text piece by piece. Raises RequestError, 400 when the upload is not audio and 413 when it
     is longer than ``longest`` seconds, and Abandoned.
     """
-    separator = ""
+    separator, transcript = "", None
 
     def after(passage: Passage) -> None:
         nonlocal separator
@@ -56,9 +57,11 @@ def transcribe_upload(
         file.flush()
         try:
             _refuse_long(Path(file.name), longest, abandoned)
-            transcript = listen(model, Path(file.name), after=after)
+            transcript = listen(model, Path(file.name), after=after, name="file", longest=longest)
             transcript.passages = list(transcript.passages)
         except VelocityError as error:
+            if transcript is not None and transcript.seconds > longest:
+                raise RequestError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error), "file") from error
             reason = str(error).replace(file.name, "file")
             if "cannot be read as audio" in reason:
                 reason += f"; formats that are read: {FORMATS}"
@@ -67,7 +70,8 @@ def transcribe_upload(
 
 
 def _refuse_long(path: Path, longest: float, abandoned: Event) -> None:
-    """Readers never return more than the header claims; it may claim too much or nothing, so then count the samples."""
+    """Before any text: by the header, or by counting the samples where it claims too much or nothing. If it claims too
+    little, reading stops in time."""
     if 0 < claimed_seconds(path) <= longest:
         return
     samples = 0

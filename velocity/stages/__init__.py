@@ -20,11 +20,12 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 def run(stage: Callable[[], None]) -> None:
     """Run a stage as a command: a user's mistake, damaged input or a full disk is one line on stderr, exit status 2."""
-    from velocity.errors import VelocityError
+    from velocity.errors import VelocityError, notes_on_stderr
 
     keep_memory()
     try:
-        stage()
+        with notes_on_stderr(repeat=False):
+            stage()
     except Exception as error:
         if os.environ.get("VELOCITY_DEBUG") or not (isinstance(error, VelocityError) or is_full(error)):
             raise
