@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from velocity.model.block import SelectiveSSM
 
 DOMAIN = "velocity"  # of the operator that stands for the mixer until it is expanded
-CHUNK = 32  # frames; any number gives the same sums, and this one is fastest on processors
+CHUNK = 64  # frames; the sums are the same for any number, and this one is fastest on processors
 
 
 @contextmanager
 def mixers_as_operators(model: nn.Module) -> Iterator[None]:
-    """Within it, each ``SelectiveSSM`` of ``model`` is one operator between its input and its norm when it is traced."""
+    """Within it, each ``SelectiveSSM`` of ``model`` is traced as one operator between its input and its norm."""
     layers = [module for module in model.modules() if isinstance(module, SelectiveSSM)]
     try:
         for layer in layers:
@@ -64,17 +64,18 @@ def expand_mixers(proto: onnx.ModelProto, chunk: int = CHUNK) -> None:
     graph = proto.graph
     constants: dict[str, np.ndarray] = {}
     lengths: dict[str, _Length] = {}
+    frames: _Chunk | None = None
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.domain != DOMAIN:
             nodes.append(node)
             continue
-        writer = _Writer(node.output[0], nodes, constants)
-        mask = node.input[1]
+        groups, mask = helper.get_node_attr_value(node, "groups"), node.input[1]
+        if frames is None:
+            frames = _chunk(_Writer("chunk", nodes, constants), groups, chunk)
         if mask not in lengths:
-            groups = helper.get_node_attr_value(node, "groups")
             lengths[mask] = _length(_Writer(f"{mask}.length", nodes, constants), mask, groups, chunk)
-        _expand(node, writer, lengths[mask], chunk)
+        _expand(node, _Writer(node.output[0], nodes, constants), lengths[mask], frames, chunk)
     del graph.node[:]
     graph.node.extend(nodes)
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
@@ -88,9 +89,9 @@ class _Writer:
     def __init__(self, name: str, nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> None:
         self.name, self.nodes, self.constants, self._count = name, nodes, constants, count()
 
-    def __call__(self, kind: str, *inputs: Any, outputs: int = 1, to: str | None = None, **attributes: Any) -> Any:
+    def __call__(self, kind: str, *inputs: Any, outputs: int = 1, result: str | None = None, **attributes: Any) -> Any:
         """The output of a new node, or their list; an input that is no name is a constant."""
-        names = [f"{self.name}.{next(self._count)}" for _ in range(outputs)] if to is None else [to]
+        names = [f"{self.name}.{next(self._count)}" for _ in range(outputs)] if result is None else [result]
         operands = [value if isinstance(value, str) else self.constant(value) for value in inputs]
         self.nodes.append(helper.make_node(kind, operands, names, names[0], **attributes))
         return names[0] if outputs == 1 else names
@@ -125,12 +126,12 @@ def _length(write: _Writer, mask: str, groups: int, chunk: int) -> _Length:
     return _Length(frames, missing, hidden)
 
 
-def _expand(node: onnx.NodeProto, write: _Writer, length: _Length, chunk: int) -> None:
+def _expand(node: onnx.NodeProto, write: _Writer, length: _Length, frames: _Chunk, q: int) -> None:
     """The nodes of one mixer; b batch, l frames, c chunks of q frames, g groups of h heads, p head width, n state."""
     projected, _, weight, bias, step_bias, log_rate, skip = node.input
     given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     heads, p, n, g, kernel = (given[name] for name in ("heads", "head_dim", "state", "groups", "kernel"))
-    q, h, inner = chunk, heads // g, heads * p
+    h, inner = heads // g, heads * p
     mixed = inner + 2 * g * n
 
     gate, mixed_input, step = write("Split", projected, [inner, mixed, heads], outputs=3, axis=2)
@@ -155,24 +156,21 @@ def _expand(node: onnx.NodeProto, write: _Writer, length: _Length, chunk: int) -
     step = write("Transpose", write("Reshape", step, [0, -1, q, heads]), perm=[0, 1, 3, 2])
     rate = write("Reshape", write("Neg", write("Exp", log_rate)), [heads, 1])
     decay = write("Reshape", write("Mul", step, rate), [0, 0, g, h, q])
-    sums = write("MatMul", decay, _sums(g, q))
+    sums = write("MatMul", decay, frames.sums)
     until, spans, total = write("Split", sums, [q, 2 * q, 1], outputs=3, axis=4)
     to_end, from_start = write("Split", write("Exp", spans), [q, q], outputs=2, axis=4)
     step = write("Reshape", step, [0, 0, g, h, q])
 
     # Within a chunk, of j (rows) to i (columns): B_j · C_i · exp(decays between) · Δ_j, and the skip where i = j
-    index = np.arange(q)
-    hidden = np.stack([index[:, None] > index, index[:, None] < index][:g])  # (g, j, i)
-    hidden = np.where(hidden, -np.inf, 0.0)[:, None]
     between = write(
         "Sub",
         write("Unsqueeze", until, [4]),
         write("Unsqueeze", write("Sub", until, write("Log", step)), [5]),
     )  # (b, c, g, h, j, i)
-    between = write("Exp", write("Add", between, hidden))
+    between = write("Exp", write("Add", between, frames.hidden))
     similar = write("MatMul", write("Transpose", B, perm=[0, 1, 2, 4, 3]), C)  # (b, c, g, j, i)
     joined = write("Mul", between, write("Unsqueeze", similar, [3]))
-    diagonal = write("Mul", write("Reshape", skip, [g, h, 1, 1]), np.eye(q, dtype=np.float32))
+    diagonal = write("Where", frames.same, write("Reshape", skip, [g, h, 1, 1]), 0.0)
     joined = write("Add", joined, diagonal)
     x_heads = write("Reshape", x, [0, 0, g, h, p, q])
     y = write("MatMul", x_heads, joined)  # (b, c, g, h, p, q)
@@ -189,7 +187,7 @@ def _expand(node: onnx.NodeProto, write: _Writer, length: _Length, chunk: int) -
 
     y = write("Transpose", write("Reshape", y, [0, 0, inner, q]), perm=[0, 1, 3, 2])
     y = write("Slice", write("Reshape", y, [0, -1, inner]), [0], length.frames, [1])
-    write("Mul", y, write("Mul", gate, write("Sigmoid", gate)), to=node.output[0])
+    write("Mul", y, write("Mul", gate, write("Sigmoid", gate)), result=node.output[0])
 
 
 def _both_ways(write: _Writer, weight: str, kernel: int) -> str:
@@ -200,17 +198,39 @@ def _both_ways(write: _Writer, weight: str, kernel: int) -> str:
     return write("Concat", forward, write("Pad", backward, [0, 0, 0, kernel - 1, 0, 0, 0, 0]), axis=0)
 
 
-def _sums(g: int, q: int) -> np.ndarray:
-    """(g, q, 3·q + 1): what decays are multiplied by to give, for each frame i,
+class _Chunk(NamedTuple):
+    """Constants of the frames within a chunk, the earlier ones in rows and the later ones in columns.
+
+    They are written as the few operators that make them, which onnxruntime runs when it loads the graph.
+    """
+
+    sums: str  # (g, q, 3·q + 1): see _chunk
+    hidden: str  # (g, 1, q, q): 0 where the frame of a row comes before that of a column, or is it, and else -inf
+    same: str  # (q, q) bool: the diagonal
+
+
+def _chunk(write: _Writer, g: int, q: int) -> _Chunk:
+    """``sums`` is what log decays are multiplied by to give, for each frame,
 
     - a number whose difference between two frames is the decay between them;
     - the decay from the frame to the end of its chunk, and that from the beginning to the frame;
     - the decay of the chunk. For the backward heads, the end is the beginning and the beginning is the end.
     """
-    m, i = np.indices((q, q))
-    forward = [m <= i, m > i, m <= i, np.ones((q, 1))]
-    backward = [-(m < i).astype(float), m < i, m >= i, np.ones((q, 1))]
-    return np.stack([np.concatenate(parts, 1).astype(np.float32) for parts in (forward, backward)[:g]])
+    row, column = write("Unsqueeze", np.arange(q), [1]), write("Unsqueeze", np.arange(q), [0])
+    number = lambda kind: write("Cast", write(kind, row, column), to=onnx.TensorProto.FLOAT)  # noqa: E731
+    until, later = number("LessOrEqual"), number("Greater")
+    sums, hidden = [[until, later, until]], ["Greater"]
+    if g == 2:
+        earlier = number("Less")
+        sums.append([write("Neg", earlier), earlier, number("GreaterOrEqual")])
+        hidden.append("Less")
+    sums = [write("Unsqueeze", write("Concat", *parts, np.ones((q, 1)), axis=1), [0]) for parts in sums]
+    hidden = [write("Unsqueeze", write(kind, row, column), [0, 1]) for kind in hidden]
+    return _Chunk(
+        write("Concat", *sums, axis=0),
+        write("Where", write("Concat", *hidden, axis=0), -np.inf, 0.0),
+        write("Equal", row, column),
+    )
 
 
 def _carried(write: _Writer, total: str, length: _Length, g: int) -> str:
