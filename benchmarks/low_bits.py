@@ -95,7 +95,7 @@ def train(options: argparse.Namespace, weights: Path) -> dict[str, Any]:
     objective = CTC(learn_low_bits(load_model(FINETUNED), options.bits))
     set_mode(objective, "fake")
     tokenizer = TextTokenizer("data/prepared/tokenizer.model")
-    loader = Loader(tokenizer, feature_statistics()["mean"], params.seed, params.finetune.augmentation, params.threads)
+    loader = Loader(tokenizer, params.seed, params.finetune.augmentation, params.threads)
     validation = load_cuts("data/prepared/validation.jsonl")
     seconds = settings.batch_seconds
 

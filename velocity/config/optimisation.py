@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from velocity.config.section import section
+from velocity.config.section import Share, section
 
 
 @section
@@ -22,14 +22,15 @@ class Optimisation:
     batch_seconds: float
     accumulate: Annotated[int, Field(ge=1)]  # batches a step
     learning_rate: float
-    warmup: float  # share of the steps
+    warmup: Share  # share of the steps in which the rate rises
+    decay: Share  # share of the steps, the last ones, in which it falls to zero; in between it stays
     weight_decay: float
     clip: float  # gradient norm
     ema: Annotated[float, Field(ge=0, lt=1)]  # decay a step of the average of the weights that is kept; 0: none
     patience: Annotated[int, Field(ge=0)]  # validations without improvement, then the best weights; 0: all steps
     divergence: Annotated[float, Field(ge=0)]  # times the median loss that stops a training; 0: never
     skip_steps: tuple[int, ...] = field(repr=False)  # steps whose batches are passed over
-    precision: Literal["32-true", "bf16-mixed"]
+    precision: Literal["auto", "32-true", "bf16-mixed"]  # auto: bf16 where the processor or the GPU computes it
     devices: Annotated[int, Field(ge=1)] | Literal["auto"]  # processes on a machine, one a GPU; auto: all its GPUs
     nodes: Annotated[int, Field(ge=1)]  # machines
     loaders: Annotated[int, Field(ge=0)] = field(repr=False)  # processes that make batches; 0: threads do

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -33,7 +33,11 @@ from velocity.text import TextTokenizer
 
 BLOCK = 20_000  # utterances
 BUCKETS = 8  # groups of similar length
+LONGEST_JOINED = 30.0  # seconds
 AHEAD = 3  # batches prepared while one is trained on
+
+
+Example = tuple[str, np.ndarray, list[int]]  # id, (frames, 80) features, classes of the text
 
 
 class Position(NamedTuple):
@@ -67,7 +71,7 @@ class Batch:
 
 
 class Loader:
-    """Turns cuts into batches; ``fill`` (80,) is what masked features become, the mean of each bin.
+    """Turns cuts into batches, distorted by ``augmentation`` but for its masks, which the objective applies.
 
     ``shards`` holds the audio of training cuts that were put there. Training batches are made by ``threads`` threads,
     or where ``processes`` is not 0 by as many processes: a GPU hears faster than one interpreter can distort.
@@ -76,15 +80,15 @@ class Loader:
     def __init__(
         self,
         tokenizer: TextTokenizer | None,
-        fill: Sequence[float],
         seed: int,
         augmentation: Augmentation | None = None,
         threads: int = 2,
         shards: Shards | None = None,
         processes: int = 0,
     ) -> None:
-        self._arguments = (tokenizer, fill, seed, augmentation, threads, shards, processes)
-        self.tokenizer, self.fill, self.seed = tokenizer, np.float32(fill), seed
+        self._arguments = (tokenizer, seed, augmentation, threads, shards, processes)
+        self.tokenizer, self.seed = tokenizer, seed
+        self.augmentation = augmentation
         self.distortion = Distortion(augmentation, seed) if augmentation else None
         self.threads, self.shards, self.processes = threads, shards, processes
 
@@ -135,24 +139,38 @@ class Loader:
 
     def _next(self, plan: Iterator[tuple[Position, CutSet]], readers: ThreadPoolExecutor) -> Batch:
         position, cuts = next(plan)
-        batch = self._collate(list(readers.map(lambda cut: self._example(cut, position.epoch), cuts)))
+        batch = self._collate(list(readers.map(lambda cuts: self._example(cuts, position), self._join(cuts, position))))
         return replace(batch, position=position)
 
-    def _example(self, cut: MonoCut, epoch: int) -> tuple[str, np.ndarray, list[int]]:
+    def _join(self, cuts: CutSet, position: Position) -> list[list[MonoCut]]:
+        """The cuts of a batch, each alone, or in a drawn share of the batches by twos or threes."""
+        cuts, most, random = list(cuts), 1, np.random.default_rng([self.seed, *position])
+        if self.augmentation and random.random() < self.augmentation.joined:
+            most = max(1, min(int(random.integers(2, 4)), int(LONGEST_JOINED / max(cut.duration for cut in cuts))))
+        return [cuts[first : first + most] for first in range(0, len(cuts), most)]
+
+    def _example(self, cuts: list[MonoCut], position: Position) -> Example:
+        """One or several cuts as one utterance, each distorted by itself and with quiet between them."""
         if self.distortion is None:
+            (cut,) = cuts
             return self._plain_example(cut)
-        random = np.random.default_rng([self.seed, epoch, crc32(cut.id.encode())])
-        features = compute_mel_spectrogram(self.distortion.distort(load_cut(cut, self.shards), random))
-        return cut.id, self.distortion.mask(features, self.fill, random), self._target(cut)
+        parts = []
+        for cut in cuts:
+            random = np.random.default_rng([self.seed, position.epoch, crc32(cut.id.encode())])
+            parts += [self.augmentation.pause(random)] if parts else []
+            parts.append(self.distortion.distort(load_cut(cut, self.shards), random))
+        target = self._target(" ".join(cut.supervisions[0].text for cut in cuts if cut.supervisions))
+        return "+".join(cut.id for cut in cuts), compute_mel_spectrogram(np.concatenate(parts)), target
 
-    def _plain_example(self, cut: MonoCut) -> tuple[str, np.ndarray, list[int]]:
-        return cut.id, compute_mel_spectrogram(load_cut(cut, self.shards)), self._target(cut)
+    def _plain_example(self, cut: MonoCut) -> Example:
+        samples = load_cut(cut, self.shards)
+        return cut.id, compute_mel_spectrogram(samples), self._target(cut.supervisions[0].text if self.tokenizer else "")
 
-    def _target(self, cut: MonoCut) -> list[int]:
-        return self.tokenizer.encode(cut.supervisions[0].text) if self.tokenizer else []
+    def _target(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text) if self.tokenizer else []
 
     @staticmethod
-    def _collate(examples: list[tuple[str, np.ndarray, list[int]]]) -> Batch:
+    def _collate(examples: list[Example]) -> Batch:
         ids, features, targets = zip(*examples, strict=True)
         longest, most = max(map(len, features)), max(map(len, targets))
         padded = np.zeros((len(ids), longest, features[0].shape[1]), dtype=np.float32)
@@ -173,7 +191,8 @@ class Planned(Dataset):
 
     def __getitem__(self, planned: tuple[Position, CutSet]) -> Batch:
         position, cuts = planned
-        batch = Loader._collate([self.loader._example(cut, position.epoch) for cut in cuts])
+        loader = self.loader
+        batch = loader._collate([loader._example(group, position) for group in loader._join(cuts, position)])
         return replace(batch, position=position)
 
 

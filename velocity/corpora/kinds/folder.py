@@ -8,6 +8,7 @@ or else the folder two levels up. ``SPEAKERS.TXT`` is optional: '|' between colu
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,13 @@ class FolderCorpus:
     test: SpeakerSelection = 0.1
     validation: SpeakerSelection = 0.05
     repeat: Repeat = 1
+    utterances: str = ""  # a regular expression searched for in their ids: those it is not found in are left out
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.utterances)
+        except re.error as error:
+            raise ValueError(f"utterances: {self.utterances!r} is no regular expression ({error})") from error
 
 
 def bring(corpus: Any, _seed: int, folder: Path) -> None:
@@ -38,7 +46,10 @@ def bring(corpus: Any, _seed: int, folder: Path) -> None:
 
 
 def read(name: str, corpus: FolderCorpus, _raw: Path) -> Iterator[Item]:
-    return read_folder(name, corpus.source, corpus.labelled)
+    chosen = re.compile(corpus.utterances)
+    for item in read_folder(name, corpus.source, corpus.labelled):
+        if chosen.search(item.id):
+            yield item
 
 
 def read_folder(name: str, folder: str | Path, labelled: bool = True, synthetic: bool = False) -> Iterator[Item]:
