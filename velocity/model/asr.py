@@ -58,7 +58,7 @@ class VelocityModel(nn.Module):
         )
         self.context = GlobalContext(config)
         self.fusion = GatedFusion(config.dim)
-        self.head = ctc_head(config.dim, config.head_frames * config.classes, config.head_rank)
+        self.head = Head(config)
 
     def set_feature_statistics(self, mean: list[float], std: list[float]) -> None:
         """Mean and standard deviation of each bin, its level taken out, over the training set: (mel_bins,) each."""
@@ -92,13 +92,10 @@ class VelocityModel(nn.Module):
         return self.log_posteriors(self.head(encoded.frames)), encoded.lengths * self.config.head_frames
 
     def log_posteriors(self, scores: Tensor) -> Tensor:
-        """What a head gives, (b, l, head_frames · classes) → log posteriors (b, l · head_frames, vocabulary)."""
-        config, scores = self.config, scores.float()
-        if config.head_frames > 1:
-            scores = scores.reshape(scores.size(0), -1, config.classes)
-        log_probs = scores.log_softmax(-1)
-        if config.classes > config.vocabulary:
-            log_probs = log_probs[..., : config.vocabulary]  # no text uses the classes beyond
+        """What a head gives, (b, l, classes) → log posteriors (b, l, vocabulary) float32."""
+        log_probs = scores.float().log_softmax(-1)
+        if self.config.classes > self.config.vocabulary:
+            log_probs = log_probs[..., : self.config.vocabulary]  # no text uses the classes beyond
         return log_probs
 
     def parameter_count(self) -> int:
@@ -126,11 +123,23 @@ class GatedFusion(nn.Module):
         return self.norm(local + gate * local + (1 - gate) * context)
 
 
-def ctc_head(dim: int, classes: int, rank: int) -> nn.Module:
-    """Linear(dim → classes), or factorised dim → rank → classes where so many would not fit."""
-    if rank == 0:
-        return nn.Linear(dim, classes)
-    return nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Linear(rank, classes))
+class Head(nn.Module):
+    """(b, l, dim) → scores (b, l · frames, classes): ``frames`` posteriors of every model frame.
+
+    ``rank`` r > 0: factorised dim → r → classes, where so many classes would not fit.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.frames, rank = config.head_frames, config.head_rank
+        self.linear = nn.Linear(config.dim, self.frames * (rank or config.classes), bias=not rank)
+        self.classes = nn.Linear(rank, config.classes) if rank else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.linear(x)
+        if self.frames > 1:
+            x = x.reshape(x.size(0), -1, x.size(2) // self.frames)
+        return self.classes(x)
 
 
 def save_model(model: VelocityModel, path: str | Path) -> None:

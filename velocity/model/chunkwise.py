@@ -129,7 +129,7 @@ def ssm_layer(layer: SSMLayer, x: Tensor, name: str, past: State, now: State) ->
     ssm: SelectiveSSM = layer.ssm
     u = layer.norm(x)
     around = torch.cat([past[f"{name}.conv"], u], 1)  # (b, before + l, dim)
-    now[f"{name}.conv"] = around[:, -ssm.before :]
+    now[f"{name}.conv"] = around[:, around.size(1) - ssm.before :]
     gate, inputs, B, C, step = ssm.project(u + ssm.convolve(around))
     step = F.softplus(step + ssm.step_bias)  # (b, l, h)
     decay = -ssm.log_rate.exp() * step

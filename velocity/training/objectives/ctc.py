@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from velocity.config.augmentation import Augmentation
 from velocity.data.batches import Batch
 from velocity.data.distortion import masked
-from velocity.model.asr import BLANK, VelocityModel
+from velocity.model.asr import BLANK, Head, VelocityModel
 
 
 class CTC(nn.Module):
@@ -22,9 +22,7 @@ class CTC(nn.Module):
     def __init__(self, model: VelocityModel, early: float = 0.0, augmentation: Augmentation | None = None) -> None:
         super().__init__()
         self.model, self.early, self.augmentation = model, early, augmentation
-        config = model.config
-        outputs = config.head_frames * config.classes
-        self.early_head = nn.Sequential(nn.LayerNorm(config.dim), nn.Linear(config.dim, outputs)) if early else None
+        self.early_head = nn.Sequential(nn.LayerNorm(model.config.dim), Head(model.config)) if early else None
 
     def forward(self, batch: Batch) -> Tensor:
         model = self.model
