@@ -46,7 +46,7 @@ def write_tones(folder: Path, count: int = 20) -> Path:
 
 
 def tone_loader(manifest: Path, augmentation: Augmentation | None = None) -> Loader:
-    return Loader(TextTokenizer(manifest.parent / "tokenizer.model"), [0.0] * 80, 1, augmentation, threads=1)
+    return Loader(TextTokenizer(manifest.parent / "tokenizer.model"), 1, augmentation, threads=1)
 
 
 def tone_objective(manifest: Path, quantised: bool = True, **changes) -> CTC:

@@ -14,7 +14,7 @@ DIGITAL = 0.4  # share without any noise
 
 @section
 class Quiet(Effect):
-    order, off = 50, {"quiet": 0.0, "joined": 0.0}
+    order, off = 45, {"quiet": 0.0, "joined": 0.0}
 
     quiet: Share  # share of the utterances with quiet around them
     quiet_seconds: tuple[float, float]  # before, after and between utterances; each drawn
