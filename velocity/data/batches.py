@@ -33,7 +33,6 @@ from velocity.text import TextTokenizer
 
 BLOCK = 20_000  # utterances
 BUCKETS = 8  # groups of similar length
-LONGEST_JOINED = 30.0  # seconds
 AHEAD = 3  # batches prepared while one is trained on
 
 
@@ -139,28 +138,29 @@ class Loader:
 
     def _next(self, plan: Iterator[tuple[Position, CutSet]], readers: ThreadPoolExecutor) -> Batch:
         position, cuts = next(plan)
-        batch = self._collate(list(readers.map(lambda cuts: self._example(cuts, position), self._join(cuts, position))))
+        groups, around = self._arrange(list(cuts), position)
+        batch = self._collate(list(readers.map(lambda group: self._example(group, around, position), groups)))
         return replace(batch, position=position)
 
-    def _join(self, cuts: CutSet, position: Position) -> list[list[MonoCut]]:
-        """The cuts of a batch, each alone, or in a drawn share of the batches by twos or threes."""
-        cuts, most, random = list(cuts), 1, np.random.default_rng([self.seed, *position])
-        if self.augmentation and random.random() < self.augmentation.joined:
-            most = max(1, min(int(random.integers(2, 4)), int(LONGEST_JOINED / max(cut.duration for cut in cuts))))
-        return [cuts[first : first + most] for first in range(0, len(cuts), most)]
+    def _arrange(self, cuts: list[MonoCut], position: Position) -> tuple[list[list[MonoCut]], float]:
+        """The cuts of a batch that become one utterance, and the seconds of quiet around each."""
+        together, around = 1, 0.0
+        if self.augmentation:
+            random = np.random.default_rng([self.seed, *position])
+            together, around = self.augmentation.draw(max(cut.duration for cut in cuts), random)
+        return [cuts[first : first + together] for first in range(0, len(cuts), together)], around
 
-    def _example(self, cuts: list[MonoCut], position: Position) -> Example:
-        """One or several cuts as one utterance, each distorted by itself and with quiet between them."""
+    def _example(self, cuts: list[MonoCut], around: float, position: Position) -> Example:
+        """One or several cuts as one utterance, each distorted by itself."""
         if self.distortion is None:
-            (cut,) = cuts
-            return self._plain_example(cut)
+            return self._plain_example(*cuts)
         parts = []
         for cut in cuts:
             random = np.random.default_rng([self.seed, position.epoch, crc32(cut.id.encode())])
-            parts += [self.augmentation.pause(random)] if parts else []
             parts.append(self.distortion.distort(load_cut(cut, self.shards), random))
-        target = self._target(" ".join(cut.supervisions[0].text for cut in cuts if cut.supervisions))
-        return "+".join(cut.id for cut in cuts), compute_mel_spectrogram(np.concatenate(parts)), target
+        samples = self.augmentation.join(parts, around, random) if around or len(parts) > 1 else parts[0]
+        text = " ".join(cut.supervisions[0].text for cut in cuts) if self.tokenizer else ""
+        return "+".join(cut.id for cut in cuts), compute_mel_spectrogram(samples), self._target(text)
 
     def _plain_example(self, cut: MonoCut) -> Example:
         samples = load_cut(cut, self.shards)
@@ -192,7 +192,8 @@ class Planned(Dataset):
     def __getitem__(self, planned: tuple[Position, CutSet]) -> Batch:
         position, cuts = planned
         loader = self.loader
-        batch = loader._collate([loader._example(group, position) for group in loader._join(cuts, position)])
+        groups, around = loader._arrange(list(cuts), position)
+        batch = loader._collate([loader._example(group, around, position) for group in groups])
         return replace(batch, position=position)
 
 
