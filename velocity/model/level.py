@@ -32,7 +32,7 @@ class LevelNormalisation(nn.Module):
         if self.causal:
             peak = F.pad(peak, (FAR - 1, 0), value=2 * QUIETEST)
             return subtract(mel, self.past_level(peak))
-        near = F.max_pool1d(peak, NEAR, 1, NEAR // 2)  # (b, 1, frames)
+        near = loudest(peak, NEAR, NEAR // 2)  # (b, 1, frames)
         level = torch.maximum(near, peak.amax(-1, keepdim=True) - DEEPEST).clamp(min=QUIETEST)
         known = mask.transpose(1, 2)
         # Smooth, so that the level does not jump where a loud frame enters the window.
@@ -42,13 +42,21 @@ class LevelNormalisation(nn.Module):
     @staticmethod
     def past_level(peak: Tensor) -> Tensor:
         """Loudness of frames after the FAR - 1 before them, (b, 1, FAR - 1 + frames) → their level (b, 1, frames)."""
-        near = F.max_pool1d(peak[..., FAR - NEAR :], NEAR, 1)
-        return torch.maximum(near, F.max_pool1d(peak, FAR, 1) - DEEPEST).clamp(min=QUIETEST)
+        near = loudest(peak[..., FAR - NEAR :], NEAR)
+        return torch.maximum(near, loudest(peak, FAR) - DEEPEST).clamp(min=QUIETEST)
 
 
 def loudness(mel: Tensor, mask: Tensor) -> Tensor:
     """The loudest bin of each frame, far below any sound on padding: (b, frames, bins) → (b, 1, frames)."""
     return (mel.amax(-1, keepdim=True) * mask + 2 * QUIETEST * (1 - mask)).transpose(1, 2)
+
+
+def loudest(peak: Tensor, window: int, padding: int = 0) -> Tensor:
+    """The maximum over each ``window`` frames: (b, 1, frames) → (b, 1, frames + 2 · padding - window + 1).
+
+    Pooled as an image: the pooling of one dimension cannot be exported for any length.
+    """
+    return F.max_pool2d(peak.unsqueeze(2), (1, window), 1, (0, padding)).squeeze(2)
 
 
 def subtract(mel: Tensor, level: Tensor) -> Tensor:
