@@ -17,7 +17,7 @@ from velocity.model.context import pool_to
 
 SMALL = default_section(
     "model", ModelConfig, dim=32, blocks=2, state=8, head_dim=16, ffn=48, context_state=8, context_layers=1,
-    attention_heads=2, attention_head_dim=8, vocabulary=12, chunk=16, stride=2, head_frames=1, conv_kernel=4,
+    attention_heads=2, attention_head_dim=8, vocabulary=12, chunk=16, conv_kernel=4,
 )  # fmt: skip
 REFERENCE = default_section("model", ModelConfig, **read_params("profiles/reference.yaml")["model"])
 
@@ -31,22 +31,22 @@ def test_reference_configuration_has_its_parameters():
     def parameters(**changes) -> int:
         return VelocityModel(replace(REFERENCE, **changes)).parameter_count()
 
-    assert parameters(vocabulary=256) == 4_387_376
-    assert parameters(vocabulary=1024) == 4_683_824
-    assert parameters(vocabulary=256, direction="causal") == 4_165_040
+    assert parameters(vocabulary=256) == 4_227_184
+    assert parameters(vocabulary=1024) == 4_375_408
+    assert parameters(vocabulary=256, direction="causal") == 4_004_848
 
 
 def test_embedded_default_has_its_parameters():
-    assert VelocityModel(default_section("model", ModelConfig, vocabulary=30)).parameter_count() == 674_620
+    assert VelocityModel(default_section("model", ModelConfig, vocabulary=30)).parameter_count() == 643_966
 
 
 def test_a_factorised_head_fits_fifty_thousand_classes_into_five_million():
     full = VelocityModel(replace(REFERENCE, vocabulary=50_000))
     factorised = VelocityModel(replace(REFERENCE, vocabulary=50_000, head_rank=12))
     assert full.parameter_count() > 10_000_000
-    assert factorised.parameter_count() == 4_943_168
+    assert factorised.parameter_count() == 4_830_080
     log_probs, _ = factorised.eval()(torch.randn(1, 20, 80))
-    assert log_probs.shape == (1, 10, 50_000)  # two posteriors of each of five frames
+    assert log_probs.shape == (1, 10, 50_000)
     assert torch.allclose(log_probs.exp().sum(-1), torch.ones(1, 10), atol=1e-4)
 
 
@@ -55,8 +55,8 @@ def test_classes_beyond_the_vocabulary_share_the_posterior_and_are_not_given_out
     log_probs, _ = model(torch.randn(1, 40, 80))
     assert log_probs.shape == (1, 20, 12)
     assert log_probs.exp().sum(-1).max() < 0.5  # untrained, 12 of 500 classes have little of it
-    assert model.head.classes.out_features == 500
-    assert small(head_classes=5).head.linear.out_features == 12  # never fewer than the tokenizer has
+    assert model.head[1].out_features == 500
+    assert small(head_classes=5).head.out_features == 12  # never fewer than the tokenizer has
 
 
 def test_a_fixed_context_is_the_utterance_in_so_many_tokens():
@@ -74,16 +74,16 @@ SHAPES = [("bidirectional", "hierarchical"), ("bidirectional", "fixed"), ("causa
 
 
 @pytest.mark.parametrize(("direction", "context"), SHAPES)
-@pytest.mark.parametrize(("stride", "head_frames"), [(2, 1), (4, 1), (4, 2)])
+@pytest.mark.parametrize("stride", [2, 4])
 @pytest.mark.parametrize("frames", [1, 2, 7, 131, 700])
-def test_padding_and_company_change_nothing(direction, context, stride, head_frames, frames):
-    model = small(direction, context=context, stride=stride, head_frames=head_frames)
+def test_padding_and_company_change_nothing(direction, context, stride, frames):
+    model = small(direction, context=context, stride=stride)
     alone, companion = 3 * torch.randn(1, frames, 80) - 4, 3 * torch.randn(1, 900, 80) - 4
     expected, length = model(alone)
-    assert expected.size(1) == length.item() == -(-frames // stride) * head_frames == model.config.posterior_frames(frames)
+    assert expected.size(1) == length.item() == -(-frames // stride)
     batch = torch.cat([F.pad(alone, (0, 0, 0, 900 - frames), value=7.0), companion])
     together, lengths = model(batch, torch.tensor([frames, 900]))
-    assert lengths.tolist() == [length.item(), 900 // stride * head_frames]
+    assert lengths.tolist() == [length.item(), 900 // stride]
     assert (together[:1, : length.item()] - expected).abs().max() <= 1e-5
 
 
@@ -169,4 +169,4 @@ def test_encoder_is_handed_over_without_head(tmp_path):
     save_model(donor, tmp_path / "pretrained.safetensors")
     load_encoder(model, tmp_path / "pretrained.safetensors")
     assert torch.equal(model.blocks[0].mixer.ssm.input.weight, donor.blocks[0].mixer.ssm.input.weight)
-    assert model.head.linear.weight.shape == (20, 32)
+    assert model.head.weight.shape == (20, 32)

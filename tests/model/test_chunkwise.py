@@ -26,13 +26,12 @@ def streamed(model: StreamingModel, mel: torch.Tensor, chunks: list[int]) -> tor
             log_probs, *state = model(piece, *state)
             outputs.append(log_probs)
             start, turn = start + size, turn + 1
-    return torch.cat(outputs, 1)[:, : model.config.posterior_frames(frames)]
+    return torch.cat(outputs, 1)[:, : -(-frames // model.config.stride)]
 
 
 MODELS = {
     "two blocks": small("causal"),
-    "frames of 40 ms": small("causal", stride=4, blocks=1, conv_kernel=2),
-    "two posteriors a frame": small("causal", stride=4, head_frames=2, blocks=1, conv_kernel=1),
+    "frames of 40 ms": small("causal", stride=4, blocks=1, conv_kernel=1),
     "no context layer, large head": small("causal", context_layers=0, blocks=1, head_classes=40, head_rank=4),
     "few summaries, wide windows": small("causal", blocks=1, summary_min=3, context_window=16),
 }

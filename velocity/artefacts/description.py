@@ -29,7 +29,7 @@ def describe(trained: Trained, target: str) -> dict[str, Any]:
         "input": trained.input,
         "sample_rate": SAMPLE_RATE,
         "mel_bins": MEL_BINS,
-        "frame_seconds": config.hop * HOP / SAMPLE_RATE,
+        "frame_seconds": config.stride * HOP / SAMPLE_RATE,
         "vocabulary": config.vocabulary,
         "blank": 0,
         "normalizer": NORMALIZER,

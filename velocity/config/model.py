@@ -15,7 +15,6 @@ class ModelConfig:
     mel_bins: int
     dim: int  # width of the residual stream
     stride: int  # feature frames a model frame: 2 → 20 ms, 4 → 40 ms
-    head_frames: int  # posteriors a model frame: with a stride of 4, two are 20 ms each
     blocks: int  # local processor
     state: int  # SSM state a head
     expand: int  # inner width of the SSM = expand · dim
@@ -48,17 +47,8 @@ class ModelConfig:
         return self.inner // self.head_dim
 
     @property
-    def hop(self) -> int:
-        """Feature frames a posterior."""
-        return self.stride // self.head_frames
-
-    def posterior_frames(self, frames: int) -> int:
-        """Posteriors of so many feature frames."""
-        return -(-frames // self.stride) * self.head_frames
-
-    @property
     def classes(self) -> int:
-        """Outputs of the CTC head for a posterior."""
+        """Outputs of the CTC head."""
         return max(self.vocabulary, self.head_classes)
 
     def __post_init__(self) -> None:
@@ -70,8 +60,6 @@ class ModelConfig:
             raise ValueError("a fixed context spans the whole utterance, which a causal model does not know")
         if self.stride not in (2, 4):
             raise ValueError(f"stride must be 2 or 4, not {self.stride}")
-        if self.head_frames < 1 or self.stride % self.head_frames:
-            raise ValueError(f"head_frames must divide the stride of {self.stride}, which {self.head_frames} does not")
         if self.dim % 4:
             raise ValueError(f"dim must be a multiple of 4 (positional encoding), not {self.dim}")
 

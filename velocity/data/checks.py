@@ -153,7 +153,7 @@ def add_comparisons(measured: Measurements, params: Params) -> None:
     audio["copied"] = copied(audio, utterances)
     audio["id_elsewhere"] = id_elsewhere(audio) if len(measured.rows) > 1 else np.int8(0)
     labels = "character_labels" if params.prepare.tokenizer.kind == "characters" else "word_labels"
-    frames = params.model.posterior_frames(utterances["feature_frames"])
+    frames = -(-utterances["feature_frames"] // params.model.stride)  # what the convolutions leave
     utterances["spare_frames"] = frames - utterances[labels]
     splits = np.array(voice_splits(measured, params), np.int8)[utterances["voice"]]
     utterances["speaker_elsewhere"] = (splits == OTHER).astype(np.int8)

@@ -58,7 +58,7 @@ class VelocityModel(nn.Module):
         )
         self.context = GlobalContext(config)
         self.fusion = GatedFusion(config.dim)
-        self.head = Head(config)
+        self.head = ctc_head(config.dim, config.classes, config.head_rank)
 
     def set_feature_statistics(self, mean: list[float], std: list[float]) -> None:
         """Mean and standard deviation of each bin, its level taken out, over the training set: (mel_bins,) each."""
@@ -85,11 +85,11 @@ class VelocityModel(nn.Module):
     def forward(self, mel: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-mel (b, frames, mel_bins) float32, lengths (b,) int64 in frames (None: every frame is speech).
 
-        Returns log posteriors (b, l, vocabulary) float32 with l = ⌈frames / stride⌉ · head_frames, and their lengths
-        (b,) int64. Padding beyond a length changes nothing before it.
+        Returns log posteriors (b, l, vocabulary) float32 with l = ⌈frames / stride⌉, and their lengths (b,) int64.
+        Padding beyond a length changes nothing before it.
         """
         encoded = self.encode(self.normalize(mel, lengths), lengths)
-        return self.log_posteriors(self.head(encoded.frames)), encoded.lengths * self.config.head_frames
+        return self.log_posteriors(self.head(encoded.frames)), encoded.lengths
 
     def log_posteriors(self, scores: Tensor) -> Tensor:
         """What a head gives, (b, l, classes) → log posteriors (b, l, vocabulary) float32."""
@@ -123,23 +123,11 @@ class GatedFusion(nn.Module):
         return self.norm(local + gate * local + (1 - gate) * context)
 
 
-class Head(nn.Module):
-    """(b, l, dim) → scores (b, l · frames, classes): ``frames`` posteriors of every model frame.
-
-    ``rank`` r > 0: factorised dim → r → classes, where so many classes would not fit.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.frames, rank = config.head_frames, config.head_rank
-        self.linear = nn.Linear(config.dim, self.frames * (rank or config.classes), bias=not rank)
-        self.classes = nn.Linear(rank, config.classes) if rank else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x)
-        if self.frames > 1:
-            x = x.reshape(x.size(0), -1, x.size(2) // self.frames)
-        return self.classes(x)
+def ctc_head(dim: int, classes: int, rank: int) -> nn.Module:
+    """Linear(dim → classes), or factorised dim → rank → classes where so many would not fit."""
+    if rank == 0:
+        return nn.Linear(dim, classes)
+    return nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Linear(rank, classes))
 
 
 def save_model(model: VelocityModel, path: str | Path) -> None:

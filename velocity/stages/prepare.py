@@ -32,8 +32,9 @@ def main() -> None:
         kind, vocabulary = params.prepare.tokenizer.kind, params.prepare.tokenizer.vocabulary
         texts = (cut["supervisions"][0]["text"] for place, cut in placed(lambda text, frames: True) if place == "train")
         tokenizer = train_tokenizer(texts, kind, vocabulary, folder / "tokenizer.model")
+        stride = params.model.stride
         summary = write_splits(
-            placed(lambda text, frames: tokenizer.ctc_frames(text) <= params.model.posterior_frames(frames)), params.seed, folder
+            placed(lambda text, frames: tokenizer.ctc_frames(text) <= -(-frames // stride)), params.seed, folder
         )
         for split in SPLITS:
             if not any(figures["utterances"] for name, figures in summary["splits"].items() if name.startswith(split)):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from velocity.config.augmentation import Augmentation
 from velocity.data.batches import Batch
 from velocity.data.distortion import masked
-from velocity.model.asr import BLANK, Head, VelocityModel
+from velocity.model.asr import BLANK, VelocityModel, ctc_head
 
 
 class CTC(nn.Module):
@@ -22,7 +22,9 @@ class CTC(nn.Module):
     def __init__(self, model: VelocityModel, early: float = 0.0, augmentation: Augmentation | None = None) -> None:
         super().__init__()
         self.model, self.early, self.augmentation = model, early, augmentation
-        self.early_head = nn.Sequential(nn.LayerNorm(model.config.dim), Head(model.config)) if early else None
+        config = model.config
+        head = ctc_head(config.dim, config.classes, config.head_rank)
+        self.early_head = nn.Sequential(nn.LayerNorm(config.dim), head) if early else None
 
     def forward(self, batch: Batch) -> Tensor:
         model = self.model
@@ -30,11 +32,10 @@ class CTC(nn.Module):
         if self.training:
             features = masked(self.augmentation, features, batch.lengths)
         encoded = model.encode(features, batch.lengths)
-        lengths = encoded.lengths * model.config.head_frames
-        loss = ctc_loss(model.log_posteriors(model.head(encoded.frames)), lengths, batch)
+        loss = ctc_loss(model.log_posteriors(model.head(encoded.frames)), encoded.lengths, batch)
         if self.training and self.early_head is not None:
             middle = self.early_head(encoded.blocks[len(encoded.blocks) // 2 - 1])
-            loss = (1 - self.early) * loss + self.early * ctc_loss(model.log_posteriors(middle), lengths, batch)
+            loss = (1 - self.early) * loss + self.early * ctc_loss(model.log_posteriors(middle), encoded.lengths, batch)
         return loss
 
 
