@@ -24,6 +24,15 @@ def run(path, mel: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return session.run(["log_probs", "lengths"], {"mel_spectrogram": mel.numpy()})
 
 
+def optimised(path, folder) -> onnx.GraphProto:
+    """The graph that onnxruntime makes of ``path`` and runs."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnx.load(folder / "optimised.onnx").graph
+
+
 KINDS = {
     "bidirectional": {},
     "causal": {"direction": "causal"},
@@ -61,11 +70,7 @@ def test_the_artefact_tells_nothing_of_where_it_was_made(exported):
 
 def test_onnxruntime_finds_what_it_has_fast_code_for(exported, tmp_path):
     """One operator for GELU, and convolutions of images, whose layout is turned by no node that stays."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    onnxruntime.InferenceSession(str(exported[1]), options, providers=["CPUExecutionProvider"])
-    graph = onnx.load(tmp_path / "optimised.onnx").graph
+    graph = optimised(exported[1], tmp_path)
     used = Counter(node.op_type for node in graph.node)
     assert used["Erf"] == 0
     assert used["Gelu"] + used["BiasGelu"] == 2
@@ -152,6 +157,45 @@ def test_int8_artefact_computes_what_training_saw(quantized, floating, artefact,
     error = np.abs(run(artefact("onnx-int8") / "model.onnx", mel)[0] - expected.numpy())
     # Sums in another order move a value across a rounding border here and there: far below quantisation's own error.
     assert error.mean() <= 0.25 * (exact - expected).abs().mean() + 1e-6
+
+
+def test_onnxruntime_multiplies_integers(quantized, artefact, tmp_path):
+    """Every linear layer is one integer product in the graph that runs, and none is left to floating point."""
+    graph = optimised(artefact("onnx-int8") / "model.onnx", tmp_path)
+    used = Counter(node.op_type for node in graph.node)
+    assert used["MatMulIntegerToFloat"] == len(quantized_layers(quantized))
+    assert used["DequantizeLinear"] == 0
+
+
+def saturated(graph: onnx.GraphProto, values: dict[str, np.ndarray], limit: int = 2**15 - 1) -> int:
+    """How many pair sums of the products would not fit in 16 bits, as ``vpmaddubsw`` adds them: unsigned · signed."""
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    found = 0
+    for layer in [name.removesuffix(".weight_scale") for name in constants if name.endswith(".weight_scale")]:
+        weight = constants[f"{layer}.weight"].astype(np.int32)  # (in, out)
+        codes = values[f"{layer}.input_int8"].astype(np.int32).reshape(-1, len(weight)) + 128  # onnxruntime's uint8
+        products = codes[:, :, None] * weight
+        pairs = products[:, ::2] + products[:, 1::2]
+        found += int((np.abs(pairs) > limit).sum())
+    return found
+
+
+def test_no_pair_of_products_saturates(artefact):
+    """On x86 without VNNI two products are added in 16 bits. Planted: weights of eight bits, which do not fit."""
+    proto = onnx.load(artefact("onnx-int8") / "model.onnx")
+    names = [node.output[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"]
+    proto.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT8, None) for name in names)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    mel = 40 * torch.randn(1, 60, 80)  # beyond the ranges: codes at both ends
+    values = dict(zip(names, session.run(names, {"mel_spectrogram": mel.numpy()}), strict=True))
+    assert max(value.max() for value in values.values()) == 127
+    assert saturated(proto.graph, values) == 0
+    for tensor in proto.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2:
+            weight = onnx.numpy_helper.to_array(tensor)
+            assert np.abs(weight).max() <= 63  # 2 · 255 · 63 fits, whatever the input
+            tensor.CopyFrom(onnx.numpy_helper.from_array(2 * weight, tensor.name))
+    assert saturated(proto.graph, values) > 0
 
 
 @pytest.mark.parametrize("seed", range(3))

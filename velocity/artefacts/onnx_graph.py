@@ -17,6 +17,7 @@ from onnx_ir.passes.common import DeduplicateInitializersPass
 from torch import nn
 
 from velocity.artefacts.description import labels
+from velocity.artefacts.onnx_mixer import expand_mixers, mixers_as_operators
 from velocity.artefacts.waveform import WaveformModel
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def export_onnx(model: nn.Module) -> onnx.ModelProto:
 def trace(model: nn.Module, example: tuple[torch.Tensor, ...], **options: Any) -> onnx.ModelProto:
     """``model`` as a graph, written so that runtimes find what they have fast code for; ``options`` of torch.onnx."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), mixers_as_operators(model):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             model.eval(),
@@ -59,6 +60,7 @@ def trace(model: nn.Module, example: tuple[torch.Tensor, ...], **options: Any) -
     DeduplicateInitializersPass(size_limit=SHARED)(program.model)
     proto = program.model_proto
     strip(proto)
+    expand_mixers(proto)
     convolve_images(proto)
     return proto
 

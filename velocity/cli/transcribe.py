@@ -31,7 +31,9 @@ def transcribe(
     hotwords: options.HotWordPhrases = None,
     beam: options.Beam = None,
     n_best: options.NBest = 1,
-    jobs: Annotated[int, typer.Option(help="Files transcribed at the same time.", min=1)] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(help="Files transcribed at the same time; by default one a processor core.", min=1)
+    ] = None,
     threads: options.Threads = 1,
 ) -> None:
     """Transcribe audio files.
@@ -45,11 +47,11 @@ def transcribe(
       velocity-asr transcribe speech.wav
       velocity-asr transcribe talk.flac --format srt > talk.srt
       ffmpeg -i film.mkv -f wav - | velocity-asr transcribe - --format vtt
-      velocity-asr transcribe --input-dir recordings --output-dir transcripts --format json --jobs 4
+      velocity-asr transcribe --input-dir recordings --output-dir transcripts --format json
       velocity-asr transcribe call.wav --lm english.arpa --hotwords "Anneliese,Kowalczyk"
     """
     from velocity.commands.decoder import decoder_from
-    from velocity.commands.transcribe import find_sources, output_paths, transcribe_files
+    from velocity.commands.transcribe import find_sources, output_paths, transcribe_files, usable_cores
 
     if n_best > 1 and format is not Format.JSON:
         raise VelocityError(f"--n-best {n_best}: alternatives need --format json")
@@ -61,7 +63,7 @@ def transcribe(
     targets = output_paths(sources, output_dir, format) if output_dir else None
     recogniser = options.load(model, quantized, threads)
     recogniser.decoder = decoder_from(recogniser, lm, lm_weight, word_bonus, hotwords, beam, n_best)
-    failures = transcribe_files(recogniser, sources, targets, format, jobs)
+    failures = transcribe_files(recogniser, sources, targets, format, jobs or usable_cores())
     if len(sources) == 1 and failures:
         raise VelocityError(failures[0])
     if failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import time
@@ -120,6 +121,13 @@ def transcribe_files(
         stopped.set()
         pool.shutdown(cancel_futures=True)
     return failures
+
+
+def usable_cores() -> int:
+    """The processor cores that this process may run on, at least 1."""
+    if hasattr(os, "sched_getaffinity"):  # Linux: a container or taskset may allow fewer than the machine has
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _transcribe_one(model: VelocityASR, source: Source, form: Format) -> list[str]:

@@ -224,6 +224,8 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
     options.enable_mem_pattern = False  # onnxruntime would keep a plan for every length it has seen
+    # Threads that spin between operators take the processor from whoever has work, this model's other threads included.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base class but Exception
