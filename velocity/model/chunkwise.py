@@ -58,7 +58,7 @@ class StreamingModel(nn.Module):
         """Name → tensor, float32 but for ``position`` (1,) int64, the model frames that have passed."""
         config = self.config
         state = {"position": torch.zeros(1, dtype=torch.int64)}
-        state["loudness"] = torch.full((batch, 1, FAR - 1), 2 * QUIETEST)
+        state["loudness"] = torch.zeros(batch, 1, FAR - 1)
         for index, conv in enumerate(self.model.binding.convs):
             state[f"binding.{index}"] = torch.zeros(batch, 1, conv.in_channels)
         for name, layer in self._layers().items():
@@ -95,8 +95,9 @@ def level(mel: Tensor, lead: int, past: State, now: State) -> Tensor:
     """The causal ``LevelNormalisation``, which the frames of the lead do not reach: (b, frames, bins) → the same."""
     heard = (torch.arange(mel.size(1), device=mel.device) >= lead) | (past["position"] > 0)  # (frames,)
     peak = loudness(mel, heard.to(mel.dtype)[None, :, None])
-    peak = torch.cat([past["loudness"], peak], -1)  # (b, 1, FAR - 1 + frames)
-    now["loudness"] = peak[..., 1 - FAR :]
+    # Every state begins as zeros: this one is counted from the quietest there is.
+    peak = torch.cat([past["loudness"] + 2 * QUIETEST, peak], -1)  # (b, 1, FAR - 1 + frames)
+    now["loudness"] = peak[..., 1 - FAR :] - 2 * QUIETEST
     return subtract(mel, LevelNormalisation.past_level(peak))
 
 
