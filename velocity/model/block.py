@@ -70,7 +70,7 @@ class SelectiveSSM(nn.Module):
 
     def add_skip(self, y: Tensor, x: Tensor) -> Tensor:
         """y and x (b, l, h, p) → (b, l, inner)."""
-        return torch.addcmul(y, x, self.skip.unsqueeze(-1)).flatten(2)
+        return (y + x * self.skip.unsqueeze(-1)).flatten(2)
 
 
 class TimeDropout(nn.Module):

@@ -33,11 +33,7 @@ class LevelNormalisation(nn.Module):
             peak = F.pad(peak, (FAR - 1, 0), value=2 * QUIETEST)
             return subtract(mel, self.past_level(peak))
         near = loudest(peak, NEAR, NEAR // 2)  # (b, 1, frames)
-        level = torch.maximum(near, peak.amax(-1, keepdim=True) - DEEPEST).clamp(min=QUIETEST)
-        known = mask.transpose(1, 2)
-        # Smooth, so that the level does not jump where a loud frame enters the window.
-        level, known = (F.avg_pool1d(part, NEAR, 1, NEAR // 2) for part in (level * known, known))
-        return subtract(mel, level / known.clamp(min=1e-6))
+        return subtract(mel, torch.maximum(near, peak.amax(-1, keepdim=True) - DEEPEST).clamp(min=QUIETEST))
 
     @staticmethod
     def past_level(peak: Tensor) -> Tensor:
