@@ -81,7 +81,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         manifest, texts = record(Path(folder))
         tokenizer = train_tokenizer(texts, "characters", 256, Path(folder, "tokenizer.model"))
-        loader = Loader(tokenizer, [-5.0] * 80, 1, distortions[options.distortions], options.threads)
+        loader = Loader(tokenizer, 1, distortions[options.distortions], options.threads)
 
         batches = list(islice(loader.training(manifest, options.seconds), options.steps + AHEAD))
         audio = sum(float(batch.lengths.sum()) / 100 for batch in batches[AHEAD:])

@@ -68,7 +68,6 @@ def train(options: argparse.Namespace, weights: Path) -> dict[str, Any]:
     from velocity.model.asr import load_model, save_model
     from velocity.quantization.linear import set_mode
     from velocity.quantization.low_bits import keep_rounded, learn_low_bits
-    from velocity.stages.inputs import feature_statistics
     from velocity.text import TextTokenizer
     from velocity.training.checkpoint import Checkpoints, fingerprint
     from velocity.training.devices import set_determinism, start
@@ -95,7 +94,7 @@ def train(options: argparse.Namespace, weights: Path) -> dict[str, Any]:
     objective = CTC(learn_low_bits(load_model(FINETUNED), options.bits))
     set_mode(objective, "fake")
     tokenizer = TextTokenizer("data/prepared/tokenizer.model")
-    loader = Loader(tokenizer, feature_statistics()["mean"], params.seed, params.finetune.augmentation, params.threads)
+    loader = Loader(tokenizer, params.seed, params.finetune.augmentation, params.threads)
     validation = load_cuts("data/prepared/validation.jsonl")
     seconds = settings.batch_seconds
 

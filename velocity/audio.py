@@ -27,7 +27,7 @@ MOST_FRAMES = 1024  # frames whose power spectra are in memory at a time
 # Frames transformed at a time. A few frames fit the cache, and memory that the allocator keeps; it returns larger
 # blocks to the system, which then clears every page again. That took most of the time.
 TRANSFORMED = 64
-FLOOR = 1e-6  # power floor before the logarithm: about -60 dB below a full-scale bin
+FLOOR = 1e-10  # power floor before the logarithm, below the rounding of 16-bit samples
 
 
 class MelSpectrogram(np.ndarray):

@@ -14,15 +14,12 @@ DIM, INNER, HEAD, STATE = 12, 32, 8, 6
 
 
 def mixer_graph(ssm: SelectiveSSM, chunk: int) -> bytes:
-    inside = {
-        "weight": ssm.conv.weight, "bias": ssm.conv.bias, "step_bias": ssm.step_bias, "log_rate": ssm.log_rate,
-        "skip": ssm.skip,
-    }  # fmt: skip
+    inside = {"step_bias": ssm.step_bias, "log_rate": ssm.log_rate, "skip": ssm.skip}
     ends = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["b", "l", size])
         for name, size in (("projected", ssm.input.out_features), ("mask", 1), ("y", INNER))
     ]
-    sizes = {"heads": ssm.heads, "head_dim": HEAD, "state": STATE, "groups": ssm.groups, "kernel": 4}
+    sizes = {"heads": ssm.heads, "head_dim": HEAD, "state": STATE, "groups": ssm.groups}
     node = helper.make_node("Mixer", ["projected", "mask", *inside], ["y"], domain=DOMAIN, **sizes)
     constants = [numpy_helper.from_array(value.detach().numpy(), name) for name, value in inside.items()]
     graph = helper.make_graph([node], "g", ends[:2], ends[2:], constants)
@@ -42,15 +39,15 @@ def test_it_computes_what_the_layer_does(bidirectional, chunk):
         ssm.skip.normal_()
         ssm.step_bias += 3 * torch.randn(ssm.heads)  # decays that forget in a frame, and that keep for the whole
     session = onnxruntime.InferenceSession(mixer_graph(ssm, chunk), providers=["CPUExecutionProvider"])
-    seen = []
-    ssm.norm.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    before, after = [], []
+    ssm.input.register_forward_hook(lambda layer, inputs, output: before.append(output))
+    ssm.norm.register_forward_pre_hook(lambda layer, inputs: after.append(inputs[0]))
     for batch, length in ((1, 1), (2, 3), (1, 8), (2, 65), (1, 200)):
         u, mask = 2 * torch.randn(batch, length, DIM), torch.ones(batch, length, 1)
         with torch.no_grad():
             ssm(u, mask)
-            projected = ssm.input(u)
-        (found,) = session.run(None, {"projected": projected.numpy(), "mask": mask.numpy()})
-        expected = seen.pop().numpy()
+        (found,) = session.run(None, {"projected": before.pop().numpy(), "mask": mask.numpy()})
+        expected = after.pop().numpy()
         assert np.abs(found - expected).max() <= 2e-5 * max(1.0, np.abs(expected).max())
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 
-from tests.augmentation import augmentation
+from tests.augmentation import augmentation, only
 from tests.data.speech import save_cuts, speak
 from velocity.audio import compute_mel_spectrogram
 from velocity.data import batches
@@ -174,27 +174,45 @@ def same(one: batches.Batch, two: batches.Batch) -> bool:
 
 def test_batches_and_distortions_follow_from_the_position_whatever_the_threads(spoken, tokenizer):
     settings = augmentation()
-    whole = training(Loader(tokenizer, [0.0] * 80, 1, settings, threads=1), spoken, 40)
-    many = Loader(tokenizer, [0.0] * 80, 1, settings, threads=4)
+    whole = training(Loader(tokenizer, 1, settings, threads=1), spoken, 40)
+    many = Loader(tokenizer, 1, settings, threads=4)
     assert whole[-1].position.epoch > 0
     for done in (1, 17, 30):
         resumed = training(many, spoken, 10, whole[done - 1].position.following())
         assert all(map(same, resumed, whole[done:]))
-    other = training(Loader(tokenizer, [0.0] * 80, 2, settings), spoken, 10)
+    other = training(Loader(tokenizer, 2, settings), spoken, 10)
     assert not any(map(same, other, whole))
 
 
 def test_processes_make_the_batches_that_threads_make(spoken, tokenizer):
     settings = augmentation(noise=0.5, rooms=0.5, simulated_rooms=2)
-    arguments = (tokenizer, [0.0] * 80, 1, settings)
+    arguments = (tokenizer, 1, settings)
     start = Position(epoch=1, block=0, batch=1)
     expected = training(Loader(*arguments), spoken, 6, start)
     assert all(map(same, training(Loader(*arguments, processes=2), spoken, 6, start), expected))
 
 
+def test_joined_utterances_are_those_of_the_batch_one_after_another(spoken, cuts, tokenizer):
+    by_id = {cut.id: cut for cut in cuts}
+    settings = only(joined=1.0, quiet_seconds=[0.3, 0.3])
+    alone, joined = (training(Loader(tokenizer, 1, each), spoken, 6) for each in (only(), settings))
+    together = 0
+    for plain, batch in zip(alone, joined, strict=True):
+        assert [name for group in batch.ids for name in group.split("+")] == plain.ids
+        assert batch.position == plain.position
+        for row, group in enumerate(batch.ids):
+            parts = [by_id[name] for name in group.split("+")]
+            samples = sum(cut.num_samples for cut in parts) + (len(parts) - 1) * 4_800
+            assert abs(batch.lengths[row] - samples / 160) <= 1
+            text = tokenizer.decode(batch.targets[row, : batch.target_lengths[row]].tolist())
+            assert text == " ".join(cut.supervisions[0].text for cut in parts)
+            together += len(parts) > 1
+    assert together
+
+
 def test_a_batch_holds_the_audio_and_the_text_of_its_cuts(spoken, cuts, tokenizer):
     by_id = {cut.id: cut for cut in cuts}
-    (batch,) = training(Loader(tokenizer, [0.0] * 80, 1), spoken, 1)
+    (batch,) = training(Loader(tokenizer, 1), spoken, 1)
     for row, name in enumerate(batch.ids):
         mel = compute_mel_spectrogram(by_id[name].load_audio()[0])
         assert batch.lengths[row] == len(mel)
@@ -205,7 +223,7 @@ def test_a_batch_holds_the_audio_and_the_text_of_its_cuts(spoken, cuts, tokenize
 
 
 def test_validation_takes_every_utterance_once_longest_first(cuts, tokenizer):
-    found = list(Loader(tokenizer, [0.0] * 80, 1).plain(cuts, 4.0))
+    found = list(Loader(tokenizer, 1).plain(cuts, 4.0))
     lengths = [length for batch in found for length in batch.lengths.tolist()]
     assert lengths == sorted(lengths, reverse=True)
     assert Counter(name for batch in found for name in batch.ids) == Counter(cut.id for cut in cuts)

@@ -79,7 +79,7 @@ def test_training_from_shards_is_training_from_files(cuts, url, tmp_path):
     sharded = Sharded(cuts, url, tmp_path / "prepared")
     files = shutil.copy(sharded.train, tmp_path / "files.jsonl")
     sharded.write()
-    arguments = (None, [0.0] * 80, 1, augmentation(noise=0.5), 2)
+    arguments = (None, 1, augmentation(noise=0.5), 2)
     expected = list(islice(Loader(*arguments).training(files, 4.0), 20))
     found = list(islice(Loader(*arguments, sharded.open()).training(sharded.train, 4.0), 20))
     for one, two in zip(expected, found, strict=True):
@@ -212,7 +212,7 @@ def test_a_bad_shard_is_named(cuts, url, tmp_path, fault):
         load_cut(found[10], shards)
     assert "\n" not in str(caught.value)
     with pytest.raises(VelocityError, match=f"{TAR}: {message}"):
-        next(Loader(None, [0.0] * 80, 1, shards=shards).training(sharded.train, 400.0))
+        next(Loader(None, 1, shards=shards).training(sharded.train, 400.0))
 
 
 @pytest.mark.parametrize("kept", [None, 5000])
@@ -254,7 +254,7 @@ def test_copies_stay_within_the_limit_and_are_used_again(cuts, tmp_path, monkeyp
 def test_threads_share_shards_of_which_one_fits(cuts, tmp_path):
     sharded = Sharded(cuts, "memory://bucket", tmp_path / "prepared")
     sharded.write()
-    arguments = (None, [0.0] * 80, 1, None, 8)
+    arguments = (None, 1, None, 8)
     expected = list(islice(Loader(*arguments, sharded.open()).training(sharded.train, 4.0), 20))
     found = list(islice(Loader(*arguments, sharded.open(limit=0)).training(sharded.train, 4.0), 20))
     assert all(one.features.equal(two.features) for one, two in zip(expected, found, strict=True))

@@ -233,7 +233,7 @@ def parameters() -> Any:
     params["pretrain"]["optimisation"].update(steps=2, checkpoint_every=2, validate_every=2, batch_seconds=10)
     params["finetune"]["qat_start"] = 0.5
     params["finetune"]["augmentation"].update(speeds=[1.0], noise=0.0, gain_db=0.0, time_masks=0, frequency_masks=0)
-    params["finetune"]["optimisation"].update(batch_seconds=10, learning_rate=0.008, checkpoint_every=20)
+    params["finetune"]["optimisation"].update(devices=1, batch_seconds=10, learning_rate=0.008, checkpoint_every=20)
     params["calibrate"]["utterances"] = 20
     params["evaluate"].update(bootstrap=50, worst=3)
     params["benchmark"].update(repeats=2, lengths=[1.0, 3.0])

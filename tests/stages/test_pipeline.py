@@ -39,7 +39,9 @@ def workspace(folder: Path) -> Path:
     params["model"].update(dim=32, blocks=1, state=8, head_dim=16, ffn=32, context_layers=1, context_state=8)
     params["model"].update(attention_heads=2, attention_head_dim=8)
     params["pretrain"]["optimisation"].update(steps=4, checkpoint_every=2, validate_every=4, batch_seconds=20)
-    params["finetune"]["optimisation"].update(steps=24, checkpoint_every=2, validate_every=24, batch_seconds=20)
+    params["finetune"]["optimisation"].update(
+        devices=1, steps=24, checkpoint_every=2, validate_every=24, batch_seconds=20
+    )
     params["calibrate"]["utterances"] = 10
     params["evaluate"].update(bootstrap=50, worst=3)
     params["benchmark"].update(repeats=2, lengths=[1.0, 3.0])

@@ -265,8 +265,11 @@ def test_one_bad_batch_is_no_divergence(manifest):
     assert train_on(objective, stream(), settings(60))["training"][-1]["step"] == 60
 
 
-def test_learning_rate_rises_and_falls():
-    optimisation = settings(100, warmup=0.1)
+def test_learning_rate_rises_stays_and_falls():
+    held = [learning_rate(step, settings(100, warmup=0.1, decay=0.3)) for step in range(100)]
+    assert held[9:71] == [held[9]] * 62
+    assert all(earlier > later for earlier, later in pairwise(held[70:]))
+    optimisation = settings(100, warmup=0.1, decay=0.9)
     rates = [learning_rate(step, optimisation) for step in range(100)]
     assert rates[9] == max(rates) == optimisation.learning_rate
     assert rates[0] == pytest.approx(optimisation.learning_rate / 10)

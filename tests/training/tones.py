@@ -8,12 +8,12 @@ import torch
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 
 from tests.model.test_asr import small
-from velocity.audio import compute_mel_spectrogram
 from velocity.config.augmentation import Augmentation
 from velocity.config.optimisation import Optimisation
 from velocity.config.reader import default_section
 from velocity.data.batches import Batch, Loader
 from velocity.data.manifests import to_line, write_lines
+from velocity.data.statistics import measure_features
 from velocity.quantization.linear import quantize_linears
 from velocity.text import TextTokenizer, train_tokenizer
 from velocity.training.objectives.ctc import CTC
@@ -46,7 +46,7 @@ def write_tones(folder: Path, count: int = 20) -> Path:
 
 
 def tone_loader(manifest: Path, augmentation: Augmentation | None = None) -> Loader:
-    return Loader(TextTokenizer(manifest.parent / "tokenizer.model"), [0.0] * 80, 1, augmentation, threads=1)
+    return Loader(TextTokenizer(manifest.parent / "tokenizer.model"), 1, augmentation, threads=1)
 
 
 def tone_objective(manifest: Path, quantised: bool = True, **changes) -> CTC:
@@ -56,12 +56,18 @@ def tone_objective(manifest: Path, quantised: bool = True, **changes) -> CTC:
 
 
 def statistics(cuts: CutSet) -> dict[str, list[float]]:
-    mel = np.concatenate([compute_mel_spectrogram(cut.load_audio()[0]) for cut in cuts])
-    return {"mean": mel.mean(0).tolist(), "std": mel.std(0).tolist()}
+    return measure_features(cuts)
 
 
 def settings(steps: int, **changes) -> Optimisation:
-    own = {"batch_seconds": 8.0, "learning_rate": 0.004, "checkpoint_every": 4, "validate_every": 1000, **changes}
+    own = {
+        "devices": 1,
+        "batch_seconds": 8.0,
+        "learning_rate": 0.004,
+        "checkpoint_every": 4,
+        "validate_every": 1000,
+        **changes,
+    }
     return default_section("finetune.optimisation", Optimisation, steps=steps, **own)
 
 

@@ -1,9 +1,7 @@
 """The selective SSM in an exported graph: few large operators, in the layout that needs the fewest copies.
 
-PyTorch turns the channels of the backward heads round in time; here both directions run in the order of time, the
-backward ones with the taps of their convolution and their decays mirrored. From the convolution to the gate, channels
-come before time, (b, chunks, channels, q), so that every operand of the scan's products is a view. It is the scan of
-``velocity.model.ssd`` otherwise, of sequences without padding: the graph takes whole utterances.
+Channels come before time, (b, chunks, channels, q), so that every operand of the scan's products is a view. It is the
+scan of ``velocity.model.ssd`` otherwise, of sequences without padding: the graph takes whole utterances.
 
 The exporter sees one operator, ``Mixer``, which ``expand_mixers`` replaces: a trace of what is inside would take most
 of the time of an export, and end in ten times as many nodes.
@@ -20,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import torch
+import torch.nn.functional as F
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
@@ -44,10 +43,11 @@ def mixers_as_operators(model: nn.Module) -> Iterator[None]:
 
 def _traced(ssm: SelectiveSSM, u: Tensor, mask: Tensor) -> Tensor:
     """``SelectiveSSM.forward``, where ``mask`` is all ones: it gives the length only."""
-    projected = ssm.input(u)
-    inside = (ssm.conv.weight, ssm.conv.bias, ssm.step_bias, ssm.log_rate, ssm.skip)
+    kernel = ssm.conv.kernel_size[0]
+    around = F.pad(u.transpose(1, 2), (ssm.before, kernel - 1 - ssm.before))
+    projected = ssm.input(u + ssm.conv(around).transpose(1, 2))
+    inside = (ssm.step_bias, ssm.log_rate, ssm.skip)
     sizes = {"heads": ssm.heads, "head_dim": ssm.head_dim, "state": ssm.state, "groups": ssm.groups}
-    sizes["kernel"] = ssm.conv.kernel_size[0]
     y = torch.onnx.ops.symbolic(
         f"{DOMAIN}::Mixer",
         (projected, mask, *inside),
@@ -128,27 +128,17 @@ def _length(write: _Writer, mask: str, groups: int, chunk: int) -> _Length:
 
 def _expand(node: onnx.NodeProto, write: _Writer, length: _Length, frames: _Chunk, q: int) -> None:
     """The nodes of one mixer; b batch, l frames, c chunks of q frames, g groups of h heads, p head width, n state."""
-    projected, _, weight, bias, step_bias, log_rate, skip = node.input
+    projected, _, step_bias, log_rate, skip = node.input
     given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    heads, p, n, g, kernel = (given[name] for name in ("heads", "head_dim", "state", "groups", "kernel"))
+    heads, p, n, g = (given[name] for name in ("heads", "head_dim", "state", "groups"))
     h, inner = heads // g, heads * p
-    mixed = inner + 2 * g * n
+    gate, mixed, step = write("Split", projected, [inner, inner + 2 * g * n, heads], outputs=3, axis=2)
 
-    gate, mixed_input, step = write("Split", projected, [inner, mixed, heads], outputs=3, axis=2)
-
-    # Convolution and SiLU, of frames that fill the last chunk: (b, c, mixed, q)
-    last = [kernel - 1] if g == 2 else [0]
-    pads = write("Concat", [0, kernel - 1, 0, 0], write("Add", length.missing, last), [0], axis=0)
-    x = write("Unsqueeze", write("Pad", mixed_input, pads), [1])
-    x = write("Transpose", x, perm=[0, 3, 1, 2])  # (b, mixed, 1, frames)
-    weight = write("Unsqueeze", weight, [2])
-    if g == 2:
-        weight = _both_ways(write, weight, kernel)
-    x = write("Conv", x, weight, bias, group=mixed, kernel_shape=[1, kernel + (kernel - 1) * (g - 1)])
-    x = write("Mul", x, write("Sigmoid", x))
-    x = write("Transpose", write("Reshape", x, [0, mixed, -1, q]), perm=[0, 2, 1, 3])
-    x = write("Reshape", x, [0, 0, g, mixed // g, q])
-    x, B, C = write("Split", x, [inner // g, n, n], outputs=3, axis=3)  # (b, c, g, h·p | n | n, q)
+    # Frames that fill the last chunk: (b, c, channels, q), of which x (b, c, g, h·p, q), B and C (b, c, g, n, q)
+    mixed = write("Pad", mixed, write("Concat", [0, 0, 0, 0], length.missing, [0], axis=0))
+    mixed = write("Transpose", write("Reshape", mixed, [0, -1, q, inner + 2 * g * n]), perm=[0, 1, 3, 2])
+    x, B, C = write("Split", mixed, [inner, g * n, g * n], outputs=3, axis=2)
+    B, C = (write("Reshape", part, [0, 0, g, n, q]) for part in (B, C))
 
     # Steps and sums of log decays: (b, c, g, h, …)
     step = write("Softplus", write("Add", step, step_bias))
@@ -188,14 +178,6 @@ def _expand(node: onnx.NodeProto, write: _Writer, length: _Length, frames: _Chun
     y = write("Transpose", write("Reshape", y, [0, 0, inner, q]), perm=[0, 1, 3, 2])
     y = write("Slice", write("Reshape", y, [0, -1, inner]), [0], length.frames, [1])
     write("Mul", y, write("Mul", gate, write("Sigmoid", gate)), result=node.output[0])
-
-
-def _both_ways(write: _Writer, weight: str, kernel: int) -> str:
-    """Taps (mixed, 1, 1, kernel) → (mixed, 1, 1, 2·kernel - 1): the second half of the channels looks ahead."""
-    forward, backward = write("Split", weight, outputs=2, axis=0, num_outputs=2)
-    forward = write("Pad", forward, [0, 0, 0, 0, 0, 0, 0, kernel - 1])
-    backward = write("Slice", backward, [-1], [-kernel - 1], [3], [-1])
-    return write("Concat", forward, write("Pad", backward, [0, 0, 0, kernel - 1, 0, 0, 0, 0]), axis=0)
 
 
 class _Chunk(NamedTuple):

@@ -139,6 +139,12 @@ def layer_normalization(x: Value, scale: Value, bias: Value, *, epsilon: float, 
     return normal * scale[np.newaxis] + bias[np.newaxis]
 
 
+def max_pool(x: Value, *, kernel_shape: Sequence[int], pads: Sequence[int], **_: Any) -> tf.Tensor:
+    """Of images a pixel high, step by step: (b, c, 1, t) → the same or, without padding, shorter by the window less 1."""
+    padding = "SAME" if any(pads) else "VALID"  # the same on both sides of an odd window, or none
+    return tf.transpose(tf.nn.max_pool2d(tf.transpose(x, [0, 2, 3, 1]), kernel_shape, 1, padding), [0, 3, 1, 2])
+
+
 def reduction(reduce: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     return lambda x, axes, *, keepdims=1, **_: reduce(x, _integers(axes), bool(keepdims))
 
@@ -203,6 +209,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "LogSoftmax": lambda x, axis: tf.nn.log_softmax(x, axis),
     "MatMul": tf.matmul,
     "Max": tf.maximum,
+    "MaxPool": max_pool,
     "Min": tf.minimum,
     "Mod": lambda x, y, **_: tf.math.floormod(x, y),
     "Mul": lambda x, y: x * y,

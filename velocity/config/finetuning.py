@@ -19,6 +19,7 @@ class Finetuning:
     start_from: Literal["random", "pretrained"]  # models/<start_from>.safetensors
     qat: bool
     qat_start: Share  # share of the steps trained in floating point first
+    early: Share  # weight of the loss behind the middle block; 0: none
     weight_bits: Literal[8, 4, 2]  # of the linear layers; 4 and 2 are of the weights alone
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on
     augmentation: Annotated[Augmentation | None, BeforeValidator(lambda value: None if value == "off" else value)]

@@ -22,14 +22,15 @@ class Optimisation:
     batch_seconds: Positive
     accumulate: Count  # batches a step
     learning_rate: Positive
-    warmup: Share  # share of the steps
+    warmup: Share  # share of the steps in which the rate rises
+    decay: Share  # share of the steps, the last ones, in which it falls to zero; in between it stays
     weight_decay: NotNegative
     clip: Positive  # gradient norm
     ema: Annotated[float, Field(ge=0, lt=1)]  # decay a step of the average of the weights that is kept; 0: none
     patience: CountOrZero  # validations without improvement, then the best weights; 0: all steps
     divergence: NotNegative  # times the median loss that stops a training; 0: never
     skip_steps: tuple[CountOrZero, ...] = field(repr=False)  # steps whose batches are passed over
-    precision: Literal["32-true", "bf16-mixed"]
+    precision: Literal["auto", "32-true", "bf16-mixed"]  # auto: bf16 where the processor or the GPU computes it
     devices: Count | Literal["auto"]  # processes on a machine, one a GPU; auto: all its GPUs
     nodes: Count  # machines
     loaders: CountOrZero = field(repr=False)  # processes that make batches; 0: threads do

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -34,6 +34,9 @@ from velocity.text import TextTokenizer
 BLOCK = 20_000  # utterances
 BUCKETS = 8  # groups of similar length
 AHEAD = 3  # batches prepared while one is trained on
+
+
+Example = tuple[str, np.ndarray, list[int]]  # id, (frames, 80) features, classes of the text
 
 
 class Position(NamedTuple):
@@ -67,7 +70,7 @@ class Batch:
 
 
 class Loader:
-    """Turns cuts into batches; ``fill`` (80,) is what masked features become, the mean of each bin.
+    """Turns cuts into batches, distorted by ``augmentation`` but for its masks, which the objective applies.
 
     ``shards`` holds the audio of training cuts that were put there. Training batches are made by ``threads`` threads,
     or where ``processes`` is not 0 by as many processes: a GPU hears faster than one interpreter can distort.
@@ -76,15 +79,15 @@ class Loader:
     def __init__(
         self,
         tokenizer: TextTokenizer | None,
-        fill: Sequence[float],
         seed: int,
         augmentation: Augmentation | None = None,
         threads: int = 2,
         shards: Shards | None = None,
         processes: int = 0,
     ) -> None:
-        self._arguments = (tokenizer, fill, seed, augmentation, threads, shards, processes)
-        self.tokenizer, self.fill, self.seed = tokenizer, np.float32(fill), seed
+        self._arguments = (tokenizer, seed, augmentation, threads, shards, processes)
+        self.tokenizer, self.seed = tokenizer, seed
+        self.augmentation = augmentation
         self.distortion = Distortion(augmentation, seed) if augmentation else None
         self.threads, self.shards, self.processes = threads, shards, processes
 
@@ -135,24 +138,43 @@ class Loader:
 
     def _next(self, plan: Iterator[tuple[Position, CutSet]], readers: ThreadPoolExecutor) -> Batch:
         position, cuts = next(plan)
-        batch = self._collate(list(readers.map(lambda cut: self._example(cut, position.epoch), cuts)))
+        groups, around = self._arrange(list(cuts), position)
+        batch = self._collate(list(readers.map(lambda group: self._example(group, around, position), groups)))
         return replace(batch, position=position)
 
-    def _example(self, cut: MonoCut, epoch: int) -> tuple[str, np.ndarray, list[int]]:
+    def _arrange(self, cuts: list[MonoCut], position: Position) -> tuple[list[list[MonoCut]], float]:
+        """The cuts of a batch that become one utterance, and the seconds of quiet around each."""
+        together, around = 1, 0.0
+        if self.augmentation:
+            random = np.random.default_rng([self.seed, *position])
+            together, around = self.augmentation.draw(max(cut.duration for cut in cuts), random)
+        return [cuts[first : first + together] for first in range(0, len(cuts), together)], around
+
+    def _example(self, cuts: list[MonoCut], around: float, position: Position) -> Example:
+        """One or several cuts as one utterance, each distorted by itself."""
         if self.distortion is None:
-            return self._plain_example(cut)
-        random = np.random.default_rng([self.seed, epoch, crc32(cut.id.encode())])
-        features = compute_mel_spectrogram(self.distortion.distort(load_cut(cut, self.shards), random))
-        return cut.id, self.distortion.mask(features, self.fill, random), self._target(cut)
+            return self._plain_example(*cuts)
+        parts = []
+        for cut in cuts:
+            random = np.random.default_rng([self.seed, position.epoch, crc32(cut.id.encode())])
+            parts.append(self.distortion.distort(load_cut(cut, self.shards), random))
+        samples = self.augmentation.join(parts, around, random) if around or len(parts) > 1 else parts[0]
+        text = " ".join(cut.supervisions[0].text for cut in cuts) if self.tokenizer else ""
+        return "+".join(cut.id for cut in cuts), compute_mel_spectrogram(samples), self._target(text)
 
-    def _plain_example(self, cut: MonoCut) -> tuple[str, np.ndarray, list[int]]:
-        return cut.id, compute_mel_spectrogram(load_cut(cut, self.shards)), self._target(cut)
+    def _plain_example(self, cut: MonoCut) -> Example:
+        samples = load_cut(cut, self.shards)
+        return (
+            cut.id,
+            compute_mel_spectrogram(samples),
+            self._target(cut.supervisions[0].text if self.tokenizer else ""),
+        )
 
-    def _target(self, cut: MonoCut) -> list[int]:
-        return self.tokenizer.encode(cut.supervisions[0].text) if self.tokenizer else []
+    def _target(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text) if self.tokenizer else []
 
     @staticmethod
-    def _collate(examples: list[tuple[str, np.ndarray, list[int]]]) -> Batch:
+    def _collate(examples: list[Example]) -> Batch:
         ids, features, targets = zip(*examples, strict=True)
         longest, most = max(map(len, features)), max(map(len, targets))
         padded = np.zeros((len(ids), longest, features[0].shape[1]), dtype=np.float32)
@@ -173,7 +195,9 @@ class Planned(Dataset):
 
     def __getitem__(self, planned: tuple[Position, CutSet]) -> Batch:
         position, cuts = planned
-        batch = Loader._collate([self.loader._example(cut, position.epoch) for cut in cuts])
+        loader = self.loader
+        groups, around = loader._arrange(list(cuts), position)
+        batch = loader._collate([loader._example(group, around, position) for group in groups])
         return replace(batch, position=position)
 
 

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from velocity.config.augmentation import EFFECTS, Augmentation
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 class Distortion:
-    """Reads or simulates once what the effects need.
+    """The effects on samples; reads or simulates once what they need.
 
     Raises VelocityError, naming the key, when ``noise_source`` or ``room_source`` is not a folder of audio.
     """
 
     def __init__(self, settings: Augmentation, seed: int) -> None:
-        prepared = [(effect.masks, effect.prepare(settings, seed)) for effect in EFFECTS]
-        self._on_samples = [apply for masks, apply in prepared if apply and not masks]
-        self._on_features = [apply for masks, apply in prepared if apply and masks]
+        prepared = [effect.prepare(settings, seed) for effect in EFFECTS if not effect.masks]
+        self._effects = [apply for apply in prepared if apply]
 
     def distort(self, samples: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """(samples,) float32 at 16 kHz → (samples / speed,) float32; nothing is clipped at full scale."""
-        for apply in self._on_samples:
+        for apply in self._effects:
             samples = apply(samples, random)
         return samples
 
-    def mask(self, features: np.ndarray, fill: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """A copy of (frames, 80) whose masked places are ``fill`` (80,)."""
-        features = np.array(features)
-        for apply in self._on_features:
-            features = apply(features, fill, random)
-        return features
+
+def masked(settings: Augmentation | None, features: Tensor, lengths: Tensor) -> Tensor:
+    """Normalised features (b, frames, bins) with zeros, the mean of a bin, where the masks of ``settings`` fall."""
+    for effect in EFFECTS if settings else ():
+        if effect.masks and (hidden := effect.hidden(settings, lengths, *features.shape[1:])) is not None:
+            features = features.masked_fill(hidden, 0.0)
+    return features

@@ -1,4 +1,4 @@
-"""Mean and spread of the log-mel features of a training set: what the model's input is normalised with."""
+"""Mean and spread of the features of a training set, their level taken out: what the model's input is normalised with."""
 
 from __future__ import annotations
 
@@ -50,5 +50,12 @@ def _first_seconds(cuts: Iterable[MonoCut], enough: float) -> Iterator[MonoCut]:
 
 def _sums(cut: MonoCut) -> tuple[int, np.ndarray, np.ndarray]:
     """Frames, and the (80,) sums of the features and of their squares."""
-    features = compute_mel_spectrogram(load_cut(cut)).astype(np.float64)
+    import torch
+
+    from velocity.model.level import LevelNormalisation
+
+    mel = torch.from_numpy(np.array(compute_mel_spectrogram(load_cut(cut)))).unsqueeze(0)
+    with torch.no_grad():
+        levelled = LevelNormalisation(causal=False)(mel, torch.ones_like(mel[..., :1]))
+    features = levelled[0].numpy().astype(np.float64)
     return len(features), features.sum(axis=0), (features**2).sum(axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,17 @@ from velocity.errors import VelocityError
 from velocity.model.binding import TemporalBinding
 from velocity.model.block import Block, SelectiveSSM
 from velocity.model.context import GlobalContext
+from velocity.model.level import LevelNormalisation
 
 BLANK = 0
+
+
+class Encoded(NamedTuple):
+    """What ``VelocityModel.encode`` gives; padding included, of which ``lengths`` tells."""
+
+    frames: Tensor  # (b, l, dim), what the head sees
+    lengths: Tensor  # (b,) int64, of them
+    blocks: list[Tensor]  # (b, l, dim) after each block
 
 
 class VelocityModel(nn.Module):
@@ -27,6 +37,7 @@ class VelocityModel(nn.Module):
         bidirectional = config.direction == "bidirectional"
         self.register_buffer("feature_mean", torch.zeros(config.mel_bins))
         self.register_buffer("feature_std", torch.ones(config.mel_bins))
+        self.level = LevelNormalisation(causal=not bidirectional)
         self.binding = TemporalBinding(config.mel_bins, config.dim, config.stride, causal=not bidirectional)
         self.blocks = nn.ModuleList(
             Block(
@@ -50,25 +61,26 @@ class VelocityModel(nn.Module):
         self.head = ctc_head(config.dim, config.classes, config.head_rank)
 
     def set_feature_statistics(self, mean: list[float], std: list[float]) -> None:
-        """Mean and standard deviation of each log-mel bin over the training set: (mel_bins,) each."""
+        """Mean and standard deviation of each bin, its level taken out, over the training set: (mel_bins,) each."""
         self.feature_mean.copy_(torch.tensor(mean))
         self.feature_std.copy_(torch.tensor(std))
 
-    def normalize(self, mel: Tensor) -> Tensor:
-        return (mel - self.feature_mean) / self.feature_std
+    def normalize(self, mel: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Log-mel (b, frames, mel_bins), lengths (b,) in frames or None → the same of mean 0 and deviation 1."""
+        return self.standardize(self.level(mel, frame_mask(mel, lengths)))
 
-    def encode(self, features: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Normalised features (b, frames, mel_bins), lengths (b,) in frames or None → (b, l, dim), lengths (b,)."""
-        if lengths is None:
-            mask = torch.ones_like(features[:, :, :1])
-        else:
-            index = torch.arange(features.size(1), device=features.device)
-            mask = (index < lengths.unsqueeze(1)).unsqueeze(-1).to(features.dtype)  # (b, frames, 1)
-        x, mask = self.binding(features, mask)
+    def standardize(self, levelled: Tensor) -> Tensor:
+        return (levelled - self.feature_mean) / self.feature_std
+
+    def encode(self, features: Tensor, lengths: Tensor | None = None) -> Encoded:
+        """Normalised features (b, frames, mel_bins), lengths (b,) in frames or None → l = ⌈frames / stride⌉ frames."""
+        x, mask = self.binding(features, frame_mask(features, lengths))
+        blocks = []
         for block in self.blocks:
             x = block(x, mask)
+            blocks.append(x)
         x = self.fusion(x, self.context(x, mask))
-        return x, mask.sum((1, 2)).long()
+        return Encoded(x, mask.sum((1, 2)).long(), blocks)
 
     def forward(self, mel: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Log-mel (b, frames, mel_bins) float32, lengths (b,) int64 in frames (None: every frame is speech).
@@ -76,14 +88,26 @@ class VelocityModel(nn.Module):
         Returns log posteriors (b, l, vocabulary) float32 with l = ⌈frames / stride⌉, and their lengths (b,) int64.
         Padding beyond a length changes nothing before it.
         """
-        x, lengths = self.encode(self.normalize(mel), lengths)
-        log_probs = self.head(x).float().log_softmax(-1)  # (b, l, classes)
+        encoded = self.encode(self.normalize(mel, lengths), lengths)
+        return self.log_posteriors(self.head(encoded.frames)), encoded.lengths
+
+    def log_posteriors(self, scores: Tensor) -> Tensor:
+        """What a head gives, (b, l, classes) → log posteriors (b, l, vocabulary) float32."""
+        log_probs = scores.float().log_softmax(-1)
         if self.config.classes > self.config.vocabulary:
             log_probs = log_probs[..., : self.config.vocabulary]  # no text uses the classes beyond
-        return log_probs, lengths
+        return log_probs
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
+
+
+def frame_mask(features: Tensor, lengths: Tensor | None) -> Tensor:
+    """(b, frames, bins), lengths (b,) or None → (b, frames, 1): 1.0 on frames of the utterance, 0.0 on padding."""
+    if lengths is None:
+        return torch.ones_like(features[:, :, :1])
+    index = torch.arange(features.size(1), device=features.device)
+    return (index < lengths.unsqueeze(1)).unsqueeze(-1).to(features.dtype)
 
 
 class GatedFusion(nn.Module):

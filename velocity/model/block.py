@@ -14,10 +14,10 @@ STEP_MIN, STEP_MAX = 0.001, 0.1  # range of the initial step Δ (Mamba, section 
 
 
 class SelectiveSSM(nn.Module):
-    """Depthwise convolution → selective scan → gate (Mamba-2's mixer).
+    """Depthwise convolution → selective scan → gate (Mamba-2's mixer, its convolution before the projection).
 
-    ``bidirectional`` runs the second half of the heads, with B and C of their own, backwards in time: it turns their
-    channels round before the causal convolution and the scan, and back afterwards.
+    ``bidirectional`` runs the second half of the heads, with B and C of their own, backwards in time, and centres the
+    convolution. Otherwise no frame depends on a later one.
     """
 
     def __init__(
@@ -26,10 +26,12 @@ class SelectiveSSM(nn.Module):
         super().__init__()
         self.inner, self.head_dim, self.state, self.chunk = inner, head_dim, state, chunk
         self.heads, self.groups = inner // head_dim, 2 if bidirectional else 1
-        self.mixed = inner + 2 * self.groups * state  # channels of x, B, C
-        self.input = nn.Linear(dim, inner + self.mixed + self.heads)
-        self.conv = nn.Conv1d(self.mixed, self.mixed, kernel, groups=self.mixed)
-        self.log_rate = nn.Parameter(torch.log(torch.linspace(1.0, 16.0, self.heads)))  # a = -exp(log_rate)·Δ
+        self.before = kernel // 2 if bidirectional else kernel - 1  # frames of the past that the convolution covers
+        self.conv = nn.Conv1d(dim, dim, kernel, groups=dim)
+        self.input = nn.Linear(dim, 2 * inner + 2 * self.groups * state + self.heads)
+        # Each direction has the whole range of memories: a = -exp(log_rate)·Δ, and steps that are spread as evenly.
+        rates = torch.linspace(1.0, 16.0, self.heads // self.groups)
+        self.log_rate = nn.Parameter(torch.log(rates).repeat(self.groups))
         step = torch.exp(torch.rand(self.heads) * math.log(STEP_MAX / STEP_MIN) + math.log(STEP_MIN))
         self.step_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # softplus⁻¹(step)
         self.skip = nn.Parameter(torch.ones(self.heads))
@@ -38,37 +40,50 @@ class SelectiveSSM(nn.Module):
 
     def forward(self, u: Tensor, mask: Tensor) -> Tensor:
         """u (b, l, dim), mask (b, l, 1) 1.0 on frames of the utterance and 0.0 on padding → (b, l, dim)."""
-        b, l, _ = u.shape
-        gate, mixed, step = self.input(u).split([self.inner, self.mixed, self.heads], -1)
+        kernel = self.conv.kernel_size[0]
+        around = F.pad(u * mask, (0, 0, self.before, kernel - 1 - self.before))
+        gate, x, B, C, step = self.project(u + self.convolve(around))
         # The scan and its steps stay in 32 bits whatever the precision around them: decays multiply over seconds.
         with torch.autocast(u.device.type, enabled=False):
-            mixed, step, mask = (self._turn(part) for part in (mixed.float() * mask, step.float(), mask))
-            mixed = F.pad(mixed.transpose(1, 2), (self.conv.kernel_size[0] - 1, 0))
-            mixed = F.silu(self.conv(mixed).transpose(1, 2))  # (b, l, inner + 2gn), zeros before the first frame
-            x, B, C = self._split(mixed)
             # Padding has a step of zero: it neither changes the state nor lets it decay.
-            step = F.softplus(step + self.step_bias) * mask  # (b, l, h)
-            y, _ = scan_chunked(x * step.unsqueeze(-1), -self.log_rate.exp() * step, B, C, self.chunk)
-            y = (y + x * self.skip.unsqueeze(-1)).reshape(b, l, self.inner)
-            y = self._turn(y)
+            step = F.softplus(step.float() + self.step_bias) * mask  # (b, l, h)
+            x, B, C = x.float(), B.float(), C.float()
+            decay = -self.log_rate.exp() * step
+            y, _ = scan_chunked(x * step.unsqueeze(-1), decay, B, C, self.chunk, bidirectional=self.groups == 2)
+            y = self.add_skip(y, x)
         return self.output(self.norm(y * F.silu(gate)))
 
-    def _split(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(b, l, g · (inner/g + 2n)) → x (b, l, h, p), B and C (b, l, g, n); each group's channels lie together."""
-        b, l, _ = mixed.shape
-        mixed = mixed.reshape(b, l, self.groups, self.mixed // self.groups)
-        x, B, C = mixed.split([self.inner // self.groups, self.state, self.state], -1)
-        return x.reshape(b, l, self.heads, self.head_dim), B, C
+    def convolve(self, around: Tensor) -> Tensor:
+        """(b, kernel - 1 + l, dim) → (b, l, dim). Two-dimensional, as a processor's kernels are fast where channels
+        are the last axis in memory; those of one dimension are several times slower."""
+        weight = self.conv.weight.unsqueeze(2)  # (dim, 1, 1, kernel)
+        y = F.conv2d(around.transpose(1, 2).unsqueeze(2), weight, self.conv.bias, groups=self.conv.groups)
+        return y.squeeze(2).transpose(1, 2)
 
-    def _turn(self, tensor: Tensor) -> Tensor:
-        """Reverse in time the channels of the backward heads: (b, l, channels); its own inverse."""
-        if self.groups == 1:
-            return tensor
-        if tensor.size(-1) == 1:  # a mask: one copy a direction, spread over the heads
-            forward = tensor.expand(-1, -1, self.heads // 2)
-            return torch.cat([forward, forward.flip(1)], -1)
-        forward, backward = tensor.chunk(2, -1)
-        return torch.cat([forward, backward.flip(1)], -1)
+    def project(self, v: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """v (b, l, dim) → gate (b, l, inner), x (b, l, h, p), B and C (b, l, g, n), step (b, l, h)."""
+        b, l, _ = v.shape
+        shared = self.groups * self.state
+        gate, x, B, C, step = self.input(v).split([self.inner, self.inner, shared, shared, self.heads], -1)
+        B, C = (part.reshape(b, l, self.groups, self.state) for part in (B, C))
+        return gate, x.reshape(b, l, self.heads, self.head_dim), B, C, step
+
+    def add_skip(self, y: Tensor, x: Tensor) -> Tensor:
+        """y and x (b, l, h, p) → (b, l, inner)."""
+        return (y + x * self.skip.unsqueeze(-1)).flatten(2)
+
+
+class TimeDropout(nn.Module):
+    """Dropout of whole channels of an utterance: one mask for all its frames, (b, l, d) → (b, l, d)."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self.share:
+            return x
+        return x * F.dropout(torch.ones_like(x[:, :1]), self.share)
 
 
 class SSMLayer(nn.Module):
@@ -76,7 +91,7 @@ class SSMLayer(nn.Module):
 
     def __init__(self, dim: int, ssm: SelectiveSSM, dropout: float) -> None:
         super().__init__()
-        self.norm, self.ssm, self.dropout = nn.LayerNorm(dim), ssm, nn.Dropout(dropout)
+        self.norm, self.ssm, self.dropout = nn.LayerNorm(dim), ssm, TimeDropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         return x + self.dropout(self.ssm(self.norm(x), mask))
@@ -88,7 +103,7 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.norm, self.up, self.down = nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.Linear(hidden, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = TimeDropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.dropout(self.down(self.dropout(F.gelu(self.up(self.norm(x))))))

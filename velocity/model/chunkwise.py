@@ -16,6 +16,7 @@ from velocity.model.asr import VelocityModel
 from velocity.model.binding import PositionalEncoding, TemporalBinding
 from velocity.model.block import SelectiveSSM, SSMLayer
 from velocity.model.context import GlobalContext
+from velocity.model.level import FAR, QUIETEST, LevelNormalisation, loudness, subtract
 from velocity.model.ssd import decay_matrix
 
 TOKENS = 4  # of the global context in a summary
@@ -57,11 +58,12 @@ class StreamingModel(nn.Module):
         """Name → tensor, float32 but for ``position`` (1,) int64, the model frames that have passed."""
         config = self.config
         state = {"position": torch.zeros(1, dtype=torch.int64)}
+        state["loudness"] = torch.zeros(batch, 1, FAR - 1)
         for index, conv in enumerate(self.model.binding.convs):
             state[f"binding.{index}"] = torch.zeros(batch, 1, conv.in_channels)
         for name, layer in self._layers().items():
             ssm = layer.ssm
-            state[f"{name}.conv"] = torch.zeros(batch, ssm.conv.kernel_size[0] - 1, ssm.mixed)
+            state[f"{name}.conv"] = torch.zeros(batch, ssm.before, config.dim)
             state[f"{name}.scan"] = torch.zeros(batch, ssm.heads, ssm.state, ssm.head_dim)
         state["context.tokens"] = torch.zeros(batch, kept_tokens(config), config.dim)
         return state
@@ -75,18 +77,28 @@ class StreamingModel(nn.Module):
         model, config = self.model, self.config
         past: State = dict(zip(self.initial_state(), state, strict=True))
         now: State = {}
-        x = bind(model.binding, model.normalize(mel), past, now)  # (b, l, dim)
+        levelled = level(mel, self.lead_frames, past, now)  # (b, frames, mel_bins)
+        x = bind(model.binding, model.standardize(levelled), past, now)  # (b, l, dim)
         for index, block in enumerate(model.blocks):
             x = block.feed_forward(ssm_layer(block.mixer, x, f"blocks.{index}", past, now))
         x = model.fusion(x, attend(model.context, x, past, now))
         now["position"] = past["position"] + x.size(1)
-        log_probs = model.head(x).float().log_softmax(-1)[..., : config.vocabulary]
-        return log_probs, *(now[name] for name in past)
+        return model.log_posteriors(model.head(x)), *(now[name] for name in past)
 
 
 def kept_tokens(config: ModelConfig) -> int:
     """Newest tokens that the summaries seen by the next frame are means of: those of 16 whole spans and a begun one."""
     return TOKENS * config.summary_min + TOKENS - 1
+
+
+def level(mel: Tensor, lead: int, past: State, now: State) -> Tensor:
+    """The causal ``LevelNormalisation``, which the frames of the lead do not reach: (b, frames, bins) → the same."""
+    heard = (torch.arange(mel.size(1), device=mel.device) >= lead) | (past["position"] > 0)  # (frames,)
+    peak = loudness(mel, heard.to(mel.dtype)[None, :, None])
+    # Every state begins as zeros: this one is counted from the quietest there is.
+    peak = torch.cat([past["loudness"] + 2 * QUIETEST, peak], -1)  # (b, 1, FAR - 1 + frames)
+    now["loudness"] = peak[..., 1 - FAR :] - 2 * QUIETEST
+    return subtract(mel, LevelNormalisation.past_level(peak))
 
 
 def bind(binding: TemporalBinding, x: Tensor, past: State, now: State) -> Tensor:
@@ -116,17 +128,14 @@ def place(encoding: PositionalEncoding, x: Tensor, position: Tensor) -> Tensor:
 def ssm_layer(layer: SSMLayer, x: Tensor, name: str, past: State, now: State) -> Tensor:
     """``SSMLayer``: (b, l, dim) → (b, l, dim)."""
     ssm: SelectiveSSM = layer.ssm
-    b, l, _ = x.shape
-    gate, mixed, step = ssm.input(layer.norm(x)).split([ssm.inner, ssm.mixed, ssm.heads], -1)
-    mixed = torch.cat([past[f"{name}.conv"], mixed], 1)  # (b, k-1+l, inner + 2n)
-    now[f"{name}.conv"] = mixed[:, 1 - ssm.conv.kernel_size[0] :]
-    mixed = F.silu(ssm.conv(mixed.transpose(1, 2)).transpose(1, 2))  # (b, l, inner + 2n)
-    inputs, B, C = mixed.split([ssm.inner, ssm.state, ssm.state], -1)
-    inputs = inputs.reshape(b, l, ssm.heads, ssm.head_dim)
+    u = layer.norm(x)
+    around = torch.cat([past[f"{name}.conv"], u], 1)  # (b, before + l, dim)
+    now[f"{name}.conv"] = around[:, around.size(1) - ssm.before :]
+    gate, inputs, B, C, step = ssm.project(u + ssm.convolve(around))
     step = F.softplus(step + ssm.step_bias)  # (b, l, h)
     decay = -ssm.log_rate.exp() * step
-    y, now[f"{name}.scan"] = scan(inputs * step.unsqueeze(-1), decay, B, C, past[f"{name}.scan"])
-    y = (y + inputs * ssm.skip.unsqueeze(-1)).reshape(b, l, ssm.inner)
+    y, now[f"{name}.scan"] = scan(inputs * step.unsqueeze(-1), decay, B[:, :, 0], C[:, :, 0], past[f"{name}.scan"])
+    y = ssm.add_skip(y, inputs)
     return x + ssm.output(ssm.norm(y * F.silu(gate)))
 
 

@@ -44,16 +44,26 @@ def scan_step(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, state: Tensor 
 
 
 def scan_chunked(
-    x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, chunk: int = 64, state: Tensor | None = None
+    x: Tensor,
+    log_decay: Tensor,
+    B: Tensor,
+    C: Tensor,
+    chunk: int = 64,
+    state: Tensor | None = None,
+    bidirectional: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The same as ``scan_sequential``, in chunks: inside a chunk by products of (q, q) matrices, between chunks by the
     states they hand on. Shapes as there; any l ≥ 1; cost linear in l.
+
+    ``bidirectional``: g = 2, and the second group of heads runs from the last frame to the first.
     """
     b, l, h, p = x.shape
     g, n = B.shape[2:]
+    c = (l + chunk - 1) // chunk
+    if not exporting():
+        chunk = (l + c - 1) // c  # as many chunks, but no longer than they need to be
     # Frames that fill up the last chunk have x = 0 and decay 1: they leave the state as it is.
     pad = (chunk - 1, 0)[::-1]
-    c = (l + chunk - 1) // chunk
     fill = lambda tensor: F.pad(tensor, (0, 0) * (tensor.dim() - 2) + pad)[:, : c * chunk]  # noqa: E731
     # Batch and chunks are one axis: no tensor has more than five, which is all that Core ML knows.
     x = fill(x).reshape(b * c, chunk, g, h // g, p).permute(0, 2, 3, 1, 4)  # (bc, g, h/g, q, p)
@@ -61,19 +71,23 @@ def scan_chunked(
     B = fill(B).reshape(b * c, chunk, g, n).transpose(1, 2)  # (bc, g, q, n)
     C = fill(C).reshape(b * c, chunk, g, n).transpose(1, 2)
 
-    # Within a chunk: y_i += Σ_{j ≤ i} (C_i · B_j) exp(a_{j+1} + … + a_i) x_j
+    # Within a chunk: y_i += Σ_{j ≤ i} (C_i · B_j) exp(a_{j+1} + … + a_i) x_j, and backwards Σ_{j ≥ i} … a_i + … + a_{j-1}
     cumulative = a.cumsum(-1)  # (bc, g, h/g, q)
+    total = cumulative[..., -1:]  # (bc, g, h/g, 1)
+    if bidirectional:  # backwards, the sum from a frame to the end of its chunk
+        cumulative = torch.cat([cumulative[:, :1], (total - cumulative + a)[:, 1:]], 1)
     similarity = C @ B.transpose(-1, -2)  # (bc, g, q, q), shared by the heads of a group
-    y = (similarity.unsqueeze(2) * decay_matrix(cumulative)) @ x  # (bc, g, h/g, q, p)
+    y = (similarity.unsqueeze(2) * decay_matrix(cumulative, bidirectional)) @ x  # (bc, g, h/g, q, p)
 
     # What each chunk adds to the state by its end, and the state that enters each chunk
-    total = cumulative[..., -1:]  # (bc, g, h/g, 1)
     to_end = (total - cumulative).exp().unsqueeze(-1)  # (bc, g, h/g, q, 1)
     update = B.transpose(-1, -2).unsqueeze(2) @ (x * to_end)  # (bc, g, h/g, n, p)
-    update = update.reshape(b, c, h, n * p)
-    if state is None:
-        state = torch.zeros_like(update[:, :1]).reshape(b, h, n * p)
-    entering, state = carry(update, total.reshape(b, c, h), state.reshape(b, h, n * p))
+    update, total = update.reshape(b, c, h, n * p), total.reshape(b, c, h)
+    if bidirectional:
+        update, total = (_turn_chunks(part) for part in (update, total))
+    entering, state = carry(update, total, None if state is None else state.reshape(b, h, n * p))
+    if bidirectional:
+        entering = _turn_chunks(entering)
 
     # What the entering state adds: y_i += C_i · exp(a_1 + … + a_i) S
     entering = entering.reshape(b * c, g, h // g, n, p)
@@ -82,24 +96,45 @@ def scan_chunked(
     return y[:, :l], state.reshape(b, h, n, p)
 
 
-def decay_matrix(cumulative: Tensor) -> Tensor:
-    """Cumulative log decays (…, q) → (…, q, q): exp(cumulative_i - cumulative_j) where j ≤ i, else 0."""
+def exporting() -> bool:
+    """Whether a graph for any length is being traced: what depends on this length must not be built into it."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _turn_chunks(tensor: Tensor) -> Tensor:
+    """Reverse the order of the chunks for the backward half of the heads: (b, c, h, …); its own inverse."""
+    forward, backward = tensor.chunk(2, 2)
+    return torch.cat([forward, backward.flip(1)], 2)
+
+
+def decay_matrix(cumulative: Tensor, bidirectional: bool = False) -> Tensor:
+    """Cumulative log decays (…, q) → (…, q, q): exp(cumulative_i - cumulative_j) where j ≤ i, else 0.
+
+    ``bidirectional``: (…, 2, h, q), and where j ≥ i in the second.
+    """
     q = cumulative.size(-1)
     index = torch.arange(q, device=cumulative.device)
     # Taken away before the exponential: above the diagonal the difference is positive and might overflow. To subtract
     # a small constant costs a fraction of what choosing does where nothing fuses the two.
     later = torch.where(index[:, None] < index[None, :], float("inf"), 0.0)
+    if bidirectional:
+        later = torch.stack([later, later.T]).unsqueeze(1)  # (2, 1, q, q)
     return (cumulative.unsqueeze(-1) - cumulative.unsqueeze(-2) - later).exp()
 
 
-def carry(update: Tensor, log_decay: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """State entering each chunk, S_{k+1} = exp(d_k) S_k + U_k, with S_0 = ``state``.
+def carry(update: Tensor, log_decay: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+    """State entering each chunk, S_{k+1} = exp(d_k) S_k + U_k, with S_0 = ``state``, None for zeros.
 
     update U (b, c, h, s), log_decay d (b, c, h), state (b, h, s) → entering states (b, c, h, s), final state (b, h, s).
     Joined in groups of 8 chunks and then across groups: the part that grows with the square of the length does so
     once in 8·64 frames squared, so that an hour of audio still costs what its minutes do.
     """
     b, c, h, s = update.shape
+    if not exporting() and c <= GROUP and state is None:  # one group, with nothing before it
+        within = decay_matrix(F.pad(log_decay.transpose(1, 2), (1, 0)).cumsum(-1))  # (b, h, c+1, c+1)
+        local = within[..., 1:] @ update.transpose(1, 2)  # (b, h, c+1, s)
+        return local[:, :, :-1].transpose(1, 2), local[:, :, -1]
+    state = torch.zeros_like(update[:, 0]) if state is None else state
     groups = (c + GROUP - 1) // GROUP
     fill = lambda tensor: F.pad(tensor, (0, 0) * (tensor.dim() - 2) + (0, GROUP - 1))[:, : groups * GROUP]  # noqa: E731
     update = fill(update).reshape(b, groups, GROUP, h, s).transpose(2, 3)  # (b, m, h, 8, s)

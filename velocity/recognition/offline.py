@@ -23,7 +23,7 @@ from velocity.recognition.decoding.decoder import Decoder, Hypothesis
 from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.segments import Segment, segments
 from velocity.recognition.decoding.words import Word
-from velocity.recognition.segmentation import chunks, silenced, split_posteriors, voice_activity
+from velocity.recognition.segmentation import chunks, silenced, split_posteriors, stretches, voice_activity
 from velocity.text import TextTokenizer
 
 SHIPPED = Path(__file__).parents[1] / "pretrained"  # models shipped with the package, one folder each
@@ -163,8 +163,10 @@ class VelocityASR:
         for samples, start, end, whole in chunks(_blocks(audio), frame):
             active = voice_activity(samples, whole)
             piece = np.zeros((-(-len(samples) // frame), self.config["vocabulary"]), dtype=np.float32)
-            if active.any():
-                piece = self._infer(samples)
+            # Quiet before, between and after speech never reaches the network, so that it cannot change the words.
+            for first, last in stretches(active, seconds):
+                found = self._infer(samples[first * frame : last * frame])[: len(piece) - first]
+                piece[first : first + len(found)] = found
             piece = silenced(piece, active, seconds, blank)
             yield piece[start // frame : -(-end // frame)]
 

@@ -27,6 +27,7 @@ CERTAIN, LIKELY = 0.9, 0.7  # periodicity of a frame that is certainly, or proba
 ENOUGH, WITHIN = 4, 20  # required voiced frames within a window of frames: 80 ms of 0.4 s
 ENOUGH_OF_A_PIECE, WITHIN_A_PIECE = 10, 50  # certain ones, in a chunk of long audio: 200 ms of a second
 CERTAIN_REACH, LIKELY_REACH = 2.0, 0.5  # seconds around them: the sentence, and the consonants next to a vowel
+APART = 1.0  # seconds without a voice that part two stretches of speech
 SURE = -20.0  # log-posterior of all other classes where the blank is certain
 
 
@@ -121,6 +122,21 @@ def _count(found: np.ndarray, width: int) -> np.ndarray:
     """The number of true values among the ``width`` values around each."""
     sums = np.concatenate([np.zeros(width // 2 + 1, int), found, np.zeros(width, int)]).cumsum()
     return sums[width : width + len(found)] - sums[: len(found)]
+
+
+def stretches(active: np.ndarray, frame_seconds: float) -> Iterator[tuple[int, int]]:
+    """The stretches of speech that are recognised each by itself: (first, last + 1) in frames of ``frame_seconds``.
+
+    ``active`` is what ``voice_activity`` gave. Stretches less than APART seconds apart are one.
+    """
+    inside = np.concatenate([[False], active, [False]])
+    starts, ends = np.flatnonzero(inside[1:] & ~inside[:-1]), np.flatnonzero(~inside[1:] & inside[:-1])
+    begin = 0
+    for index in range(len(starts)):
+        if index + 1 == len(starts) or (starts[index + 1] - ends[index]) * VOICE_STEP >= APART:
+            first, last = starts[begin] * VOICE_STEP / frame_seconds, ends[index] * VOICE_STEP / frame_seconds
+            yield int(first), int(np.ceil(last))
+            begin = index + 1
 
 
 def silenced(log_probs: np.ndarray, active: np.ndarray, frame_seconds: float, blank: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from velocity.config.reader import load_section
 from velocity.journal import Journal, open_journal
 from velocity.project import FEATURES, FINETUNED, PRETRAINED, REPORTS, TOKENIZER, TRAIN, VALIDATION
 from velocity.stages import run
-from velocity.stages.inputs import feature_statistics, fresh_model, training_shards
+from velocity.stages.inputs import fresh_model, training_shards
 from velocity.stages.outputs import write_curve
 
 
@@ -47,11 +47,10 @@ def main() -> None:
     elif settings.qat:
         quantize_linears(model, learned=settings.activation_ranges == "learned")
     qat_from = max(1, round(settings.qat_start * schedule.steps))  # ranges are observed before they are used
-    objective = CTC(model)
+    objective = CTC(model, settings.early, settings.augmentation)
 
     tokenizer, validation = TextTokenizer(TOKENIZER), load_cuts(VALIDATION)
-    fill, shards = feature_statistics()["mean"], training_shards()
-    loader = Loader(tokenizer, fill, seed, settings.augmentation, threads, shards, schedule.loaders)
+    loader = Loader(tokenizer, seed, settings.augmentation, threads, training_shards(), schedule.loaders)
     mark = fingerprint([str((seed, config, settings)), TRAIN, FEATURES, TOKENIZER, *weights])
     checkpoints = Checkpoints("finetune", mark, schedule.keep_checkpoints)
     journal = open_journal() if fabric.is_global_zero else Journal(None)

@@ -11,7 +11,7 @@ from velocity.config.reader import load_section
 from velocity.journal import Journal, open_journal
 from velocity.project import FEATURES, PRETRAIN, PRETRAINED, REPORTS, TOKENIZER, TRAIN, VALIDATION
 from velocity.stages import run
-from velocity.stages.inputs import feature_statistics, fresh_model, training_shards
+from velocity.stages.inputs import fresh_model, training_shards
 from velocity.stages.outputs import write_curve
 
 
@@ -42,9 +42,8 @@ def main() -> None:
     untrained = copy.deepcopy(model)
     objective = pretraining_objective(model, settings, seed)
 
-    fill, shards = feature_statistics()["mean"], training_shards()
-    validation = load_cuts(VALIDATION)
-    loader = Loader(None, fill, seed, threads=threads, shards=shards, processes=schedule.loaders)
+    shards, validation = training_shards(), load_cuts(VALIDATION)
+    loader = Loader(None, seed, threads=threads, shards=shards, processes=schedule.loaders)
     mark = fingerprint([str((seed, config, settings)), PRETRAIN, FEATURES])
     checkpoints = Checkpoints("pretrain", mark, schedule.keep_checkpoints)
     journal = open_journal() if fabric.is_global_zero else Journal(None)
@@ -70,7 +69,7 @@ def main() -> None:
         **{f"validation_{name}": value for name, value in history["kept"].items() if name != "step"},
     }
     if count := settings.probe.utterances:
-        with_text = Loader(TextTokenizer(TOKENIZER), fill, seed, threads=threads, shards=shards)
+        with_text = Loader(TextTokenizer(TOKENIZER), seed, threads=threads, shards=shards)
         labelled = islice(read_cuts(TRAIN), count)  # the manifest is shuffled
         held_out = list(validation)[:: -(-len(validation) // count)]  # evenly spaced: it may be sorted by speaker
         batches = [list(with_text.plain(cuts, seconds)) for cuts in (labelled, held_out)]

@@ -44,10 +44,24 @@ def start(settings: Optimisation) -> Fabric:
         devices = max(1, torch.cuda.device_count())
     # The objectives of pretraining leave some weights, as the CTC head's, without a gradient.
     strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
-    fabric = Fabric(strategy=strategy, devices=devices, num_nodes=nodes, precision=settings.precision)
+    fabric = Fabric(strategy=strategy, devices=devices, num_nodes=nodes, precision=precision(settings.precision))
     fabric.launch()
     torch.set_num_threads(threads)  # the launcher sets its own
     return fabric
+
+
+def precision(setting: str) -> str:
+    """``setting``, or for "auto" bf16 where it is computed in hardware; says so where it is not."""
+    if torch.cuda.is_available():
+        hardware = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        hardware = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if setting == "auto":
+        setting = "bf16-mixed" if hardware else "32-true"
+        print(f"precision: {setting}, as this processor computes it", flush=True)
+    elif setting == "bf16-mixed" and not hardware:
+        print("warning: precision: bf16-mixed is emulated here, many times slower than 32-true", flush=True)
+    return setting
 
 
 def total(fabric: Fabric, value: float) -> float:

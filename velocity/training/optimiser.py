@@ -18,15 +18,17 @@ def adamw(model: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
 def learning_rate(step: int, settings: Optimisation) -> float:
-    """Linear warm-up, then half a cosine to zero."""
+    """Linear warm-up, a constant rate, then half a cosine to zero."""
     warmup = max(1, round(settings.warmup * settings.steps))
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, settings.steps - warmup)))
+    falling = max(warmup, settings.steps - round(settings.decay * settings.steps))  # the first step with a lower rate
+    passed = max(0, step - falling) / max(1, settings.steps - falling)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * passed))
 
 
 def ema_decay(updates: int, decay: float) -> float:

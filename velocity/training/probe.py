@@ -88,7 +88,7 @@ def encode(model: VelocityModel, batches: Iterable[Batch]) -> list[Encoded]:
     encoded = []
     for batch in batches:
         batch = batch.to(device)
-        frames, lengths = model.encode(model.normalize(batch.features), batch.lengths)
+        frames, lengths, _ = model.encode(model.normalize(batch.features, batch.lengths), batch.lengths)
         encoded.append(Encoded(frames.float(), lengths, batch.targets, batch.target_lengths))
     model.train(was_training)
     return encoded

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,7 @@ from tests.augmentation import augmentation, only
 from velocity.audio import SAMPLE_RATE
 from velocity.config import parse_params
 from velocity.config.augmentation import EFFECTS
-from velocity.data.distortion import Distortion
+from velocity.data.distortion import Distortion, masked
 from velocity.errors import VelocityError
 
 EVERYTHING = {"rooms": 1.0, "simulated_rooms": 2, "noise": 1.0, "telephone": 1.0, "codec": 1.0}
@@ -31,8 +32,8 @@ def test_all_off_changes_no_byte(length, seed):
     nothing = Distortion(only(), 1)
     random = np.random.default_rng(seed)
     assert nothing.distort(samples, random).tobytes() == samples.tobytes()
-    features = np.random.default_rng(seed).standard_normal((max(1, length // 160), 80), dtype=np.float32)
-    assert nothing.mask(features, np.zeros(80, np.float32), random).tobytes() == features.tobytes()
+    features = torch.randn(1, max(1, length // 160), 80)
+    assert masked(only(), features, torch.tensor([features.size(1)])) is features
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,8 @@ def test_all_on_gives_the_same_bytes_for_the_same_draws_at_any_length(everything
     first, again = (everything.distort(samples, np.random.default_rng(seed)) for _ in range(2))
     assert first.dtype == np.float32
     assert np.isfinite(first).all()
-    assert length / 1.1 - 1 <= len(first) <= length / 0.9 + 1
+    quiet = 2 * 3.0 * SAMPLE_RATE
+    assert length / 1.1 - 1 <= len(first) <= length / 0.9 + 1 + quiet
     assert first.tobytes() == again.tobytes()
 
 
@@ -84,11 +86,14 @@ def test_a_switch_is_the_share_of_utterances_that_it_touches(switch, speech):
 
 
 def test_every_effect_has_a_place_of_its_own_and_values_that_switch_it_off():
-    assert len({effect.order for effect in EFFECTS}) == len(EFFECTS) == 8
+    assert len({effect.order for effect in EFFECTS}) == len(EFFECTS) == 9
     keys = set(vars(augmentation()))
     for effect in EFFECTS:
         assert effect.off.keys() < keys
-        assert effect.prepare(only(), 1) is None or effect.off == {"speeds": [1.0]}
+        if effect.masks:
+            assert effect.hidden(only(), torch.tensor([9]), 9, 80) is None
+        else:
+            assert effect.prepare(only(), 1) is None or effect.off == {"speeds": [1.0]}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +107,7 @@ def test_every_effect_has_a_place_of_its_own_and_values_that_switch_it_off():
         ("noise_snr_db", [30, 10]),
         ("codecs", ["flac"]),
         ("time_mask_share", 1.2),
+        ("quiet_seconds", [2.0, 1.0]),
     ],
 )
 def test_a_value_that_makes_no_sense_is_refused_with_its_key(key, value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -27,6 +28,13 @@ class FolderCorpus:
     test: SpeakerSelection = 0.1
     validation: SpeakerSelection = 0.05
     repeat: Repeat = 1
+    utterances: str = ""  # a regular expression searched for in their ids: those it is not found in are left out
+
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.utterances)
+        except re.error as error:
+            raise ValueError(f"utterances: {self.utterances!r} is no regular expression ({error})") from error
 
 
 def bring(corpus: Any, _seed: int, folder: Path) -> None:
@@ -37,7 +45,10 @@ def read(name: str, corpus: FolderCorpus, _raw: Path) -> Iterator[Item]:
     if has_linked_folders(corpus.source):
         seen = f"{corpus.source}: DVC does not see changes behind links to folders"
         print(f"note: {seen}; after one: dvc repro --force --single-item fetch@{name}", file=sys.stderr)
-    return read_folder(name, corpus.source, corpus.labelled)
+    chosen = re.compile(corpus.utterances)
+    for item in read_folder(name, corpus.source, corpus.labelled):
+        if chosen.search(item.id):
+            yield item
 
 
 def read_folder(name: str, folder: str | Path, labelled: bool = True, synthetic: bool = False) -> Iterator[Item]:

@@ -7,13 +7,16 @@ the epoch and its id. ``velocity.config.augmentation`` finds the modules; ``velo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from velocity.config.section import section
 
-Apply = Callable[..., np.ndarray]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Apply = Callable[..., Any]
 
 
 @section
@@ -30,9 +33,14 @@ class Effect:
     def prepare(self, seed: int) -> Apply | None:
         """What applies it, with all that it needs read or simulated; None when it is off.
 
-        On samples: (samples,) float32 at 16 kHz, generator → the same, possibly of another length. On features:
-        (frames, 80) float32, filling (80,), generator → the same, changed in place.
+        On samples: (samples,) float32 at 16 kHz, generator → the same, possibly of another length. An effect that
+        ``masks`` says instead, by ``hidden``, which features a batch loses.
         """
+        raise NotImplementedError
+
+    def hidden(self, lengths: Tensor, frames: int, bins: int) -> Tensor | None:
+        """Lengths in frames (b,) → boolean, broadcasts to (b, frames, bins), True where nothing is shown; None when it
+        is off. Drawn by torch's generator, on the device of the model."""
         raise NotImplementedError
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 from pydantic import Field
 
 from velocity.audio import MEL_BINS
 from velocity.config.section import CountOrZero, section
-from velocity.data.augmentation import Apply, Effect
+from velocity.data.augmentation import Effect
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @section
@@ -19,15 +21,16 @@ class FrequencyMasks(Effect):
     frequency_masks: CountOrZero
     frequency_mask_bins: Annotated[int, Field(ge=0, le=MEL_BINS)]  # of the widest mask
 
-    def prepare(self, seed: int) -> Apply | None:
-        return self._mask_frequencies if self.frequency_masks else None
+    def hidden(self, lengths: Tensor, frames: int, bins: int) -> Tensor | None:
+        import torch
 
-    def _mask_frequencies(self, features: np.ndarray, fill: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        for _ in range(self.frequency_masks):
-            width = int(random.integers(0, self.frequency_mask_bins + 1))
-            low = int(random.integers(0, MEL_BINS - width + 1))
-            features[:, low : low + width] = fill[low : low + width]
-        return features
+        if not self.frequency_masks:
+            return None
+        drawn = torch.rand(2, len(lengths), self.frequency_masks, 1, device=lengths.device)
+        width = (drawn[0] * (self.frequency_mask_bins + 1)).floor()  # (b, masks, 1)
+        low = (drawn[1] * (bins - width + 1)).floor()
+        index = torch.arange(bins, device=lengths.device)
+        return ((index >= low) & (index < low + width)).any(1).unsqueeze(1)  # (b, 1, bins)
 
 
 EFFECT = FrequencyMasks

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from velocity.config.section import CountOrZero, Share, section
-from velocity.data.augmentation import Apply, Effect
+from velocity.data.augmentation import Effect
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @section
@@ -15,17 +18,17 @@ class TimeMasks(Effect):
     time_masks: CountOrZero  # masks may overlap, and may have no width
     time_mask_share: Share  # longest time mask, as a share of the utterance
 
-    def prepare(self, seed: int) -> Apply | None:
-        return self._mask_time if self.time_masks else None
+    def hidden(self, lengths: Tensor, frames: int, bins: int) -> Tensor | None:
+        import torch
 
-    def _mask_time(self, features: np.ndarray, fill: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        frames = len(features)
-        longest = int(frames * self.time_mask_share)
-        for _ in range(self.time_masks):
-            width = int(random.integers(0, longest + 1))
-            start = int(random.integers(0, frames - width + 1))
-            features[start : start + width] = fill
-        return features
+        if not self.time_masks:
+            return None
+        drawn = torch.rand(2, len(lengths), self.time_masks, 1, device=lengths.device)
+        lengths = lengths[:, None, None]
+        width = (drawn[0] * (lengths * self.time_mask_share + 1)).floor()  # (b, masks, 1)
+        start = (drawn[1] * (lengths - width + 1)).floor()
+        frame = torch.arange(frames, device=lengths.device)
+        return ((frame >= start) & (frame < start + width)).any(1).unsqueeze(-1)  # (b, frames, 1)
 
 
 EFFECT = TimeMasks

@@ -61,12 +61,12 @@ class BestRQ(MaskedPrediction):
         self.head = nn.Linear(config.dim, of.codebooks * of.codebook_size)
 
     def forward(self, batch: Batch) -> Tensor:
-        features = self.model.normalize(batch.features)  # (b, frames, bins)
+        features = self.model.normalize(batch.features, batch.lengths)  # (b, frames, bins)
         randoms = self.generators(batch)
         spans = draw_spans(batch.lengths, features.size(1), self.settings, randoms)  # (b, frames)
         hidden = self.stack(spans.unsqueeze(-1)).all(-1)  # (b, l)
         labels = self.quantizer(self.stack(features)[hidden])  # (n, codebooks)
-        encoded, _ = self.model.encode(self.with_noise(features, spans, randoms), batch.lengths)  # (b, l, dim)
+        encoded = self.model.encode(self.with_noise(features, spans, randoms), batch.lengths).frames  # (b, l, dim)
         logits = self.head(encoded[hidden]).float().unflatten(-1, (labels.size(1), -1))  # (n, codebooks, size)
         loss = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none").mean(-1)  # (n,)
         of_utterance = torch.zeros_like(hidden, dtype=loss.dtype).masked_scatter(hidden, loss).sum(1)  # (b,)
@@ -97,7 +97,8 @@ class BestRQ(MaskedPrediction):
             for batch in batches:
                 batch = batch.to(used.device)
                 whole = self.stack(in_speech(batch.lengths, batch.features.size(1)).unsqueeze(-1)).all(-1)  # (b, l)
-                labels = self.quantizer(self.stack(self.model.normalize(batch.features))[whole]).T  # (codebooks, n)
+                features = self.model.normalize(batch.features, batch.lengths)
+                labels = self.quantizer(self.stack(features)[whole]).T  # (codebooks, n)
                 used.scatter_add_(1, labels, torch.ones_like(labels, dtype=used.dtype))
                 yield batch
 

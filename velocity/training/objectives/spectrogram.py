@@ -23,10 +23,10 @@ class MaskedSpectrogram(MaskedPrediction):
         self.decoder = nn.Linear(config.dim, config.stride * config.mel_bins)
 
     def forward(self, batch: Batch) -> Tensor:
-        features = self.model.normalize(batch.features)  # (b, frames, bins)
+        features = self.model.normalize(batch.features, batch.lengths)  # (b, frames, bins)
         b, frames, bins = features.shape
         hidden = self.hidden(batch)
-        encoded, _ = self.model.encode(features.masked_fill(hidden, 0.0), batch.lengths)  # (b, l, dim)
+        encoded = self.model.encode(features.masked_fill(hidden, 0.0), batch.lengths).frames  # (b, l, dim)
         guess = self.decoder(encoded).reshape(b, -1, bins)[:, :frames]  # each model frame gives ``stride`` frames
         error = (guess.float() - features).abs().masked_fill(~hidden, 0.0)
         return (error.sum((1, 2)) / hidden.sum((1, 2))).mean()
