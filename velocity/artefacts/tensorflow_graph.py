@@ -140,7 +140,7 @@ def layer_normalization(x: Value, scale: Value, bias: Value, *, epsilon: float, 
 
 
 def max_pool(x: Value, *, kernel_shape: Sequence[int], pads: Sequence[int], **_: Any) -> tf.Tensor:
-    """Of images a pixel high, step by step: (b, c, 1, t) → the same or, without padding, shorter by the window less 1."""
+    """Of images a pixel high: (b, c, 1, t) → the same or, without padding, shorter by the window less 1."""
     padding = "SAME" if any(pads) else "VALID"  # the same on both sides of an odd window, or none
     return tf.transpose(tf.nn.max_pool2d(tf.transpose(x, [0, 2, 3, 1]), kernel_shape, 1, padding), [0, 3, 1, 2])
 

@@ -1,4 +1,4 @@
-"""Mean and spread of the features of a training set, their level taken out: what the model's input is normalised with."""
+"""Mean and spread of a training set's features, their level taken out: what the model's input is normalised with."""
 
 from __future__ import annotations
 

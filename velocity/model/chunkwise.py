@@ -74,7 +74,7 @@ class StreamingModel(nn.Module):
 
     def forward(self, mel: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """→ log posteriors (b, frames / stride, vocabulary) and the state after them, tensor by tensor."""
-        model, config = self.model, self.config
+        model = self.model
         past: State = dict(zip(self.initial_state(), state, strict=True))
         now: State = {}
         levelled = level(mel, self.lead_frames, past, now)  # (b, frames, mel_bins)

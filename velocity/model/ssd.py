@@ -71,7 +71,7 @@ def scan_chunked(
     B = fill(B).reshape(b * c, chunk, g, n).transpose(1, 2)  # (bc, g, q, n)
     C = fill(C).reshape(b * c, chunk, g, n).transpose(1, 2)
 
-    # Within a chunk: y_i += Σ_{j ≤ i} (C_i · B_j) exp(a_{j+1} + … + a_i) x_j, and backwards Σ_{j ≥ i} … a_i + … + a_{j-1}
+    # Within a chunk: y_i += Σ_{j ≤ i} (C_i · B_j) exp(a_{j+1} + … + a_i) x_j; backwards over j ≥ i, a_i + … + a_{j-1}
     cumulative = a.cumsum(-1)  # (bc, g, h/g, q)
     total = cumulative[..., -1:]  # (bc, g, h/g, 1)
     if bidirectional:  # backwards, the sum from a frame to the end of its chunk
