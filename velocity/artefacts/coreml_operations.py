@@ -58,6 +58,17 @@ def conv(
     return F.conv1d(x, weight, bias, ints(strides), 0, ints(dilations), int(groups))
 
 
+def max_pool(x: Tensor, kernel_sizes: Tensor, strides: Tensor, pad_type: str, pad: Tensor, ceil_mode: Tensor) -> Tensor:
+    """Of images: (b, c, h, w)."""
+    only(bool(ceil_mode), False, "ceil_mode of a pooling")
+    if pad_type == "custom":
+        top, bottom, left, right = ints(pad)
+        x = F.pad(x, (left, right, top, bottom), value=float("-inf"))
+    else:
+        only(pad_type, "valid", "padding of a pooling by")
+    return F.max_pool2d(x, ints(kernel_sizes), ints(strides))
+
+
 def cumsum(x: Tensor, axis: Tensor, exclusive: Tensor, reverse: Tensor) -> Tensor:
     only((bool(exclusive), bool(reverse)), (False, False), "cumsum with exclusive, reverse")
     return x.cumsum(int(axis))
@@ -148,8 +159,8 @@ def unary(of: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 OPERATIONS: dict[str, Callable[..., Any]] = {
     operation.__name__: operation
     for operation in (
-        cast, concat, constexpr_affine_dequantize, conv, cumsum, expand_dims, gather, gelu, layer_norm, matmul, pad,
-        reshape, slice_by_index, split, squeeze,
+        cast, concat, constexpr_affine_dequantize, conv, cumsum, expand_dims, gather, gelu, layer_norm, matmul, max_pool,
+        pad, reshape, slice_by_index, split, squeeze,
     )
 }  # fmt: skip
 OPERATIONS |= {

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from velocity.model.ssd import scan_chunked
+from velocity.model.ssd import exporting, scan_chunked
 
 STEP_MIN, STEP_MAX = 0.001, 0.1  # range of the initial step Δ (Mamba, section 3.6)
 
@@ -55,7 +55,10 @@ class SelectiveSSM(nn.Module):
 
     def convolve(self, around: Tensor) -> Tensor:
         """(b, kernel - 1 + l, dim) → (b, l, dim). Two-dimensional, as a processor's kernels are fast where channels
-        are the last axis in memory; those of one dimension are several times slower."""
+        are the last axis in memory; those of one dimension are several times slower. Exported graphs do the same
+        themselves where it pays."""
+        if exporting():
+            return self.conv(around.transpose(1, 2)).transpose(1, 2)
         weight = self.conv.weight.unsqueeze(2)  # (dim, 1, 1, kernel)
         y = F.conv2d(around.transpose(1, 2).unsqueeze(2), weight, self.conv.bias, groups=self.conv.groups)
         return y.squeeze(2).transpose(1, 2)
