@@ -159,8 +159,8 @@ def unary(of: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 OPERATIONS: dict[str, Callable[..., Any]] = {
     operation.__name__: operation
     for operation in (
-        cast, concat, constexpr_affine_dequantize, conv, cumsum, expand_dims, gather, gelu, layer_norm, matmul, max_pool,
-        pad, reshape, slice_by_index, split, squeeze,
+        cast, concat, constexpr_affine_dequantize, conv, cumsum, expand_dims, gather, gelu, layer_norm, matmul,
+        max_pool, pad, reshape, slice_by_index, split, squeeze,
     )
 }  # fmt: skip
 OPERATIONS |= {
