@@ -12,6 +12,7 @@ from contextlib import suppress
 # Set before anything imports NumPy or PyTorch.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's products are small here; its threads would only compete
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # tensors in pages of 2 MiB: fewer page faults in the first steps
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # warnings to developers of training loops
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait stall a busy machine
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

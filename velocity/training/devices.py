@@ -5,7 +5,9 @@ Each process trains on its own batches: one step takes ``accumulate`` × process
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,6 +44,9 @@ def start(settings: Optimisation) -> Fabric:
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     elif devices == "auto":
         devices = max(1, torch.cuda.device_count())
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # every process would introduce itself
+    # Of the depthwise convolution; an axis of length 1 has any stride.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     # The objectives of pretraining leave some weights, as the CTC head's, without a gradient.
     strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
     fabric = Fabric(strategy=strategy, devices=devices, num_nodes=nodes, precision=precision(settings.precision))
@@ -56,12 +61,14 @@ def precision(setting: str) -> str:
         hardware = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         hardware = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if setting == "auto":
-        setting = "bf16-mixed" if hardware else "32-true"
-        print(f"precision: {setting}, as this processor computes it", flush=True)
-    elif setting == "bf16-mixed" and not hardware:
+    first = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"
+    if setting == "bf16-mixed" and not hardware and first:
         print("warning: precision: bf16-mixed is emulated here, many times slower than 32-true", flush=True)
-    return setting
+    if setting != "auto":
+        return setting
+    if first:
+        print(f"precision: {'bf16' if hardware else '32 bits'}, as the hardware computes it", flush=True)
+    return "bf16-mixed" if hardware else "32-true"
 
 
 def total(fabric: Fabric, value: float) -> float:
