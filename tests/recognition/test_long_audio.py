@@ -16,7 +16,16 @@ from tests.tone_model import speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.recognition.decoding.greedy import greedy
 from velocity.recognition.offline import VelocityASR
-from velocity.recognition.segmentation import LONGEST, WHOLE, chunks, split_posteriors, voice_activity
+from velocity.recognition.segmentation import (
+    APART,
+    LONGEST,
+    VOICE_STEP,
+    WHOLE,
+    chunks,
+    split_posteriors,
+    stretches,
+    voice_activity,
+)
 
 SENTENCE = "the quick brown fox's tail jumps over"
 FRAME = 320  # samples of a frame of the model of tones
@@ -176,3 +185,27 @@ def test_a_voice_is_found_beside_noise(snr: float) -> None:
     assert active[250 : 250 + steps][levels > 0.01 * levels.max()].all()
     assert not active[:150].any()
     assert not active[250 + steps + 100 :].any()
+
+
+@given(st.lists(st.tuples(st.integers(0, 120), st.integers(1, 80)), max_size=6), st.sampled_from([0.02, 0.04]))
+def test_stretches_hold_every_active_frame_and_are_apart(runs, frame):
+    active = np.concatenate([np.zeros(0, bool), *(np.repeat([False, True], run) for run in runs)])
+    found = list(stretches(active, frame))
+    inside = np.zeros(len(active), bool)
+    for first, last in found:
+        begin, end = round(first * frame / VOICE_STEP), round(last * frame / VOICE_STEP)
+        inside[begin:end] = True
+        assert active[begin : begin + 2].any()  # nothing but a begun frame before the speech, or after it
+        assert active[end - 2 : end].any()
+    assert inside[active].all()
+    gaps = [(later - before) * frame for (_, before), (later, _) in pairwise(found)]
+    assert all(gap > APART - 2 * frame for gap in gaps)
+
+
+def test_quiet_around_and_between_changes_no_posterior_of_the_speech(model: VelocityASR, folder: Path) -> None:
+    """Each stretch is what the network gives for it alone, wherever it lies in the recording."""
+    speech, pause = speak("hello", folder), np.zeros(3 * SAMPLE_RATE, np.float32)
+    alone = model.transcribe(speech)
+    assert alone
+    assert model.transcribe(np.concatenate([pause, speech])) == alone
+    assert model.transcribe(np.concatenate([pause, speech, pause, speech])) == f"{alone} {alone}"

@@ -135,7 +135,7 @@ def stretches(active: np.ndarray, frame_seconds: float) -> Iterator[tuple[int, i
     for index in range(len(starts)):
         if index + 1 == len(starts) or (starts[index + 1] - ends[index]) * VOICE_STEP >= APART:
             first, last = starts[begin] * VOICE_STEP / frame_seconds, ends[index] * VOICE_STEP / frame_seconds
-            yield int(first), int(np.ceil(last))
+            yield int(first + 1e-6), int(np.ceil(last - 1e-6))
             begin = index + 1
 
 

@@ -1,0 +1,33 @@
+"""Precision follows what the hardware computes, and says so where it does not."""
+
+import pytest
+import torch
+
+from velocity.training.devices import precision
+
+
+@pytest.fixture
+def hardware(monkeypatch):
+    def pretend(bf16: bool) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: bf16)
+
+    return pretend
+
+
+@pytest.mark.parametrize(("bf16", "expected", "said"), [(True, "bf16-mixed", "bf16"), (False, "32-true", "32 bits")])
+def test_auto_is_what_the_hardware_computes(hardware, capsys, bf16, expected, said):
+    hardware(bf16)
+    assert precision("auto") == expected
+    assert capsys.readouterr().out == f"precision: {said}, as the hardware computes it\n"
+
+
+def test_emulated_bf16_has_one_warning_and_other_settings_none(hardware, capsys, monkeypatch):
+    hardware(False)
+    assert precision("32-true") == "32-true"
+    assert capsys.readouterr().out == ""
+    assert precision("bf16-mixed") == "bf16-mixed"
+    assert capsys.readouterr().out.count("emulated") == 1
+    monkeypatch.setenv("LOCAL_RANK", "1")  # the second process of a training
+    assert precision("bf16-mixed") == "bf16-mixed"
+    assert capsys.readouterr().out == ""
