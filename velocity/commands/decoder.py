@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from velocity.errors import VelocityError
 from velocity.recognition.decoding.decoder import LM_WEIGHT, WORD_BONUS, Decoder
-from velocity.recognition.decoding.ngram import NGram
+from velocity.recognition.language_model.ngram import NGram
 
 if TYPE_CHECKING:
     from velocity.recognition.offline import VelocityASR

@@ -13,7 +13,7 @@ from velocity.recognition.decoding.beam import prefix_beam_search
 from velocity.recognition.decoding.fusion import TextFusion
 from velocity.recognition.decoding.greedy import best_alignment, best_path
 from velocity.recognition.decoding.hotwords import HotWords
-from velocity.recognition.decoding.ngram import NGram
+from velocity.recognition.language_model.ngram import NGram
 from velocity.recognition.decoding.pieces import Tokenizer, pieces
 from velocity.recognition.decoding.words import Word, timed_words
 
