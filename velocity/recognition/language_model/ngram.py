@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from pathlib import Path
 
 from velocity.errors import VelocityError
 from velocity.recognition.language_model.arpa import read_arpa
 from velocity.recognition.language_model.file import MAGIC, read_file
-from velocity.recognition.language_model.tables import END_ID, SPECIAL, START_ID, UNKNOWN_ID, Tables
+from velocity.recognition.language_model.tables import END_ID, SPECIAL, START_ID, UNKNOWN_ID, Tables, Values
 
 AFTER_LETTERS = "\x7f"  # sorts after every letter of a word
 KENLM = b"mmap lm http://kheafield.com/code"
@@ -44,9 +45,8 @@ class NGram:
         self._children = [memoryview(level.words) for level in levels[1:]]
         self._contexts = [memoryview(level.contexts) for level in levels[:-1]]
         self._first = [memoryview(level.first) for level in levels[:-1]]
-        self._codes = [memoryview(level.log_probs.codes) for level in levels]
-        self._values = [None if (book := level.log_probs.codebook) is None else book.tolist() for level in levels]
-        self._backoffs = [level.backoffs.decoded().tolist() for level in levels[:-1]]
+        self._log_probs = [_values(level.log_probs) for level in levels]
+        self._backoffs = [_values(level.backoffs) for level in levels[:-1]]
         self._unigrams = levels[0].log_probs.decoded()
         self.unknown = float(self._unigrams[UNKNOWN_ID])
         self._scores: dict[tuple[State, int], tuple[State, float]] = {}
@@ -94,9 +94,8 @@ class NGram:
                 longest = length
         for length in range(len(state), longest, -1):
             if (context := state[length - 1]) >= 0:
-                total += self._backoffs[length - 1][context]
-        code, values = self._codes[longest][rows[longest]], self._values[longest]
-        return self._after(rows), total + (code if values is None else values[code])
+                total += self._backoffs[length - 1](context)
+        return self._after(rows), total + self._log_probs[longest](rows[longest])
 
     def _find(self, length: int, context: int, word: int) -> int:
         """The row of ``word`` after a context of ``length`` words, or -1."""
@@ -114,6 +113,15 @@ class NGram:
         while contexts and contexts[-1] < 0:
             contexts.pop()
         return tuple(contexts)
+
+
+def _values(values: Values) -> Callable[[int], float]:
+    """Row → the value."""
+    codes = memoryview(values.codes)
+    if values.codebook is None:
+        return codes.__getitem__
+    book = values.codebook.tolist()
+    return lambda row: book[codes[row]]
 
 
 def _read(path: Path) -> Tables:
