@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,9 +52,11 @@ def read_words(sentences: Iterable[str], vocabulary: int | None = None) -> tuple
     return words, new[ids]
 
 
-def count(text: np.ndarray, words: Sequence[str], order: int) -> list[Counts]:
+def count(
+    text: np.ndarray, words: Sequence[str], order: int, after: Callable[[], None] = lambda: None
+) -> list[Counts]:
     """The n-grams of one to ``order`` words of ``text`` (positions,) uint32. Those with an unknown word are left out,
-    except the unigram. Row i of the unigrams is word i.
+    except the unigram. Row i of the unigrams is word i. ``after`` is called after each length.
 
     The text is sorted in chunks: besides the n-grams it takes a fixed amount of memory, and four bytes a position.
     """
@@ -64,6 +66,7 @@ def count(text: np.ndarray, words: Sequence[str], order: int) -> list[Counts]:
     unigrams = Counts(nothing, nothing, np.arange(size, dtype=np.int32), totals, np.arange(size) == START_ID)
     found, rows, below = [unigrams], text.astype(np.int32), None
     rows[text == UNKNOWN_ID] = -1
+    after()
     for n in range(2, order + 1):
         keys, counts = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
         for chunk in _keys(rows, text, n, size):
@@ -74,8 +77,10 @@ def count(text: np.ndarray, words: Sequence[str], order: int) -> list[Counts]:
         suffix = word if below is None else np.searchsorted(below, last.suffix[prefix].astype(np.int64) * size + word)
         found.append(Counts(prefix, suffix.astype(np.int32), word, counts, last.starts[prefix]))
         if n < order:
-            rows = np.concatenate([_rows(chunk, keys) for chunk in _keys(rows, text, n, size)])
+            chunks = [_rows(chunk, keys) for chunk in _keys(rows, text, n, size)]
+            rows = np.concatenate(chunks) if chunks else rows[:0]
         below = keys
+        after()
     return found
 
 

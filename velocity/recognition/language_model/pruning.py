@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from velocity.recognition.language_model.counts import selected
+from velocity.recognition.language_model.file import file_size
 from velocity.recognition.language_model.kneser_ney import Estimates
 from velocity.recognition.language_model.tables import NEVER, Tables, Values
 
 CODES = 256
 LEAST = 1e-9  # of a probability, where rounding might leave less
+CONTEXT = 9  # bytes in the file: its row, where its children begin, its back-off
+LEVEL = 2400  # bytes in the file: codebooks, the header's entries, padding
 STEPS = 24  # halvings of the interval of thresholds
 
 
@@ -75,6 +78,22 @@ def fit(model: Estimates, size: Callable[[list[np.ndarray]], int], most: int) ->
         middle = float(np.sqrt(low * high))
         low, high = (low, middle) if size(kept(model, loss, middle)) <= most else (middle, high)
     return kept(model, loss, high)
+
+
+def pruned_size(model: Estimates) -> Callable[[list[np.ndarray]], int]:
+    """A function of masks: the bytes that the file of the quantised model takes, or a little less than these."""
+    ids = 2 if len(model.words) <= 1 << 16 else 4
+    unigrams = file_size(quantise(Estimates(model.words, model.counts[:1], model.probabilities[:1], []).tables()))
+
+    def size(masks: list[np.ndarray]) -> int:
+        total = unigrams
+        for n in range(1, len(masks)):
+            prefixes = np.zeros(len(masks[n - 1]), dtype=bool)
+            prefixes[model.counts[n].prefix[masks[n]]] = True
+            total += LEVEL + int(masks[n].sum()) * (ids + 1) + int(prefixes.sum()) * CONTEXT
+        return total
+
+    return size
 
 
 def quantise(tables: Tables) -> Tables:
