@@ -28,26 +28,29 @@ def build(
         typer.Argument(metavar="TEXT...", help="Plain text in UTF-8, one sentence per line; also .xz and .gz."),
     ],
     out: Annotated[
-        Path, typer.Option(help="The file to write; an ARPA file, for other tools, if it ends in .arpa.", metavar="FILE")
+        Path,
+        typer.Option(help="The file to write; an ARPA file, for other tools, if it ends in .arpa.", metavar="FILE"),
     ],
     order: Annotated[int, typer.Option(help="Length of the longest n-grams, in words.", min=2, max=6)] = 3,
     prune: Annotated[
         int, typer.Option(help="Leave out n-grams of three or more words that occur at most this often.", min=0)
     ] = 0,
-    vocabulary: Annotated[int, typer.Option(help="Words to keep, most frequent first.", min=1, max=10_000_000)] = 65_000,
+    vocabulary: Annotated[
+        int, typer.Option(help="Words to keep, most frequent first.", min=1, max=10_000_000)
+    ] = 65_000,
     max_bytes: Annotated[
         int,
         typer.Option(
-            help="Largest file. If the model takes more, values get eight bits, and the n-grams that tell least are left "
-            "out.",
+            help="Largest file. If the model takes more, values get eight bits, and the n-grams that tell least are "
+            "left out.",
             min=1,
         ),
     ] = 5_000_000,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            help="A test set, as for evaluate, or a text file: lines with eight words in a row of its sentences are left "
-            "out and reported. May be repeated.",
+            help="A test set, as for evaluate, or a text file: lines with eight words in a row of its sentences are "
+            "left out and reported. May be repeated.",
             metavar="DIR|FILE",
         ),
     ] = None,
@@ -86,7 +89,7 @@ def tune(
         bool,
         typer.Option(
             "--write",
-            help="Write the best weights to the model's config.json: the model then uses this language model by default.",
+            help="Write the best weights to the model's config.json: it then uses this language model by default.",
         ),
     ] = False,
     threads: options.Threads = 1,

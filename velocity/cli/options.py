@@ -34,12 +34,17 @@ LanguageModel = Annotated[
     ),
 ]
 LanguageModelWeight = Annotated[
-    float | None, typer.Option("--lm-weight", help="Weight of the language model. Default: as tuned for the model, otherwise 0.5.", min=0.0)
+    float | None,
+    typer.Option(
+        "--lm-weight", help="Weight of the language model. Default: as tuned for the model, otherwise 0.5.", min=0.0
+    ),
 ]
 WordBonus = Annotated[
     float | None,
-    typer.Option(help="Bonus per word (natural logarithm), since language models prefer few words. Default: as "
-        "tuned for the model, otherwise 2."),
+    typer.Option(
+        help="Bonus per word (natural logarithm), since language models prefer few words. Default: as "
+        "tuned for the model, otherwise 2."
+    ),
 ]
 HotWordPhrases = Annotated[
     str | None,

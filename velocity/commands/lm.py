@@ -149,7 +149,12 @@ BONUSES = (0.0, 1.0, 2.0, 3.0)
 
 
 def tune(
-    model: VelocityASR, test_sets: Sequence[str], only: str, every: int, weights: Sequence[float], bonuses: Sequence[float]
+    model: VelocityASR,
+    test_sets: Sequence[str],
+    only: str,
+    every: int,
+    weights: Sequence[float],
+    bonuses: Sequence[float],
 ) -> list[dict[str, float]]:
     """Rows of ``weight``, ``word_bonus``, ``wer`` (the mean over the test sets) and each set's error rate, best first;
     the row with weight 0 is the best path.

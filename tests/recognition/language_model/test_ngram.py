@@ -18,7 +18,16 @@ from velocity.recognition.language_model.ngram import NGram
 from velocity.recognition.language_model.pruning import quantise
 
 LN10 = math.log(10)
-SENTENCES = ["the cat sat", "the cat ran", "a dog sat", "the dog ran off", "off the cat ran", "a cat", "", "dog dog dog"]
+SENTENCES = [
+    "the cat sat",
+    "the cat ran",
+    "a dog sat",
+    "the dog ran off",
+    "off the cat ran",
+    "a cat",
+    "",
+    "dog dog dog",
+]
 # No <unk>; a back-off of an n-gram that begins no longer one ("a b"); unsorted.
 ARPA = """
 \\data\\

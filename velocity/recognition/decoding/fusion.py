@@ -74,7 +74,9 @@ class TextFusion:
         state, earned, place = context.state, context.earned + self.word_bonus, context.place
         if self.lm:
             state, log_prob = self.lm.word(state, context.word)
-            earned += self.lm_weight * log_prob + (0.0 if context.word in self.lm or context.word in self._hot_words else UNKNOWN_WORD)
+            earned += self.lm_weight * log_prob + (
+                0.0 if context.word in self.lm or context.word in self._hot_words else UNKNOWN_WORD
+            )
         if place is not None:
             place, reward = self.hotwords.step(place, " ")
             earned += reward

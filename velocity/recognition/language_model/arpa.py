@@ -12,7 +12,16 @@ import numpy as np
 
 from velocity.errors import VelocityError
 from velocity.files import atomic_path
-from velocity.recognition.language_model.tables import NEVER, SPECIAL, START_ID, UNKNOWN, Tables, build_tables
+from velocity.recognition.language_model.tables import (
+    END,
+    NEVER,
+    SPECIAL,
+    START,
+    START_ID,
+    UNKNOWN,
+    Tables,
+    build_tables,
+)
 
 LN10 = math.log(10)
 NO_UNKNOWN = -100 * LN10  # the log-probability of <unk> if a file lacks it, as in KenLM
@@ -43,7 +52,7 @@ def _read(file: TextIO) -> Tables:
     unigrams = {fields[0]: values for fields, *values in _section(file, 1, sizes[0])}
     if len(unigrams) != sizes[0]:
         raise ValueError("a unigram twice")
-    unigrams = {UNKNOWN: [NO_UNKNOWN, 0.0], **dict.fromkeys(SPECIAL[1:], [NEVER, 0.0]), **unigrams}
+    unigrams = {UNKNOWN: [NO_UNKNOWN, 0.0], START: [NEVER, 0.0], END: [NEVER, 0.0], **unigrams}
     words = [*SPECIAL, *sorted(unigrams.keys() - set(SPECIAL))]
     index = {word: i for i, word in enumerate(words)}
     columns = np.array([unigrams[word] for word in words])
@@ -132,4 +141,3 @@ def _lines(tables: Tables) -> Iterator[str]:
             value = "-99" if n == 1 and row == START_ID else f"{log_prob:.7f}"
             yield f"{value}\t{text}\t{backoffs[row]:.7f}\n" if row in backoffs else f"{value}\t{text}\n"
     yield "\n\\end\\\n"
-

@@ -52,9 +52,7 @@ def read_words(sentences: Iterable[str], vocabulary: int | None = None) -> tuple
     return words, new[ids]
 
 
-def count(
-    text: np.ndarray, words: Sequence[str], order: int, after: Callable[[], None] = lambda: None
-) -> list[Counts]:
+def count(text: np.ndarray, words: Sequence[str], order: int, after: Callable[[], None] = lambda: None) -> list[Counts]:
     """The n-grams of one to ``order`` words of ``text`` (positions,) uint32. Those with an unknown word are left out,
     except the unigram. Row i of the unigrams is word i. ``after`` is called after each length.
 

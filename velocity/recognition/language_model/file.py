@@ -50,7 +50,9 @@ def read_file(path: str | Path) -> Tables:
     content = np.memmap(path, dtype=np.uint8, mode="r").view(np.ndarray)
     version, length, check = np.frombuffer(content[len(MAGIC) : FIXED].tobytes().ljust(12, b"\0"), dtype="<u4").tolist()
     if version != VERSION:
-        raise VelocityError(f"{path}: version {version} of the format is unknown; update velocity-asr or build it again")
+        raise VelocityError(
+            f"{path}: version {version} of the format is unknown; update velocity-asr or build it again"
+        )
     if zlib.crc32(content[FIXED:]) != check:
         raise VelocityError(f"{path}: damaged or incomplete: its checksum differs; copy or build it again")
     try:

@@ -53,6 +53,7 @@ def smooth(words: Sequence[str], raw: Sequence[Counts], prune: int = 0) -> Estim
     adjusted[0][[START_ID, UNKNOWN_ID]] = 0  # the first is never predicted
     below = np.full(1, 1 / (len(words) - 1))  # probability of the n-gram without its first word
     probabilities, shares, kept_counts = [], [], []
+    kept_before = np.ones(1, dtype=bool)  # the mask one length below
     renumbered = None  # old row one length below → new row
     for index, (counts, times) in enumerate(zip(raw, adjusted, strict=True)):
         discount = np.array((0.0, *_discounts(times[np.arange(len(times)) != UNKNOWN_ID] if index == 0 else times)))
@@ -67,8 +68,8 @@ def smooth(words: Sequence[str], raw: Sequence[Counts], prune: int = 0) -> Estim
         lower = below[counts.suffix if index else np.zeros(len(times), dtype=int)]
         here = (times - freed) / total + share[counts.prefix] * lower
         if index:
-            shares.append(share if index == 1 else share[last_kept])
-        below, last_kept = here, kept
+            shares.append(share[kept_before])
+        below, kept_before = here, kept
         probabilities.append(here[kept])
         number = np.cumsum(kept, dtype=np.int64).astype(np.int32) - 1
         kept_counts.append(selected(counts, kept, renumbered) if index else counts)

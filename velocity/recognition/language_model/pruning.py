@@ -15,7 +15,7 @@ from velocity.recognition.language_model.tables import NEVER, Tables, Values
 CODES = 256
 LEAST = 1e-9  # of a probability, where rounding might leave less
 CONTEXT = 9  # bytes in the file: its row, where its children begin, its back-off
-LEVEL = 2400  # bytes in the file: codebooks, the header's entries, padding
+LEVEL = 2800  # bytes at most in the file: codebooks, the header's entries, padding
 STEPS = 24  # halvings of the interval of thresholds
 
 
@@ -81,7 +81,7 @@ def fit(model: Estimates, size: Callable[[list[np.ndarray]], int], most: int) ->
 
 
 def pruned_size(model: Estimates) -> Callable[[list[np.ndarray]], int]:
-    """A function of masks: the bytes that the file of the quantised model takes, or a little less than these."""
+    """A function of masks: the bytes that the file of the quantised model takes, or a little more."""
     ids = 2 if len(model.words) <= 1 << 16 else 4
     unigrams = file_size(quantise(Estimates(model.words, model.counts[:1], model.probabilities[:1], []).tables()))
 
@@ -101,7 +101,9 @@ def quantise(tables: Tables) -> Tables:
 
     Codebooks of Lloyd's algorithm cost 3 % of perplexity here, by the few frequent words, and these nothing.
     """
-    levels = [replace(level, log_probs=_coded(level.log_probs), backoffs=_coded(level.backoffs)) for level in tables.levels]
+    levels = [
+        replace(level, log_probs=_coded(level.log_probs), backoffs=_coded(level.backoffs)) for level in tables.levels
+    ]
     return replace(tables, levels=levels)
 
 

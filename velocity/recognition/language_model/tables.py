@@ -59,7 +59,9 @@ class Tables:
         return np.repeat(below.contexts, np.diff(below.first.astype(np.int64)))
 
 
-def build_tables(words: Sequence[str], levels: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]) -> Tables:
+def build_tables(
+    words: Sequence[str], levels: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]
+) -> Tables:
     """Tables of, for each length, (prefix row below, word id, log-probability, back-off), each (rows,) and sorted."""
     small = np.uint16 if len(words) <= 1 << 16 else np.uint32
     built = []
