@@ -18,16 +18,14 @@ sources = $(if $(wheels),UV_FIND_LINKS="$$(echo $(wheels) | tr ' ' '$(comma)')")
 # PyPI's torch for Linux is a CUDA build of gigabytes. The CPU build comes from a wheel folder that holds one, or else
 # from PyTorch's own index. A CUDA build brings packages that the lock does not list, hence `install` and not `sync`.
 cpu_wheel = $(foreach folder,$(patsubst file://%,%,$(wheels)),$(wildcard $(folder)/torch-*cpu*.whl))
-install_cpu = $(sources) $(UV) pip sync --python $(BIN)/python $(if $(cpu_wheel),,--torch-backend=cpu) .uv/without-kenlm.lock
-install_cuda = $(if $(index),UV_DEFAULT_INDEX="$(index)") $(UV) pip install --python $(BIN)/python -r .uv/without-kenlm.lock
-# KenLM is the one package without a wheel: it wants a C++ compiler and minutes. `make run` does without, the tests try.
-KENLM := .venv/.kenlm-$(TORCH)
+install_cpu = $(sources) $(UV) pip sync --python $(BIN)/python $(if $(cpu_wheel),,--torch-backend=cpu) requirements.lock
+install_cuda = $(if $(index),UV_DEFAULT_INDEX="$(index)") $(UV) pip install --python $(BIN)/python -r requirements.lock
 
 # Compiled modules are kept: where this variable is set, every command would compile torch, MLflow and the rest anew.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test test-slow test-all ci lm web lint lock clean
+.PHONY: help install run ui test test-slow test-all ci web lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -41,16 +39,9 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@echo 'Installing into .venv (a few minutes at the first time)'
 	@test -x $(UV) || { $(PYTHON) -m venv .uv && .uv/bin/python -m pip install --quiet uv==$(UV_VERSION); }
 	@test -x $(BIN)/python || $(UV) venv --quiet --python .uv/bin/python .venv
-	@rm -f .venv/.installed-* .venv/.kenlm-*
-	@sed '/^kenlm==/d' requirements.lock > .uv/without-kenlm.lock
+	@rm -f .venv/.installed-*
 	@$(or $(install_$(TORCH)),$(error TORCH is cpu or cuda, not $(TORCH)))
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
-	@touch $@
-
-$(KENLM): $(INSTALLED)
-	@echo 'Compiling KenLM, for language models (a minute or more at the first time)'
-	@$(sources) $(UV) pip install --quiet --no-deps --python $(BIN)/python $$(grep '^kenlm==' requirements.lock) || \
-		echo 'note: KenLM did not compile; --lm will not work, and its tests are skipped'
 	@touch $@
 
 # The reports of the last release are in git, and DVC would take them for this machine's: the first run makes everything.
@@ -66,10 +57,10 @@ ui: $(INSTALLED) ## Prefect and MLflow in the browser, the schedules running, un
 # tests/conftest.py schedules the tests: a file stays in one process, and so do the folders that share something costly.
 pytest = $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: $(KENLM) ## install and run the fast tests, which cover every module (minutes)
+test: $(INSTALLED) ## install and run the fast tests, which cover every module (minutes)
 	@$(pytest) -m "not slow"
 
-test-slow: $(KENLM) ## the tests that take minutes: servers, browsers, kills, converters, whole pipelines
+test-slow: $(INSTALLED) ## the tests that take minutes: servers, browsers, kills, converters, whole pipelines
 	@$(pytest) -m slow
 
 test-all: test test-slow ## all tests, as every night and before a release
@@ -78,8 +69,6 @@ export BASE ?= main
 
 ci: $(INSTALLED) ## judge this branch's model beside the one of BASE (main), as a pull request is
 	@$(BIN)/python -m flows.ci --base "$$BASE"
-
-lm: $(KENLM) ## compile KenLM, which transcribe --lm needs
 
 web: $(INSTALLED) ## write the page, the shipped model and ONNX Runtime Web, fetched from npm once, to build/web
 	@$(BIN)/velocity-asr demo --save build/web

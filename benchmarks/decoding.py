@@ -19,7 +19,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -32,9 +31,9 @@ from velocity.evaluation.testset import load_test_set
 from velocity.evaluation.wer import score, summarize
 from velocity.recognition.decoding.alignment import align
 from velocity.recognition.decoding.decoder import Decoder
-from velocity.recognition.decoding.kneser_ney import estimate, write_arpa
-from velocity.recognition.decoding.ngram import NGram
 from velocity.recognition.decoding.words import timed_words
+from velocity.recognition.language_model.kneser_ney import estimate
+from velocity.recognition.language_model.ngram import NGram
 from velocity.recognition.offline import VelocityASR
 from velocity.text import normalize
 
@@ -69,16 +68,14 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", default=["ngram", "hotwords", "times"])
     arguments = parser.parse_args()
 
-    model = VelocityASR(find_artefact(arguments.model, quantized=True))
+    model = VelocityASR(find_artefact(arguments.model, quantized=True), lm="none")
     utterances = [u for name in arguments.test_set for u in load_test_set(name)[1] if re.search(arguments.only, u.id)]
     recognised = [Recognised(u.text, model.log_probs(u.samples())) for u in utterances[:: arguments.every]]
     own = {h.reference for h in recognised}
     text = [line for line in read_text(arguments.text) if line not in own]
     seconds = sum(len(h.log_probs) for h in recognised) * model.config["frame_seconds"]
     figures = {"model": model.folder.name, "utterances": len(recognised), "audio_seconds": round(seconds)}
-    with TemporaryDirectory() as folder:
-        write_arpa(estimate(text, order=3), Path(folder) / "lm.arpa")
-        lm = NGram(Path(folder) / "lm.arpa")
+    lm = NGram.of(estimate(text, order=3).tables())
     if "ngram" in arguments.part:
         figures["ngram"] = ngram(model, recognised, lm, arguments.beam)
     if "hotwords" in arguments.part:

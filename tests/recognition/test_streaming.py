@@ -20,6 +20,9 @@ from tests.tone_model import speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.cli import main
 from velocity.errors import VelocityError
+from velocity.recognition.decoding.decoder import Decoder
+from velocity.recognition.language_model.file import write_file
+from velocity.recognition.language_model.kneser_ney import estimate
 from velocity.recognition.offline import VelocityASR
 from velocity.recognition.onset import FeatureStream
 from velocity.recognition.streaming import Endpoint, Event, StreamingASR
@@ -119,6 +122,23 @@ def test_the_text_is_that_of_the_whole_recognised_at_once(model: StreamingASR, e
                 assert word.text == other.text
                 assert np.allclose([word.start, word.end], [other.start, other.end])
                 assert word.confidence == pytest.approx(other.confidence, abs=1e-4)
+
+
+def test_a_final_is_decoded_with_the_language_model(exports: Path, tmp_path: Path) -> None:
+    lm = tmp_path / "words.lm"
+    write_file(estimate(["the fox", "the box", "fox jumps"], 2).tables(), lm)
+    audio = speak("the fox jumps", exports / "onnx")
+    model = StreamingASR.from_pretrained(exports, lm=lm)
+    plain = list(StreamingASR.from_pretrained(exports, lm="none").transcribe_stream(cut(audio, [1600])))
+    found = list(model.transcribe_stream(cut(audio, [1600])))
+    assert [event.text for event in found] == [event.text for event in plain]  # the sound leaves no doubt
+    for word, expected in zip(found[-1].words, plain[-1].words, strict=True):
+        assert (word.start, word.end) == pytest.approx((expected.start, expected.end), abs=0.05)
+    # A language model that insists on other words changes the final, and nothing before it.
+    model.decoder = Decoder(model.tokenizer, model.frame_seconds, hotwords={"the box": 60.0})
+    changed = list(model.transcribe_stream(cut(audio, [1600])))
+    assert changed[:-1] == found[:-1]
+    assert changed[-1].type == "final"
 
 
 def test_a_word_is_stable_soon_after_it_was_said(model: StreamingASR) -> None:

@@ -42,21 +42,22 @@ def evaluate(
 ) -> None:
     """Measure error rates on a test set, and show the errors.
 
-    Word and character error rates, with 95 % intervals, by length and by speaker. Files that cannot be read do not stop
-    the others: they are listed at the end, and the exit status is 2.
+    Word and character error rates, with 95 % intervals, by length and by speaker, of the texts that transcribe gives:
+    with the model's language model, or with --lm none by the best path. Files that cannot be read do not stop the
+    others: they are listed at the end, and the exit status is 2.
 
     \b
     Examples:
       velocity-asr evaluate --test-set synthetic-test
       velocity-asr evaluate --test-set path/to/LibriSpeech/test-clean --model models/export/onnx --json
-      velocity-asr evaluate --test-set synthetic-test --lm lm.arpa --report errors
+      velocity-asr evaluate --test-set path/to/LibriSpeech/test-clean --lm none --report errors
     """
     from velocity.commands.decoder import decoder_from
     from velocity.commands.evaluate import as_text
     from velocity.commands.evaluate import evaluate as measure
 
-    recogniser = options.load(model, quantized, threads)
-    recogniser.decoder = decoder_from(recogniser, lm, lm_weight, word_bonus, hotwords, beam)
+    recogniser = options.load(model, quantized, threads, lm)
+    recogniser.decoder = decoder_from(recogniser, lm_weight, word_bonus, hotwords, beam)
     result, faults = measure(recogniser, test_set, jobs, report)
     print(json.dumps(result, indent=2) if as_json else as_text(result, _count(threads, "thread")), flush=True)
     if faults:

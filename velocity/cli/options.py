@@ -26,15 +26,25 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 LanguageModel = Annotated[
     Path | None,
     typer.Option(
-        "--lm", help="A word n-gram model, ARPA or KenLM binary; see `velocity-asr lm build`.", metavar="FILE"
+        "--lm",
+        help="A word n-gram model: a file of `velocity-asr lm build` or an ARPA file; none for the best path. Default: "
+        "the one that comes with the model; the shipped models have one.",
+        metavar="FILE|none",
+        show_default=False,
     ),
 ]
 LanguageModelWeight = Annotated[
-    float | None, typer.Option("--lm-weight", help="Weight of the language model. Default: 0.5.", min=0.0)
+    float | None,
+    typer.Option(
+        "--lm-weight", help="Weight of the language model. Default: as tuned for the model, otherwise 0.5.", min=0.0
+    ),
 ]
 WordBonus = Annotated[
     float | None,
-    typer.Option(help="Bonus per word (natural logarithm), since language models prefer few words. Default: 2."),
+    typer.Option(
+        help="Bonus per word (natural logarithm), since language models prefer few words. Default: as "
+        "tuned for the model, otherwise 2."
+    ),
 ]
 HotWordPhrases = Annotated[
     str | None,
@@ -54,8 +64,8 @@ Beam = Annotated[
 NBest = Annotated[int, typer.Option("--n-best", help="Number of hypotheses to print, best first.", min=1)]
 
 
-def load(model: str | None, quantized: bool, threads: int) -> VelocityASR:
+def load(model: str | None, quantized: bool, threads: int, lm: Path | None = None) -> VelocityASR:
     from velocity.commands.models import find_artefact
     from velocity.recognition.offline import VelocityASR
 
-    return VelocityASR(find_artefact(model, quantized), threads)
+    return VelocityASR(find_artefact(model, quantized), threads, lm)

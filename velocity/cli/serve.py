@@ -50,12 +50,10 @@ def serve(
         from velocity.server.work import Queue
     except ModuleNotFoundError as error:
         raise VelocityError(f"{error.name} is not installed: pip install 'velocity-asr[serve]'") from error
-    from velocity.recognition.decoding.ngram import NGram
 
     limits = Limits(int(max_megabytes * MEGABYTE), max_seconds)
     queue = Queue(jobs or os.cpu_count() or 1, max_waiting)
-    decoding = {"lm": NGram(lm)} if lm else {}
-    run_server(Service(load(model, quantized, threads), limits, queue, decoding), host, port)
+    run_server(Service(load(model, quantized, threads, lm), limits, queue), host, port)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from velocity.cli.app import app
-from velocity.cli.options import Model, Quantized, Threads
+from velocity.cli.options import LanguageModel, Model, Quantized, Threads
 from velocity.errors import VelocityError
 from velocity.files import standard_input
 
@@ -38,13 +38,15 @@ def stream(
     fast: Annotated[
         bool, typer.Option("--fast", help="Process FILE as fast as possible instead of in real time.")
     ] = False,
+    lm: LanguageModel = None,
     threads: Threads = 1,
 ) -> None:
     """Transcribe live audio: a microphone, stdin or a file.
 
     Needs a causal model (model.direction: causal) exported with --target onnx-streaming or onnx-streaming-int8. Without
     --model it takes this project's streaming model if there is one, otherwise the shipped one. Words shown as stable
-    are never taken back. Ctrl-C ends the stream and prints the last utterance.
+    are never taken back while an utterance lasts; with a language model the final text may differ from them. Ctrl-C
+    ends the stream and prints the last utterance.
 
     \b
     Examples:
@@ -57,7 +59,7 @@ def stream(
 
     if microphone == (file is not None):
         raise VelocityError("exactly one input is needed: name a FILE, - for stdin, or --microphone")
-    recogniser = live.load(model, quantized, threads)
+    recogniser = live.load(model, quantized, threads, lm)
     seconds = chunk_ms / 1000
     if microphone:
         pieces = live.microphone_pieces(seconds)

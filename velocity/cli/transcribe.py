@@ -48,7 +48,7 @@ def transcribe(
       velocity-asr transcribe talk.flac --format srt > talk.srt
       ffmpeg -i film.mkv -f wav - | velocity-asr transcribe - --format vtt
       velocity-asr transcribe --input-dir recordings --output-dir transcripts --format json
-      velocity-asr transcribe call.wav --lm english.arpa --hotwords "Anneliese,Kowalczyk"
+      velocity-asr transcribe call.wav --lm calls.lm --hotwords "Anneliese,Kowalczyk"
     """
     from velocity.commands.decoder import decoder_from
     from velocity.commands.transcribe import find_sources, output_paths, transcribe_files, usable_cores
@@ -61,8 +61,8 @@ def transcribe(
     if format in (Format.SRT, Format.VTT) and len(sources) > 1 and output_dir is None:
         raise VelocityError(f"{format} subtitles of {len(sources)} files need a folder: add --output-dir D")
     targets = output_paths(sources, output_dir, format) if output_dir else None
-    recogniser = options.load(model, quantized, threads)
-    recogniser.decoder = decoder_from(recogniser, lm, lm_weight, word_bonus, hotwords, beam, n_best)
+    recogniser = options.load(model, quantized, threads, lm)
+    recogniser.decoder = decoder_from(recogniser, lm_weight, word_bonus, hotwords, beam, n_best)
     failures = transcribe_files(recogniser, sources, targets, format, jobs or usable_cores())
     if len(sources) == 1 and failures:
         raise VelocityError(failures[0])

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from velocity.errors import VelocityError
-from velocity.recognition.decoding.decoder import LM_WEIGHT, WORD_BONUS, Decoder
-from velocity.recognition.decoding.ngram import NGram
+from velocity.recognition.decoding.decoder import Decoder
 
 if TYPE_CHECKING:
     from velocity.recognition.offline import VelocityASR
@@ -20,31 +19,22 @@ FILE = re.compile(r"(~|\.{0,2})/.*|.*\.(txt|tsv|csv|lst|list)")  # a name, missi
 
 def decoder_from(
     model: VelocityASR,
-    lm: Path | None = None,
     lm_weight: float | None = None,
     word_bonus: float | None = None,
     hotwords: str | None = None,
     beam: int | None = None,
     n_best: int = 1,
 ) -> Decoder:
-    """The decoder for ``model`` that ``--lm``, ``--hotwords``, ``--beam`` … select; greedy without them.
+    """The decoder for ``model`` and its language model that ``--lm-weight``, ``--hotwords``, ``--beam`` … select.
 
     Raises VelocityError for a file that cannot be read, and for options that have no effect without another one.
     """
-    if lm is None and (lm_weight is not None or word_bonus is not None):
+    if model.language_model is None and (lm_weight is not None or word_bonus is not None):
         raise VelocityError("--lm-weight and --word-bonus need a language model: add --lm FILE")
     if beam is not None and n_best > beam:
         raise VelocityError(f"--n-best {n_best}: exceeds the {beam} hypotheses that --beam keeps")
-    return Decoder(
-        model.tokenizer,
-        model.config["frame_seconds"],
-        lm=NGram(lm) if lm else None,
-        hotwords=read_hotwords(hotwords) if hotwords is not None else None,
-        beam=beam,
-        n_best=n_best,
-        lm_weight=LM_WEIGHT if lm_weight is None else lm_weight,
-        word_bonus=WORD_BONUS if word_bonus is None else word_bonus,
-    )
+    phrases = read_hotwords(hotwords) if hotwords is not None else None
+    return model.new_decoder(phrases, beam, n_best, lm_weight, word_bonus)
 
 
 def read_hotwords(source: str) -> dict[str, float]:

@@ -1,35 +1,224 @@
-"""``velocity-asr lm build``: a word n-gram model from plain text."""
+"""``velocity-asr lm``: build a language model from plain text, and fit its weights to an acoustic model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import gzip
+import json
+import lzma
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
+
+import numpy as np
 
 from velocity.errors import VelocityError
-from velocity.recognition.decoding.kneser_ney import estimate, write_arpa
+from velocity.files import write_json
+from velocity.progress import Progress, track
+from velocity.recognition.language_model.arpa import write_arpa
+from velocity.recognition.language_model.counts import count, read_words
+from velocity.recognition.language_model.file import file_size, write_file
+from velocity.recognition.language_model.kneser_ney import smooth
+from velocity.recognition.language_model.pruning import fit, prune, pruned_size, quantise
+from velocity.recognition.language_model.tables import Tables
+from velocity.recognition.offline import VelocityASR
 from velocity.text import normalize
 
+PACKED = {".xz": lzma.open, ".gz": gzip.open}
+SHARED = 8  # words in a row by which a line counts as taken from a test set
 
-def build(texts: Sequence[Path], out: Path, order: int, prune: int) -> str:
-    """Write the model of the lines of ``texts`` to ``out``; return one line with its size.
 
+def build(
+    texts: Sequence[Path],
+    out: Path,
+    order: int,
+    cut: int,
+    vocabulary: int,
+    most: int,
+    excluded: Sequence[str] = (),
+) -> str:
+    """Write the model of the lines of ``texts`` to ``out``, an ARPA file if so named; return lines with its size.
+
+    ``cut``: n-grams of three and more words seen at most this often are left out. ``most``: bytes of the file; n-grams
+    that tell least are left out, and values have eight bits if they would not fit as they are. ``excluded``: test sets
+    and files of sentences.
     Raises VelocityError when a text cannot be read or there are no words.
     """
-    sentences = list(filter(None, (normalize(line) for path in texts for line in _lines(path))))
-    if not sentences:
+    filters = Exclusion(sentence for name in excluded for sentence in _sentences(name))
+    words, text = read_words(_normalised(texts, filters), vocabulary)
+    if not len(text):
         raise VelocityError(f"{', '.join(map(str, texts))}: no words")
-    model = estimate(sentences, order, prune)
-    write_arpa(model, out)
-    sizes = ", ".join(f"{len(ngrams)} {n}-grams" for n, ngrams in enumerate(model.probabilities, start=1))
-    words = sum(len(sentence.split()) for sentence in sentences)
-    return f"{out}: {sizes} of {words} words in {len(sentences)} lines"
+    with Progress("estimate", order + 2) as progress:
+        counts = count(text, words, order, progress.advance)
+        model = smooth(words, counts, cut)
+        progress.advance()
+        tables = model.tables()
+        if file_size(tables) > most:
+            tables = quantise(prune(model, fit(model, pruned_size(model), most)))
+        progress.advance()
+    if (size := file_size(tables)) > most:
+        raise VelocityError(f"{out}: the {len(words):,} words alone take {size:,} bytes: lower --vocabulary")
+    if out.suffix == ".arpa":
+        write_arpa(tables, out)
+    else:
+        write_file(tables, out)
+    return "\n".join([*filters.report(), _described(tables, out)])
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _described(tables: Tables, out: Path) -> str:
+    sizes = ", ".join(f"{len(level.words):,} {n}-grams" for n, level in enumerate(tables.levels, start=1))
+    return f"{out}: {sizes}, {out.stat().st_size:,} bytes"
+
+
+class Exclusion:
+    """Drops sentences that have eight words in a row with one of ``sentences``, or are one of them."""
+
+    def __init__(self, sentences: Iterable[str]) -> None:
+        self._whole, self._parts = set(), set()
+        for sentence in filter(None, map(normalize, sentences)):
+            self._whole.add(sentence)
+            self._parts.update(_shared(sentence))
+        self._dropped: dict[Path, list[int]] = {}
+
+    def drops(self, sentence: str, path: Path, number: int) -> bool:
+        if not self._whole:
+            return False
+        if sentence not in self._whole and self._parts.isdisjoint(_shared(sentence)):
+            return False
+        self._dropped.setdefault(path, []).append(number)
+        return True
+
+    def report(self) -> list[str]:
+        """A line for each text: how many were dropped and where, so that a book they come from can be found."""
+        lines = []
+        for path, numbers in self._dropped.items():
+            shown = ", ".join(map(str, numbers[:20])) + (" …" if len(numbers) > 20 else "")
+            lines.append(f"{path}: {len(numbers)} lines left out, which are in an excluded set: {shown}")
+        return lines
+
+
+def _shared(sentence: str) -> Iterator[tuple[str, ...]]:
+    words = sentence.split()
+    return zip(*(words[i:] for i in range(SHARED)), strict=False)
+
+
+def _sentences(name: str) -> list[str]:
+    path = Path(name)
+    if path.is_file() and path.suffix != ".jsonl":
+        return list(_lines(path))
+    from velocity.evaluation.testset import load_test_set
+
+    return [utterance.text for utterance in load_test_set(name)[1]]
+
+
+def _normalised(texts: Sequence[Path], filters: Exclusion) -> Iterator[str]:
+    total = sum(path.stat().st_size for path in texts if path.is_file())
+    with Progress("read", total) as progress:
+        for path in texts:
+            for number, line in enumerate(_lines(path, progress), start=1):
+                sentence = normalize(line)
+                if sentence and not filters.drops(sentence, path, number):
+                    yield sentence
+
+
+def _lines(path: Path, progress: Progress | None = None) -> Iterator[str]:
     try:
-        with open(path, encoding="utf-8") as file:
-            yield from file
+        with open(path, "rb") as raw, PACKED.get(path.suffix, _plain)(raw) as file:
+            done = 0
+            for number, line in enumerate(file):
+                yield line.decode("utf-8-sig" if number == 0 else "utf-8")
+                if progress is not None and number % 1000 == 0:
+                    progress.advance(raw.tell() - done)
+                    done = raw.tell()
+            if progress is not None:
+                progress.advance(path.stat().st_size - done)
+    except (lzma.LZMAError, gzip.BadGzipFile, EOFError) as error:
+        raise VelocityError(f"{path}: damaged ({error})") from error
     except OSError as error:
         raise VelocityError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise VelocityError(f"{path}: not UTF-8 text") from error
+
+
+def _plain(file: IO[bytes]) -> IO[bytes]:
+    return file
+
+
+WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+BONUSES = (0.0, 1.0, 2.0, 3.0)
+
+
+def tune(
+    model: VelocityASR,
+    test_sets: Sequence[str],
+    only: str,
+    every: int,
+    weights: Sequence[float],
+    bonuses: Sequence[float],
+) -> list[dict[str, float]]:
+    """Rows of ``weight``, ``word_bonus``, ``wer`` (the mean over the test sets) and each set's error rate, best first;
+    the row with weight 0 is the best path.
+
+    First all weights with the bonus in the middle, then all bonuses with the best weight and its neighbours.
+    """
+    from velocity.evaluation.testset import load_test_set
+    from velocity.evaluation.wer import score, summarize
+
+    sets = {}
+    for name in test_sets:
+        title, utterances = load_test_set(name)
+        chosen = [u for u in utterances if re.search(only, u.id)][::every]
+        if chosen:
+            spoken = [(u.text, model.log_probs(u.samples())) for u in track(chosen, title, len(chosen))]
+            sets.setdefault(title, []).extend(spoken)
+    if not sets:
+        raise VelocityError(f"{', '.join(test_sets)}: no utterance whose id matches {only!r}")
+
+    def row(weight: float, bonus: float) -> dict[str, float]:
+        decoder = model.new_decoder(lm_weight=weight, word_bonus=bonus) if weight else best_path
+        rates = {}
+        for title, spoken in sets.items():
+            found = [decoder.decode(log_probs, words=False)[0].text for _, log_probs in spoken]
+            rates[title] = summarize(score([text for text, _ in spoken], found))["wer"]
+        return {"weight": weight, "word_bonus": bonus, "wer": round(float(np.mean(list(rates.values()))), 4), **rates}
+
+    from velocity.recognition.decoding.decoder import Decoder
+
+    best_path = Decoder(model.tokenizer, model.config["frame_seconds"])
+    middle = sorted(bonuses)[len(bonuses) // 2]
+    rows = [row(0.0, 0.0)]
+    rows += [row(weight, middle) for weight in track(weights, "weights", len(weights))]
+    near = sorted(weights)
+    place = near.index(min(rows[1:], key=lambda each: each["wer"])["weight"])
+    grid = [(w, b) for w in near[max(0, place - 1) : place + 2] for b in bonuses if b != middle]
+    rows += [row(*pair) for pair in track(grid, "word bonuses", len(grid))]
+    return sorted(rows, key=lambda each: each["wer"])
+
+
+def write_weights(model: VelocityASR, lm: Path | None, best: dict[str, float]) -> str:
+    """Name the language model and its weights in the model's config.json; return a line that says so.
+
+    Raises VelocityError for a language model that is neither in the model's folder nor the package's.
+    """
+    from velocity.recognition.language_model.choice import SHIPPED
+
+    path = model.folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    name = lm.name if lm else config["language_model"]["file"]
+    if not any((folder / name).is_file() for folder in (model.folder, SHIPPED)):
+        raise VelocityError(f"{lm}: copy it to {model.folder} first: a model names a language model beside it")
+    config["language_model"] = {"file": name, "weight": best["weight"], "word_bonus": best["word_bonus"]}
+    write_json(path, config)
+    return f"{path}: {name} with weight {best['weight']:g} and word bonus {best['word_bonus']:g}"
+
+
+def as_text(rows: Sequence[dict[str, float]]) -> str:
+    """The rows as a table."""
+    names = list(rows[0])[3:]
+    head = f"{'weight':>6}  {'bonus':>5}  {'mean WER':>8}" + "".join(f"  {name:>12}" for name in names)
+    lines = [head]
+    for row in rows:
+        rates = "".join(f"  {100 * row[name]:>10.1f} %" for name in names)
+        note = "  best path" if row["weight"] == 0 else ""
+        lines.append(f"{row['weight']:>6g}  {row['word_bonus']:>5g}  {100 * row['wer']:>6.1f} %{rates}{note}")
+    return "\n".join(lines)

@@ -19,13 +19,14 @@ from velocity.recognition.streaming import Event, Stream, StreamingASR
 Writer = Callable[[Event, float], None]  # an event, and its latency: seconds from the end of its last letter
 
 
-def load(model: str | None, quantized: bool, threads: int) -> StreamingASR:
+def load(model: str | None, quantized: bool, threads: int, lm: Path | None = None) -> StreamingASR:
     """The recogniser of ``--model M``; without M, this project's exported streaming model or else the shipped one.
 
     Raises VelocityError for a model that does not stream.
     """
     exported = any((EXPORTED / target).is_dir() for target in ("onnx-streaming", "onnx-streaming-int8"))
-    return StreamingASR.from_pretrained(model or (EXPORTED if exported else SHIPPED_STREAMING), quantized, threads)
+    chosen = model or (EXPORTED if exported else SHIPPED_STREAMING)
+    return StreamingASR.from_pretrained(chosen, quantized, threads, lm)
 
 
 def listen(stream: Stream, pieces: Iterable[np.ndarray], write: Writer) -> None:

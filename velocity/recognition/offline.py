@@ -23,10 +23,10 @@ from velocity.recognition.decoding.decoder import Decoder, Hypothesis
 from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.segments import Segment, segments
 from velocity.recognition.decoding.words import Word
+from velocity.recognition.language_model.choice import SHIPPED, language_model
 from velocity.recognition.segmentation import chunks, silenced, split_posteriors, stretches, voice_activity
 from velocity.text import TextTokenizer
 
-SHIPPED = Path(__file__).parents[1] / "pretrained"  # models shipped with the package, one folder each
 FILES = ("model.onnx", "config.json", "tokenizer.model")
 # A file, its bytes or an open one; samples at 16 kHz (``velocity.reading.arrays.mono`` has the types and shapes), at
 # another rate as (samples, rate), or in blocks.
@@ -57,9 +57,11 @@ class VelocityASR:
     >>> model.transcribe("speech.wav")
     """
 
-    def __init__(self, folder: str | Path, threads: int = 1) -> None:
+    def __init__(self, folder: str | Path, threads: int = 1, lm: str | Path | None = None) -> None:
         """Load the artefact in ``folder`` (``model.onnx``, ``config.json``, ``tokenizer.model``).
 
+        ``lm``: the file of a language model, "none" for the best path, or None for what config.json says: the shipped
+        models have a language model, others the best path.
         Raises VelocityError when a file is missing, broken or does not fit the others.
         """
         self.folder = Path(folder)
@@ -73,20 +75,41 @@ class VelocityASR:
                 f"{self.folder}: tokenizer.model has {self.tokenizer.vocabulary} pieces, "
                 f"but config.json has {self.config['vocabulary']}: the files belong to different models"
             )
-        self.decoder = Decoder(self.tokenizer, self.config["frame_seconds"])  # greedy; may be replaced
+        self.language_model = language_model(self.folder, self.config, lm)
+        self.decoder = self.new_decoder()  # may be replaced
         self._begins = np.array([piece.startswith(" ") for piece in pieces(self.tokenizer)])  # (V,): begins a word
         self._session = _open_session(self.folder / "model.onnx", threads)
         self._takes_samples = self._session.get_inputs()[0].name == "waveform"  # the graph computes the features
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, quantized: bool = False, threads: int = 1) -> VelocityASR:
+    def from_pretrained(
+        cls, model: str | Path, quantized: bool = False, threads: int = 1, lm: str | Path | None = None
+    ) -> VelocityASR:
         """Load ``model``: an exported folder, a folder with several (``onnx/``, ``onnx-int8/``), the name of a model
         shipped with the package, or ``models:/name@alias`` from the MLflow registry.
 
-        ``quantized`` chooses ``onnx-int8/`` if there are several. ``threads`` applies to one recognition.
+        ``quantized`` chooses ``onnx-int8/`` if there are several. ``threads`` applies to one recognition; ``lm`` is a
+        language model, as above.
         Raises VelocityError when there is no such model or it cannot be loaded.
         """
-        return cls(find_model(model, quantized), threads)
+        return cls(find_model(model, quantized), threads, lm)
+
+    def new_decoder(
+        self,
+        hotwords: Mapping[str, float] | None = None,
+        beam: int | None = None,
+        n_best: int = 1,
+        lm_weight: float | None = None,
+        word_bonus: float | None = None,
+    ) -> Decoder:
+        """A decoder with this model's language model; the arguments are those of ``Decoder``."""
+        lm = self.language_model
+        weight = {} if lm is None else {"lm": lm.ngram, "lm_weight": lm.weight, "word_bonus": lm.word_bonus}
+        given = {"lm_weight": lm_weight, "word_bonus": word_bonus}
+        weight |= {name: value for name, value in given.items() if value is not None}
+        return Decoder(
+            self.tokenizer, self.config["frame_seconds"], hotwords=hotwords, beam=beam, n_best=n_best, **weight
+        )
 
     def __call__(self, mel: Any) -> np.ndarray:
         """(frames, 80) or (batch, frames, 80) log-mel of ``compute_mel_spectrogram``, NumPy or torch

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,8 +23,10 @@ from velocity.audio import HOP, SAMPLE_RATE
 from velocity.errors import VelocityError
 from velocity.reading.arrays import mono
 from velocity.reading.downmix import Downmix
+from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.words import EARLY, LATE, Word, spelled
+from velocity.recognition.language_model.choice import language_model
 from velocity.recognition.offline import FILES, find_model
 from velocity.recognition.onset import FeatureStream, Onset
 from velocity.text import TextTokenizer
@@ -50,7 +52,8 @@ class Event:
     """The state of an utterance; times in seconds from the beginning of the stream.
 
     ``stable`` only grows: each one begins with the one before, until ``final`` ends the utterance. ``partial`` is the
-    word being spoken.
+    word being spoken. With a language model ``final`` has the text of the whole utterance decoded with it, which may
+    differ from ``stable`` before.
     """
 
     type: Literal["partial", "final"]
@@ -76,8 +79,11 @@ class StreamingASR:
     >>> stream.finish()
     """
 
-    def __init__(self, folder: str | Path, threads: int = 1) -> None:
-        """Load the artefact in ``folder``. Raises VelocityError when it is broken or not a streaming model."""
+    def __init__(self, folder: str | Path, threads: int = 1, lm: str | Path | None = None) -> None:
+        """Load the artefact in ``folder``; ``lm`` is a language model, as for ``VelocityASR``.
+
+        Raises VelocityError when it is broken or not a streaming model.
+        """
         self.folder = Path(folder)
         for name in FILES:
             if not (self.folder / name).is_file():
@@ -99,6 +105,11 @@ class StreamingASR:
             self._outputs = ["log_probs", *(layout["after"] + name for name in self._initial)]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VelocityError(f"{self.folder / 'config.json'}: not of an exported model; export it again") from error
+        lm = language_model(self.folder, self.config, lm)
+        self.decoder = None  # of finals; without a language model they are the best path
+        if lm is not None:
+            weights = {"lm_weight": lm.weight, "word_bonus": lm.word_bonus}
+            self.decoder = Decoder(self.tokenizer, self.frame_seconds, lm.ngram, **weights)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
         path = self.folder / "model.onnx"
@@ -110,11 +121,13 @@ class StreamingASR:
             raise VelocityError(f"{path}: its state is not that of config.json; export the model again")
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, quantized: bool = False, threads: int = 1) -> StreamingASR:
+    def from_pretrained(
+        cls, model: str | Path, quantized: bool = False, threads: int = 1, lm: str | Path | None = None
+    ) -> StreamingASR:
         """Load ``model``: an exported folder, a folder with several (``onnx-streaming/``, ``onnx-streaming-int8/``), or
         anything else that ``VelocityASR.from_pretrained`` takes. Raises VelocityError if it has no streaming model."""
         chosen = Path(model) / ("onnx-streaming-int8" if quantized else "onnx-streaming")
-        return cls(chosen if chosen.is_dir() else find_model(model, quantized), threads)
+        return cls(chosen if chosen.is_dir() else find_model(model, quantized), threads, lm)
 
     def stream(self, endpoint: Endpoint | None = None) -> Stream:
         """A new stream. Several may be open at once."""
@@ -235,8 +248,9 @@ class Stream:
         return quiet >= pause or length >= 2 * rule.longest
 
     def _event(self, type: Literal["partial", "final"]) -> Event:
-        words = self._utterance.words()
-        count = len(words) if type == "final" else self._utterance.settle()
+        final = type == "final"
+        words = self._utterance.decoded() if final else self._utterance.words()
+        count = len(words) if final else self._utterance.settle()
         stable, partial = joined(words[:count]), joined(words[count:])
         end = min(words[-1].end, self.seconds)  # the last model frame may extend beyond the stream
         return Event(type, stable, partial, words[:count], words[0].start, end, self.seconds)
@@ -249,7 +263,10 @@ class Chunk(NamedTuple):
 
 
 class Utterance:
-    """The best path of one utterance so far, extended chunk by chunk (``velocity.recognition.decoding.greedy``)."""
+    """The best path of one utterance so far, extended chunk by chunk (``velocity.recognition.decoding.greedy``).
+
+    With a language model the posteriors are kept too, to decode them at the end: a quarter of a megabyte at most.
+    """
 
     def __init__(self, model: StreamingASR, start: int) -> None:
         self._model = model
@@ -260,9 +277,12 @@ class Utterance:
         self._peak: list[float] = []  # log-posterior
         self._previous = model.blank
         self._settled = 0  # words
+        self._posteriors: list[np.ndarray] = []
 
     def add(self, log_probs: np.ndarray) -> None:
         """(frames, V)."""
+        if self._model.decoder is not None:
+            self._posteriors.append(log_probs)
         for token, value in zip(log_probs.argmax(1).tolist(), log_probs.max(1).tolist(), strict=True):
             if token != self._model.blank:
                 if token != self._previous:
@@ -289,6 +309,14 @@ class Utterance:
             end = min((self._last[members[-1]] + 1) * frame + EARLY, self.end * frame)
             found.append(Word(text, start, end, confidence))
         return found
+
+    def decoded(self) -> list[Word]:
+        """The words of the whole utterance, by the language model if there is one."""
+        if self._model.decoder is None:
+            return self.words()
+        start = self.start * self._model.frame_seconds
+        found = self._model.decoder.decode(np.concatenate(self._posteriors))[0].words
+        return [replace(word, start=start + word.start, end=start + word.end) for word in found] or self.words()
 
     def settle(self) -> int:
         """The number of complete words: followed by a word boundary, or by ``SETTLED`` seconds without a letter.

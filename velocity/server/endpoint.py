@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope, Send
@@ -17,7 +15,7 @@ from velocity.server.events import Events
 from velocity.server.failures import RequestError
 from velocity.server.request import parse_request
 from velocity.server.responses import response
-from velocity.server.transcribe import transcribe_upload, with_decoder
+from velocity.server.transcribe import transcribe_upload, with_hotwords
 from velocity.server.uploads import Limits, received_form
 from velocity.server.work import Queue
 
@@ -26,12 +24,11 @@ MODEL = b"openai-model"  # a header, as in OpenAI's responses
 
 @dataclass(frozen=True)
 class Service:
-    """What all requests share; ``decoding`` are arguments of ``Decoder`` for all requests."""
+    """What all requests share."""
 
     model: VelocityASR
     limits: Limits
     queue: Queue
-    decoding: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -67,7 +64,7 @@ class Transcriptions:
                     request = parse_request(form)
                     if request.file.size > service.limits.file_bytes:
                         raise service.limits.too_large()
-                    model = with_decoder(service.model, service.decoding, request.hotwords)
+                    model = with_hotwords(service.model, request.hotwords)
                     on_text = events.send_text if request.stream else None
                     work = partial(transcribe_upload, model, request.file.file, service.limits.seconds, on_text)
                     transcript = await service.queue.run(work, receive)

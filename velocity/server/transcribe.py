@@ -9,14 +9,13 @@ from http import HTTPStatus
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from threading import Event
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from velocity.audio import SAMPLE_RATE, claimed_seconds, read_blocks
 from velocity.commands.formats import Transcript
 from velocity.commands.transcribe import listen
 from velocity.errors import VelocityError
 from velocity.reading.names import AUDIO_SUFFIXES
-from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.offline import Passage, VelocityASR
 from velocity.server.failures import RequestError
 
@@ -27,10 +26,12 @@ class Abandoned(Exception):
     """The client has gone."""
 
 
-def with_decoder(model: VelocityASR, decoding: Mapping[str, Any], hotwords: Mapping[str, float]) -> VelocityASR:
-    """A copy of the model with its own decoder; ``decoding`` are the decoder's other arguments."""
-    own = copy.copy(model)  # shares the network
-    own.decoder = Decoder(model.tokenizer, model.config["frame_seconds"], hotwords=hotwords or None, **decoding)
+def with_hotwords(model: VelocityASR, hotwords: Mapping[str, float]) -> VelocityASR:
+    """The model, or for ``hotwords`` a copy with a decoder of its own."""
+    if not hotwords:
+        return model
+    own = copy.copy(model)  # shares the network and the language model
+    own.decoder = model.new_decoder(hotwords)
     return own
 
 

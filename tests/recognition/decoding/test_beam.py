@@ -88,6 +88,9 @@ class Toy:
     def __contains__(self, word: str) -> bool:
         return word in self.unigrams
 
+    def best_beginning(self, letters: str) -> float | None:
+        return max((value for word, value in self.unigrams.items() if word.startswith(letters)), default=None)
+
 
 def judged(text: str, lm: Toy | None, hot: dict[str, float], weight: float, bonus: float) -> float:
     """The bonus of a whole text, straight from the definition."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +12,11 @@ import pytest
 from velocity.commands.decoder import HOT, decoder_from, read_hotwords
 from velocity.errors import VelocityError
 from velocity.recognition.decoding.decoder import Decoder
-from velocity.recognition.decoding.kneser_ney import estimate, write_arpa
-from velocity.recognition.decoding.ngram import NGram
 from velocity.recognition.decoding.pieces import pieces
+from velocity.recognition.language_model.choice import LanguageModel
+from velocity.recognition.language_model.kneser_ney import estimate
+from velocity.recognition.language_model.ngram import NGram
+from velocity.recognition.offline import VelocityASR
 from velocity.text import TextTokenizer, train_tokenizer
 
 FRAME = 0.04
@@ -91,10 +94,12 @@ def test_a_hot_word_is_heard_where_it_may_have_been_said_and_only_there(characte
     assert Decoder(characters, FRAME, hotwords={"enn": 2.0}).decode(unsure)[0].text == "call anna now"  # no whole word
 
 
-def test_a_language_model_and_hot_words_decide_together_and_apart(characters: TextTokenizer, tmp_path: Path) -> None:
-    pytest.importorskip("kenlm", reason="not compiled here: `make lm`")
-    write_arpa(estimate(["the cat sat", "the cat ran", "a hat", "the mat sat"] * 3, 2), tmp_path / "lm.arpa")
-    lm = NGram(tmp_path / "lm.arpa")
+def language_model(*sentences: str) -> NGram:
+    return NGram.of(estimate(sentences, 2).tables())
+
+
+def test_a_language_model_and_hot_words_decide_together_and_apart(characters: TextTokenizer) -> None:
+    lm = language_model(*["the cat sat", "the cat ran", "a hat", "the mat sat"] * 3)
     log_probs = posteriors(characters, "the xat sat", "the cat sat", sure=0.7, share=0.9)
     assert Decoder(characters, FRAME).decode(log_probs)[0].text == "the xat sat"
     assert Decoder(characters, FRAME, lm=lm).decode(log_probs)[0].text == "the cat sat"
@@ -103,23 +108,24 @@ def test_a_language_model_and_hot_words_decide_together_and_apart(characters: Te
     assert Decoder(characters, FRAME, lm=lm, lm_weight=0.0, hotwords={"xat": 4.0}).decode(log_probs)[0].words
 
 
-def test_options_become_a_decoder(characters: TextTokenizer, tmp_path: Path) -> None:
-    pytest.importorskip("kenlm", reason="not compiled here: `make lm`")
-    model = SimpleNamespace(tokenizer=characters, config={"frame_seconds": FRAME})
+def test_options_become_a_decoder(characters: TextTokenizer) -> None:
+    model = SimpleNamespace(tokenizer=characters, config={"frame_seconds": FRAME}, language_model=None)
+    model.new_decoder = partial(VelocityASR.new_decoder, model)
     log_probs = posteriors(characters, "call anna now", "call enna", sure=0.7)
     assert decoder_from(model).beam is None
     assert decoder_from(model, hotwords="Enna, Zoë").decode(log_probs)[0].text == "call enna now"
     assert len(decoder_from(model, n_best=3).decode(log_probs)) == 3
-    write_arpa(estimate(["call anna"], 2), tmp_path / "lm.arpa")
-    assert decoder_from(model, lm=tmp_path / "lm.arpa", lm_weight=0.2, word_bonus=1.0).decode(log_probs)[0].text
     for options, message in (
         ({"lm_weight": 1.0}, "add --lm"),
         ({"word_bonus": 1.0}, "add --lm"),
         ({"beam": 2, "n_best": 3}, "--n-best 3"),
-        ({"lm": tmp_path / "none.arpa"}, "none.arpa: no such"),
     ):
         with pytest.raises(VelocityError, match=message):
             decoder_from(model, **options)
+    model.language_model = LanguageModel(language_model("call anna"), 0.5, 3.0)
+    assert decoder_from(model).beam
+    plain, weighted = (decoder_from(model, word_bonus=bonus).decode(log_probs)[0] for bonus in (None, 4.0))
+    assert weighted.score - plain.score == pytest.approx(3.0, abs=0.01)  # three words, a nat more each
 
 
 def test_hot_words_are_read_from_a_file_or_the_command_line(tmp_path: Path) -> None:

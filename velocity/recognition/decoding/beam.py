@@ -18,6 +18,7 @@ import numpy as np
 
 TOKENS = 12  # classes per frame by which prefixes are extended
 FLOOR = -7.0  # natural logarithm: less probable classes of a frame are skipped
+SPARED = 2.0  # natural logarithm: new prefixes this much below the beam, before fusion scores their label, are kept
 MARGIN = 14.0  # natural logarithm: prefixes worse than the best one by this much are dropped
 
 
@@ -52,7 +53,7 @@ class Prefix:
     """A node of the tree of prefixes. Probabilities are relative to a scale shared by all prefixes."""
 
     __slots__ = ("bonus", "children", "context", "frame", "in_blank", "in_token", "loan", "next_blank",
-                 "next_token", "parent", "rank", "token")  # fmt: skip
+                 "next_token", "parent", "rank", "token", "weight")  # fmt: skip
 
     def __init__(self, parent: Prefix | None, token: int, context: Context | None) -> None:
         self.parent, self.token, self.context = parent, token, context
@@ -86,6 +87,7 @@ def prefix_beam_search(
     root = Prefix(None, blank, fusion.start() if fusion else None)
     root.in_blank = 1.0
     prefixes, scale = [root], 0.0
+    spared = math.exp(-SPARED) if margin < math.inf else 0.0
     by_rank = attrgetter("rank")
 
     def without_loan(prefix: Prefix) -> float:
@@ -101,32 +103,46 @@ def prefix_beam_search(
             continue
         probability = dict(candidates)
         reached = list(prefixes)
+        highest = max(prefix.bonus for prefix in prefixes)
+        estimates, growths, lent = [], [], False
         for prefix in prefixes:
             prefix.frame = frame
             prefix.next_blank = (prefix.in_blank + prefix.in_token) * in_blank
             prefix.next_token = prefix.in_token * probability.get(prefix.token, 0.0)
+            prefix.weight = math.exp(prefix.bonus - highest)
+            estimates.append((prefix.next_blank + prefix.next_token) * prefix.weight)
+            lent = lent or prefix.loan > 0.0
         for prefix in prefixes:
-            in_any, last = prefix.in_blank + prefix.in_token, prefix.token
+            in_any, last, weight = prefix.in_blank + prefix.in_token, prefix.token, prefix.weight
             children = prefix.children
             for token, p in candidates:
                 mass = (prefix.in_blank if token == last else in_any) * p
-                if mass == 0.0:
-                    continue
                 child = children.get(token)
-                if child is None:
-                    child = Prefix(prefix, token, fusion.extend(prefix.context, token) if fusion else None)
-                    children[token] = child
-                if child.frame != frame:
-                    child.frame, child.next_blank, child.next_token = frame, 0.0, 0.0
-                    reached.append(child)
-                child.next_token += mass
+                if child is not None and child.frame == frame:
+                    child.next_token += mass
+                elif mass > 0.0:
+                    estimates.append(mass * weight)
+                    growths.append((mass * weight, mass, prefix, token, child))
+        least = 0.0
+        if len(estimates) > beam and not lent:
+            estimates.sort(reverse=True)
+            least = estimates[beam - 1] * spared
+        for estimate, mass, prefix, token, child in growths:
+            if estimate < least:
+                continue
+            if child is None:
+                child = Prefix(prefix, token, fusion.extend(prefix.context, token) if fusion else None)
+                prefix.children[token] = child
+            child.frame, child.next_blank, child.next_token = frame, 0.0, mass
+            reached.append(child)
         most = 0.0
         for prefix in reached:
             mass = prefix.next_blank + prefix.next_token
             prefix.rank = math.log(mass) + prefix.bonus if mass > 0.0 else -math.inf
             most = max(most, mass)
+            lent = lent or prefix.loan > 0.0
         prefixes = _best(reached, by_rank, beam, margin)
-        if any(prefix.loan for prefix in reached):  # prefixes with loans must not crowd out those without
+        if lent:  # prefixes with loans must not crowd out those without
             prefixes = list(dict.fromkeys(prefixes + _best(reached, without_loan, beam, margin)))
         for prefix in prefixes:
             prefix.in_blank, prefix.in_token = prefix.next_blank / most, prefix.next_token / most

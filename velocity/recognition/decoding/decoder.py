@@ -13,13 +13,12 @@ from velocity.recognition.decoding.beam import prefix_beam_search
 from velocity.recognition.decoding.fusion import TextFusion
 from velocity.recognition.decoding.greedy import best_alignment, best_path
 from velocity.recognition.decoding.hotwords import HotWords
-from velocity.recognition.decoding.ngram import NGram
 from velocity.recognition.decoding.pieces import Tokenizer, pieces
 from velocity.recognition.decoding.words import Word, timed_words
+from velocity.recognition.language_model.choice import LM_WEIGHT, WORD_BONUS
+from velocity.recognition.language_model.ngram import NGram
 
 BEAM = 16  # prefixes, with a language model or hot words
-LM_WEIGHT = 0.5
-WORD_BONUS = 2.0  # nats; a language model alone prefers few words
 
 
 @dataclass(frozen=True)

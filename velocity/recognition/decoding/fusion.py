@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from velocity.recognition.decoding.hotwords import HotWords, Node
-from velocity.recognition.decoding.ngram import NGram
+from velocity.recognition.language_model.ngram import NGram
 
+MOST_CACHED = 1 << 17  # beginnings of words
 UNKNOWN_WORD = -5.0  # nats for a word the language model does not know, added to its probability of <unk>
-AFTER_LETTERS = "\x7f"  # sorts after every letter of a word
 
 
-@dataclass(frozen=True, slots=True)
-class TextContext:
+class TextContext(NamedTuple):
     """The state after a prefix: ``earned`` is the score of complete words, ``word`` the incomplete one."""
 
     bonus: float
@@ -43,13 +38,11 @@ class TextFusion:
         lm_weight: float = 0.0,
         word_bonus: float = 0.0,
     ) -> None:
-        self.pieces, self.lm, self.hotwords = pieces, lm, hotwords
+        self.lm, self.hotwords = lm, hotwords
+        self._pieces = [(piece.lstrip(" "), piece.startswith(" ")) for piece in pieces]  # (letters, begins a word)
         self.lm_weight, self.word_bonus = lm_weight, word_bonus
-        hot_words = self.hotwords.words if hotwords else frozenset()
-        self._known = lambda word: word in lm or word in hot_words
-        vocabulary = {**dict.fromkeys(hot_words, lm.unknown), **lm.unigrams} if lm else {}
-        self._words = sorted(vocabulary)
-        self._unigrams = np.array([vocabulary[word] for word in self._words])
+        self._hot_words = self.hotwords.words if hotwords else frozenset()
+        self._dead_end = lm_weight * lm.unknown + word_bonus + UNKNOWN_WORD if lm else 0.0  # no word begins so
         self._ahead: dict[str, float] = {"": 0.0}  # the beginning of a word → its look-ahead score
 
     def start(self) -> TextContext:
@@ -58,20 +51,19 @@ class TextFusion:
         )
 
     def extend(self, context: TextContext, token: int) -> TextContext:
-        piece = self.pieces[token]
-        letters = piece.lstrip(" ")
+        letters, begins = self._pieces[token]
         earned, word, state, place = context.earned, context.word, context.state, context.place
-        if letters != piece and word:
+        if begins and word:
             state, earned, place = self._complete(context)
             word = ""
-        word += letters
+        before, word = word, word + letters
         loan = 0.0
         if place is not None:
             for letter in letters:
                 place, reward = self.hotwords.step(place, letter)
                 earned += reward
             loan = place.lent
-        return TextContext(earned + self._look_ahead(word) + loan, loan, earned, word, state, place)
+        return TextContext(earned + self._look_ahead(word, before) + loan, loan, earned, word, state, place)
 
     def finish(self, context: TextContext) -> float:
         state, earned, _ = self._complete(context) if context.word else (context.state, context.earned, None)
@@ -82,22 +74,27 @@ class TextFusion:
         state, earned, place = context.state, context.earned + self.word_bonus, context.place
         if self.lm:
             state, log_prob = self.lm.word(state, context.word)
-            earned += self.lm_weight * log_prob + (0.0 if self._known(context.word) else UNKNOWN_WORD)
+            earned += self.lm_weight * log_prob + (
+                0.0 if context.word in self.lm or context.word in self._hot_words else UNKNOWN_WORD
+            )
         if place is not None:
             place, reward = self.hotwords.step(place, " ")
             earned += reward
         return state, earned, place
 
-    def _look_ahead(self, beginning: str) -> float:
+    def _look_ahead(self, beginning: str, before: str) -> float:
+        """The score of a word's ``beginning``; ``before`` is a shorter one."""
+        if self.lm is None:
+            return 0.0
         score = self._ahead.get(beginning)
         if score is None:
-            first = bisect_left(self._words, beginning)
-            unigrams = self._unigrams[first : bisect_left(self._words, beginning + AFTER_LETTERS)]
-            if not self._words:
-                score = 0.0
-            elif len(unigrams):
-                score = self.lm_weight * float(unigrams.max()) + self.word_bonus
-            else:
-                score = self.lm_weight * self.lm.unknown + self.word_bonus + UNKNOWN_WORD
+            if before and self._ahead.get(before) == self._dead_end:
+                return self._dead_end
+            likely = self.lm.best_beginning(beginning)
+            if likely is None and any(word.startswith(beginning) for word in self._hot_words):
+                likely = self.lm.unknown
+            score = self._dead_end if likely is None else self.lm_weight * likely + self.word_bonus
+            if len(self._ahead) >= MOST_CACHED:
+                self._ahead = {"": 0.0}
             self._ahead[beginning] = score
         return score

@@ -1,0 +1,139 @@
+"""The probabilities of words by a back-off n-gram model (Katz 1987): what ``--lm`` names, and what ships."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from pathlib import Path
+
+from velocity.errors import VelocityError
+from velocity.recognition.language_model.arpa import read_arpa
+from velocity.recognition.language_model.file import MAGIC, read_file
+from velocity.recognition.language_model.tables import END_ID, SPECIAL, START_ID, UNKNOWN_ID, Tables, Values
+
+AFTER_LETTERS = "\x7f"  # sorts after every letter of a word
+KENLM = b"mmap lm http://kheafield.com/code"
+MOST_CACHED = 1 << 19  # scores, about 200 bytes each
+
+State = tuple[int, ...]  # the contexts that end with the last word, of one word, two words …; -1 for those unknown
+
+
+class NGram:
+    """Log-probabilities of words, natural logarithms. ``unknown``: of any word outside the vocabulary.
+
+    Equal to KenLM's for the same ARPA file. May be shared by threads.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """A file of ``velocity-asr lm build``, mapped into memory, or an ARPA file, which is parsed first.
+
+        Raises VelocityError when ``path`` is missing, damaged or neither of them.
+        """
+        self._open(_read(Path(path)))
+
+    @classmethod
+    def of(cls, tables: Tables) -> NGram:
+        """The model of tables in memory."""
+        model = cls.__new__(cls)
+        model._open(tables)
+        return model
+
+    def _open(self, tables: Tables) -> None:
+        self._words = tables.words
+        levels = tables.levels
+        # Views of the map: indexing one gives a Python number, several times as fast as indexing an array.
+        self._children = [memoryview(level.words) for level in levels[1:]]
+        self._contexts = [memoryview(level.contexts) for level in levels[:-1]]
+        self._first = [memoryview(level.first) for level in levels[:-1]]
+        self._log_probs = [_values(level.log_probs) for level in levels]
+        self._backoffs = [_values(level.backoffs) for level in levels[:-1]]
+        self._unigrams = levels[0].log_probs.decoded()
+        self.unknown = float(self._unigrams[UNKNOWN_ID])
+        self._scores: dict[tuple[State, int], tuple[State, float]] = {}
+
+    def start(self) -> State:
+        """The state at the beginning of a sentence."""
+        return self._after([START_ID])
+
+    def word(self, state: State, word: str) -> tuple[State, float]:
+        """(the state after ``word``, its log-probability)."""
+        return self._score(state, self._id(word))
+
+    def end(self, state: State) -> float:
+        """The log-probability that the sentence ends."""
+        return self._score(state, END_ID)[1]
+
+    def __contains__(self, word: str) -> bool:
+        return self._id(word) != UNKNOWN_ID
+
+    def best_beginning(self, letters: str) -> float | None:
+        """The log-probability of the most probable unigram that begins with ``letters``; None if no word does."""
+        first = bisect_left(self._words, letters, len(SPECIAL))
+        last = bisect_left(self._words, letters + AFTER_LETTERS, first)
+        return float(self._unigrams[first:last].max()) if first < last else None
+
+    def _id(self, word: str) -> int:
+        place = bisect_left(self._words, word, len(SPECIAL))
+        return place if place < len(self._words) and self._words[place] == word else UNKNOWN_ID
+
+    def _score(self, state: State, word: int) -> tuple[State, float]:
+        found = self._scores.get((state, word))
+        if found is None:
+            if len(self._scores) >= MOST_CACHED:
+                self._scores.clear()
+            found = self._scores[state, word] = self._look_up(state, word)
+        return found
+
+    def _look_up(self, state: State, word: int) -> tuple[State, float]:
+        rows = [word]  # of the n-grams that end with ``word``: of one word, of two …; -1 if there is none
+        total, longest = 0.0, 0
+        for length, context in enumerate(state, start=1):
+            row = self._find(length, context, word) if context >= 0 else -1
+            rows.append(row)
+            if row >= 0:
+                longest = length
+        for length in range(len(state), longest, -1):
+            if (context := state[length - 1]) >= 0:
+                total += self._backoffs[length - 1](context)
+        return self._after(rows), total + self._log_probs[longest](rows[longest])
+
+    def _find(self, length: int, context: int, word: int) -> int:
+        """The row of ``word`` after a context of ``length`` words, or -1."""
+        words, first = self._children[length - 1], self._first[length - 1]
+        end = first[context + 1]
+        row = bisect_left(words, word, first[context], end)
+        return row if row < end and words[row] == word else -1
+
+    def _after(self, rows: list[int]) -> State:
+        """The contexts of ``rows``, without the unknown ones at the end."""
+        contexts = []
+        for row, known in zip(rows, self._contexts, strict=False):
+            place = bisect_left(known, row) if row >= 0 else len(known)
+            contexts.append(place if place < len(known) and known[place] == row else -1)
+        while contexts and contexts[-1] < 0:
+            contexts.pop()
+        return tuple(contexts)
+
+
+def _values(values: Values) -> Callable[[int], float]:
+    """Row → the value."""
+    codes = memoryview(values.codes)
+    if values.codebook is None:
+        return codes.__getitem__
+    book = values.codebook.tolist()
+    return lambda row: book[codes[row]]
+
+
+def _read(path: Path) -> Tables:
+    try:
+        with open(path, "rb") as file:
+            head = file.read(len(KENLM))
+    except FileNotFoundError as error:
+        raise VelocityError(f"{path}: no such language model; `velocity-asr lm build` makes one from text") from error
+    except OSError as error:
+        raise VelocityError(f"{path}: cannot be read ({error.strerror})") from error
+    if head.startswith(MAGIC):
+        return read_file(path)
+    if head == KENLM:
+        raise VelocityError(f"{path}: a binary of KenLM: use the ARPA file that it was made from")
+    return read_arpa(path)
