@@ -26,6 +26,7 @@ LAYERS = [
         "discovery",
         "integrity",
         "loopback",
+        "reading",
     },
     {"model", "data", "corpora", "recognition", "quantization"},
     {"runtime", "training", "artefacts", "evaluation", "tracking", "gate", "registry"},
