@@ -1,6 +1,6 @@
 """The selective SSM in an exported graph: few large operators, in the layout that needs the fewest copies.
 
-Channels come before time, (b, chunks, channels, q), so that every operand of the scan's products is a view. It is the
+Channels come before time, (b · chunks, channels, q), so that every operand of the scan's products is a view. It is the
 scan of ``velocity.model.ssd`` otherwise, of sequences without padding: the graph takes whole utterances.
 
 The exporter sees one operator, ``Mixer``, which ``expand_mixers`` replaces: a trace of what is inside would take most
@@ -110,20 +110,21 @@ class _Writer:
 class _Length(NamedTuple):
     """What all layers of a sequence of l frames share, c chunks of q frames."""
 
+    batch: str  # [b]
     frames: str  # [l]
     missing: str  # [c·q - l]
     hidden: str  # (g, 1, c, c): 0 where the chunk of a column comes before that of a row, in either direction, or -inf
 
 
 def _length(write: _Writer, mask: str, groups: int, chunk: int) -> _Length:
-    frames = write("Shape", mask, start=1, end=2)
+    batch, frames = write("Shape", mask, end=1), write("Shape", mask, start=1, end=2)
     chunks = write("Div", write("Add", frames, [chunk - 1]), [chunk])
     missing = write("Sub", write("Mul", chunks, [chunk]), frames)
-    index = write("Range", 0, write("Squeeze", chunks), 1)
+    index = write("Range", 0, write("Squeeze", chunks, [0]), 1)
     row, column = write("Unsqueeze", index, [1]), write("Unsqueeze", index, [0])
     before = [write("Less", *pair) for pair in ((column, row), (row, column))[:groups]]
     hidden = write("Where", write("Concat", *(write("Unsqueeze", way, [0, 1]) for way in before), axis=0), 0.0, -np.inf)
-    return _Length(frames, missing, hidden)
+    return _Length(batch, frames, missing, hidden)
 
 
 def _expand(node: onnx.NodeProto, write: _Writer, length: _Length, frames: _Chunk, q: int) -> None:
@@ -134,49 +135,50 @@ def _expand(node: onnx.NodeProto, write: _Writer, length: _Length, frames: _Chun
     h, inner = heads // g, heads * p
     gate, mixed, step = write("Split", projected, [inner, inner + 2 * g * n, heads], outputs=3, axis=2)
 
-    # Frames that fill the last chunk: (b, c, channels, q), of which x (b, c, g, h·p, q), B and C (b, c, g, n, q)
+    # Batch and chunks are one axis: no tensor has more than five, which is all that phones know.
+    # Frames that fill the last chunk: (bc, channels, q), of which x (bc, g, h·p, q), B and C (bc, g, n, q)
     mixed = write("Pad", mixed, write("Concat", [0, 0, 0, 0], length.missing, [0], axis=0))
-    mixed = write("Transpose", write("Reshape", mixed, [0, -1, q, inner + 2 * g * n]), perm=[0, 1, 3, 2])
-    x, B, C = write("Split", mixed, [inner, g * n, g * n], outputs=3, axis=2)
-    B, C = (write("Reshape", part, [0, 0, g, n, q]) for part in (B, C))
+    mixed = write("Transpose", write("Reshape", mixed, [-1, q, inner + 2 * g * n]), perm=[0, 2, 1])
+    x, B, C = write("Split", mixed, [inner, g * n, g * n], outputs=3, axis=1)
+    B, C = (write("Reshape", part, [0, g, n, q]) for part in (B, C))
 
-    # Steps and sums of log decays: (b, c, g, h, …)
+    # Steps and sums of log decays: (bc, g, h, …)
     step = write("Softplus", write("Add", step, step_bias))
     step = write("Pad", step, write("Concat", [0, 0, 0, 0], length.missing, [0], axis=0))  # those that fill are 0
-    step = write("Transpose", write("Reshape", step, [0, -1, q, heads]), perm=[0, 1, 3, 2])
+    step = write("Transpose", write("Reshape", step, [-1, q, heads]), perm=[0, 2, 1])
     rate = write("Reshape", write("Neg", write("Exp", log_rate)), [heads, 1])
-    decay = write("Reshape", write("Mul", step, rate), [0, 0, g, h, q])
+    decay = write("Reshape", write("Mul", step, rate), [0, g, h, q])
     sums = write("MatMul", decay, frames.sums)
-    until, spans, total = write("Split", sums, [q, 2 * q, 1], outputs=3, axis=4)
-    to_end, from_start = write("Split", write("Exp", spans), [q, q], outputs=2, axis=4)
-    step = write("Reshape", step, [0, 0, g, h, q])
+    until, spans, total = write("Split", sums, [q, 2 * q, 1], outputs=3, axis=3)
+    to_end, from_start = write("Split", write("Exp", spans), [q, q], outputs=2, axis=3)
+    step = write("Reshape", step, [0, g, h, q])
 
     # Within a chunk, of j (rows) to i (columns): B_j · C_i · exp(decays between) · Δ_j, and the skip where i = j
-    between = write(
-        "Sub",
-        write("Unsqueeze", until, [4]),
-        write("Unsqueeze", write("Sub", until, write("Log", step)), [5]),
-    )  # (b, c, g, h, j, i)
+    before = write("Unsqueeze", write("Sub", until, write("Log", step)), [4])
+    between = write("Sub", write("Unsqueeze", until, [3]), before)  # (bc, g, h, j, i)
     between = write("Exp", write("Add", between, frames.hidden))
-    similar = write("MatMul", write("Transpose", B, perm=[0, 1, 2, 4, 3]), C)  # (b, c, g, j, i)
-    joined = write("Mul", between, write("Unsqueeze", similar, [3]))
+    similar = write("MatMul", write("Transpose", B, perm=[0, 1, 3, 2]), C)  # (bc, g, j, i)
+    joined = write("Mul", between, write("Unsqueeze", similar, [2]))
     diagonal = write("Where", frames.same, write("Reshape", skip, [g, h, 1, 1]), 0.0)
     joined = write("Add", joined, diagonal)
-    x_heads = write("Reshape", x, [0, 0, g, h, p, q])
-    y = write("MatMul", x_heads, joined)  # (b, c, g, h, p, q)
+    x_heads = write("Reshape", x, [0, g, h, p, q])
+    y = write("MatMul", x_heads, joined)  # (bc, g, h, p, q)
 
-    # What each chunk adds to the state, and the state that each is entered with: (b, c, g, h·p, n)
-    weighted = write("Mul", x_heads, write("Unsqueeze", write("Mul", step, to_end), [4]))
-    weighted = write("Reshape", weighted, [0, 0, g, h * p, q])
-    update = write("MatMul", weighted, write("Transpose", B, perm=[0, 1, 2, 4, 3]))
-    update = write("Transpose", write("Reshape", update, [0, 0, g, h, p * n]), perm=[0, 2, 3, 1, 4])
+    # What each chunk adds to the state, and the state that each is entered with: (bc, g, h·p, n)
+    weighted = write("Mul", x_heads, write("Unsqueeze", write("Mul", step, to_end), [3]))
+    weighted = write("Reshape", weighted, [0, g, h * p, q])
+    update = write("MatMul", weighted, write("Transpose", B, perm=[0, 1, 3, 2]))
+    update = write("Reshape", update, write("Concat", length.batch, [-1, g, h, p * n], axis=0))
+    update = write("Transpose", update, perm=[0, 2, 3, 1, 4])
+    total = write("Reshape", total, write("Concat", length.batch, [-1, g, h], axis=0))
     entering = write("MatMul", _carried(write, total, length, g), update)  # (b, g, h, c, p·n)
-    entering = write("Reshape", write("Transpose", entering, perm=[0, 3, 1, 2, 4]), [0, 0, g, h * p, n])
-    read = write("Reshape", write("MatMul", entering, C), [0, 0, g, h, p, q])
-    y = write("Add", y, write("Mul", read, write("Unsqueeze", from_start, [4])))
+    entering = write("Reshape", write("Transpose", entering, perm=[0, 3, 1, 2, 4]), [-1, g, h * p, n])
+    read = write("Reshape", write("MatMul", entering, C), [0, g, h, p, q])
+    y = write("Add", y, write("Mul", read, write("Unsqueeze", from_start, [3])))
 
-    y = write("Transpose", write("Reshape", y, [0, 0, inner, q]), perm=[0, 1, 3, 2])
-    y = write("Slice", write("Reshape", y, [0, -1, inner]), [0], length.frames, [1])
+    y = write("Transpose", write("Reshape", y, [0, inner, q]), perm=[0, 2, 1])
+    y = write("Reshape", y, write("Concat", length.batch, [-1, inner], axis=0))
+    y = write("Slice", y, [0], length.frames, [1])
     write("Mul", y, write("Mul", gate, write("Sigmoid", gate)), result=node.output[0])
 
 
@@ -216,9 +218,9 @@ def _chunk(write: _Writer, g: int, q: int) -> _Chunk:
 
 
 def _carried(write: _Writer, total: str, length: _Length, g: int) -> str:
-    """Log decays of the chunks (b, c, g, h, 1) → (b, g, h, c, c): what is left of the update of the chunk of a column
+    """Log decays of the chunks (b, c, g, h) → (b, g, h, c, c): what is left of the update of the chunk of a column
     where that of a row is entered."""
-    total = write("Transpose", write("Squeeze", total, [4]), perm=[0, 2, 3, 1])  # (b, g, h, c)
+    total = write("Transpose", total, perm=[0, 2, 3, 1])  # (b, g, h, c)
     until = write("CumSum", total, 3)
     if g == 2:
         # Backward heads count from the other side: differences have the other sign, rows and columns change places.

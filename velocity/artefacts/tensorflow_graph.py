@@ -149,6 +149,13 @@ def reduction(reduce: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     return lambda x, axes, *, keepdims=1, **_: reduce(x, _integers(axes), bool(keepdims))
 
 
+def reshape(x: Value, to: Value, **_: Any) -> tf.Tensor:
+    """A constant size of 0 is that of the same axis of x."""
+    if isinstance(to, np.ndarray) and (to == 0).any():
+        to = tf.stack([tf.shape(x)[axis] if size == 0 else size for axis, size in enumerate(_integers(to))])
+    return tf.reshape(x, to)
+
+
 def slice_(x: Value, starts: Value, ends: Value, axes: Value, steps: Value = None) -> tf.Tensor:
     """Starts and ends may be computed. A negative step turns the whole axis round: what ``flip`` is exported as."""
     window: list[slice] = [slice(None)] * len(x.shape)
@@ -175,6 +182,13 @@ def softplus(x: Value) -> tf.Tensor:
 
 def split(x: Value, sizes: Value = None, *, axis: int, parts: int, **_: Any) -> list[tf.Tensor]:
     return tf.split(x, parts if sizes is None else _integers(sizes), axis)
+
+
+def squeeze(x: Value, axes: Value = None) -> tf.Tensor:
+    """By a shape, not by TFLite's own operator, which the converter does not write for an axis that it cannot see."""
+    away = [axis for axis, size in enumerate(x.shape) if size == 1] if axes is None else _integers(axes)
+    kept = [axis for axis in range(len(x.shape)) if axis not in {axis % len(x.shape) for axis in away}]
+    return tf.reshape(x, tf.gather(tf.shape(x), np.array(kept, np.int32)))
 
 
 def unsqueeze(x: Value, axes: Value) -> tf.Tensor:
@@ -205,6 +219,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "GreaterOrEqual": tf.greater_equal,
     "LayerNormalization": layer_normalization,
     "Less": tf.less,
+    "LessOrEqual": tf.less_equal,
     "Log": tf.math.log,
     "LogSoftmax": lambda x, axis: tf.nn.log_softmax(x, axis),
     "MatMul": tf.matmul,
@@ -213,13 +228,14 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Min": tf.minimum,
     "Mod": lambda x, y, **_: tf.math.floormod(x, y),
     "Mul": lambda x, y: x * y,
+    "Neg": tf.negative,
     "Or": tf.logical_or,
-    "Pad": lambda x, pads, *_, **__: tf.pad(x, pads.reshape(2, -1).T),  # with zeros
+    "Pad": lambda x, pads, *_, **__: tf.pad(x, tf.transpose(tf.reshape(pads, [2, -1]))),  # with zeros
     "Range": tf.range,
     "ReduceMax": reduction(tf.reduce_max),
     "ReduceMean": reduction(tf.reduce_mean),
     "ReduceSum": reduction(tf.reduce_sum),
-    "Reshape": lambda x, to, **_: tf.reshape(x, to),
+    "Reshape": reshape,
     "Shape": lambda x, *, start=0, end=None: tf.shape(x)[start:end],
     "Sigmoid": tf.sigmoid,
     "Sin": tf.sin,
@@ -227,7 +243,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Softmax": lambda x, axis: tf.nn.softmax(x, axis),
     "Softplus": softplus,
     "Split": split,
-    "Squeeze": lambda x, axes=None: tf.squeeze(x, None if axes is None else _integers(axes)),
+    "Squeeze": squeeze,
     "Sub": lambda x, y: x - y,
     "Transpose": lambda x, perm: tf.transpose(x, perm),
     "Unsqueeze": unsqueeze,
