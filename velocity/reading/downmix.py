@@ -29,6 +29,8 @@ class Downmix:
         if count == 1:
             return block[:, 0].copy()
         mean = block.mean(axis=1)
+        if not len(block):
+            return mean
         starts = np.arange(max(1, len(block) // self._size)) * self._size  # the last piece takes the rest
         power = np.add.reduceat(np.square(block), starts)  # (pieces, channels)
         related = np.add.reduceat(np.square(mean), starts) * count**2

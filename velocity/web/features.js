@@ -8,7 +8,7 @@ export const HOP = 160; // samples: 10 ms
 export const MEL_BINS = 80;
 const POINTS = 512;
 const MEL_LOW = 20, MEL_HIGH = 7600; // Hz
-const FLOOR = 1e-6; // power floor before the logarithm
+const FLOOR = 1e-10; // power floor before the logarithm
 
 const fft = new FFT(POINTS);
 const window = periodicHann();
