@@ -208,4 +208,4 @@ def test_quiet_around_and_between_changes_no_posterior_of_the_speech(model: Velo
     alone = model.transcribe(speech)
     assert alone
     assert model.transcribe(np.concatenate([pause, speech])) == alone
-    assert model.transcribe(np.concatenate([pause, speech, pause, speech])) == 2 * alone
+    assert model.transcribe(np.concatenate([pause, speech, pause, speech])) == f"{alone} {alone}"

@@ -24,7 +24,7 @@ from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.segments import Segment, segments
 from velocity.recognition.decoding.words import Word
 from velocity.recognition.language_model.choice import SHIPPED, language_model
-from velocity.recognition.segmentation import chunks, silenced, split_posteriors, stretches, voice_activity
+from velocity.recognition.segmentation import SURE, chunks, silenced, split_posteriors, stretches, voice_activity
 from velocity.text import TextTokenizer
 
 FILES = ("model.onnx", "config.json", "tokenizer.model")
@@ -77,7 +77,9 @@ class VelocityASR:
             )
         self.language_model = language_model(self.folder, self.config, lm)
         self.decoder = self.new_decoder()  # may be replaced
-        self._begins = np.array([piece.startswith(" ") for piece in pieces(self.tokenizer)])  # (V,): begins a word
+        texts = pieces(self.tokenizer)
+        self._begins = np.array([text.startswith(" ") for text in texts])  # (V,): begins a word
+        self._space = texts.index(" ") if " " in texts else None  # a class of its own, where letters are classes
         self._session = _open_session(self.folder / "model.onnx", threads)
         self._takes_samples = self._session.get_inputs()[0].name == "waveform"  # the graph computes the features
 
@@ -182,15 +184,22 @@ class VelocityASR:
         """Yield ``log_probs`` in pieces of about twenty seconds at most, (frames', V) each. Frames without a voice are
         certainly blank."""
         seconds, blank = self.config["frame_seconds"], self.config["blank"]
-        frame = round(seconds * SAMPLE_RATE)
+        frame, spoken = round(seconds * SAMPLE_RATE), False
         for samples, start, end, whole in chunks(_blocks(audio), frame):
             active = voice_activity(samples, whole)
             piece = np.zeros((-(-len(samples) // frame), self.config["vocabulary"]), dtype=np.float32)
             # Quiet before, between and after speech never reaches the network, so that it cannot change the words.
+            joints = []
             for first, last in stretches(active, seconds):
                 found = self._infer(samples[first * frame : last * frame])[: len(piece) - first]
                 piece[first : first + len(found)] = found
+                if spoken and first * frame >= start:  # else nothing came before, or it goes on from there
+                    joints.append(max(first - 1, start // frame))
+                spoken = True
             piece = silenced(piece, active, seconds, blank)
+            if self._space is not None:  # a stretch by itself does not begin with the space between words
+                piece[joints] = SURE
+                piece[joints, self._space] = 0.0
             yield piece[start // frame : -(-end // frame)]
 
 
