@@ -76,6 +76,22 @@ def test_gain_is_within_its_decibels_on_either_side_and_clips_nothing(speech):
     assert np.abs(loud).max() == pytest.approx(4 * np.abs(speech).max() * 10 ** (gains[1] / 20), rel=1e-5)
 
 
+def test_the_level_changes_once_by_no_more_than_its_range(speech):
+    flat = np.full(4_000, 0.5, np.float32)
+    ratios = set()
+    for seed in range(60):
+        found = distort(flat, seed, level_changes=1.0)
+        steps = np.flatnonzero(np.diff(found))
+        assert len(steps) <= 1
+        assert found.max() == 0.5 or found.min() == found.max()
+        decibels = 20 * np.log10(found.min() / 0.5)
+        assert -20.0 <= decibels <= 0.0
+        ratios.add((round(float(decibels)), bool(found[0] < found[-1])))
+    assert len(ratios) > 20
+    assert {louder for _, louder in ratios} == {True, False}
+    assert (flat == 0.5).all()  # a copy
+
+
 @pytest.mark.parametrize("switch", ["rooms", "noise", "telephone", "codec"])
 def test_a_switch_is_the_share_of_utterances_that_it_touches(switch, speech):
     settings = only(**{switch: 0.3}, simulated_rooms=1, codecs=("vorbis",))
