@@ -11,10 +11,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from velocity.audio import AUDIO_SUFFIXES, compute_mel_spectrogram, load_audio
+from velocity.audio import compute_mel_spectrogram, load_audio
 from velocity.config import load_params
 from velocity.corpora.synthetic import synthesise_corpus
-from velocity.data.distortion import Distortion
+from velocity.data.distortion import Distortion, masked
+from velocity.reading.names import AUDIO_SUFFIXES
 
 # Everything that params.yaml switches on.
 OFF = {"speeds": (1.0,), "noise": 0.0, "gain_db": 0.0, "time_masks": 0, "frequency_masks": 0}
@@ -35,14 +36,17 @@ def main() -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    import torch
 
     samples, params = utterance(), load_params()
     figure, panels = plt.subplots(len(SHOWN) // 2, 2, figsize=(9, 7.5), sharey=True, layout="constrained")
     for panel, (title, settings) in zip(panels.T.flat, SHOWN.items(), strict=True):
         augmentation = replace(params.finetune.augmentation, **{**OFF, **settings})
         distortion, random = Distortion(augmentation, 1), np.random.default_rng(2)
-        features = compute_mel_spectrogram(distortion.distort(samples, random))
-        features = distortion.mask(features, features.mean(axis=0), random)
+        torch.manual_seed(2)
+        features = torch.from_numpy(np.array(compute_mel_spectrogram(distortion.distort(samples, random))))
+        mean = features.mean(0)  # masks are zeros in features of mean 0
+        features = masked(augmentation, (features - mean)[None], torch.tensor([len(features)]))[0] + mean
         seconds = len(features) / 100
         panel.imshow(
             features.T,
