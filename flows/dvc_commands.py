@@ -25,7 +25,7 @@ CHATTER = re.compile(
     r"\s*$|> |(Running|Stage) (stage )?'|(Generating|Updating) lock file|Data and pipelines are up|Use `dvc push`"
     r"|To (track the changes with git|enable auto staging), run|\s+(git add|dvc config core.autostage) "
     r"|Reproducing experiment|Ran experiment|Experiment results have been applied"
-    r"|WARNING: The following untracked files were present|\t"
+    r"|WARNING: (The following untracked files were present|'data/validated/\S+' is empty)|\t"
 )
 STATES = {
     re.compile(r"Running stage '(.+)':"): "ran",

@@ -104,6 +104,7 @@ def test_failures_have_the_stages_own_words_and_status(project):
         ("ERROR: failed to reproduce 'copy'", None, None, True),
         ("WARNING: stage: 'fetch@a' is frozen. Its dependencies are not going to be reproduced.", None, None, True),
         ("WARNING: The following untracked files were present in the experiment directory", None, None, False),
+        ("WARNING: 'data/validated/exclusions.jsonl' is empty.", None, None, False),  # nothing was left out
     ],
 )
 def test_lines_of_dvc(text, stage, state, own):
