@@ -11,23 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.tone_model import speak, write_model
+from tests.tone_model import speak
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio, resample
 from velocity.errors import VelocityError, VelocityWarning
 from velocity.reading.arrays import scaled
 from velocity.recognition.offline import VelocityASR
 
 TEXT = "hello world"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "onnx")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> VelocityASR:
-    return VelocityASR(folder)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tone_model import speak, write_model
+from tests.tone_model import speak
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.recognition.decoding.greedy import greedy
 from velocity.recognition.offline import VelocityASR
@@ -29,16 +29,6 @@ from velocity.recognition.segmentation import (
 
 SENTENCE = "the quick brown fox's tail jumps over"
 FRAME = 320  # samples of a frame of the model of tones
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "onnx")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> VelocityASR:
-    return VelocityASR.from_pretrained(folder)
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:

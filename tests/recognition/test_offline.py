@@ -19,16 +19,6 @@ from velocity.recognition.offline import VelocityASR
 SENTENCE = "the quick brown fox's tail jumps over"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("model") / "onnx")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> VelocityASR:
-    return VelocityASR.from_pretrained(folder)
-
-
 def test_the_documented_example(folder: Path, tmp_path: Path) -> None:
     path = write_speech(tmp_path / "a.wav", SENTENCE, folder)
     model = velocity.VelocityASR.from_pretrained(str(folder), quantized=True)

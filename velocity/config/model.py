@@ -21,9 +21,7 @@ class ModelConfig:
     state: Count  # SSM state a head
     expand: Count  # inner width of the SSM = expand · dim
     head_dim: Count  # SSM heads = expand · dim / head_dim
-    conv_kernel: (
-        Count  # frames of the depthwise convolution before the scan: centred if bidirectional, else of the past
-    )
+    conv_kernel: Count  # frames of the depthwise convolution: centred if bidirectional, else of the past
     chunk: Count  # frames a chunk, at most, of the structured-state-space scan
     ffn: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]

@@ -165,9 +165,7 @@ class VelocityASR:
 
         for first, log_probs in split_posteriors(self.posteriors(counted()), self._begins, self.config["blank"]):
             start = first * frame
-            end = min(
-                start + len(log_probs) * frame, samples / SAMPLE_RATE
-            )  # the last frame may reach beyond the audio
+            end = min(start + len(log_probs) * frame, samples / SAMPLE_RATE)  # the last frame may reach beyond
             hypotheses = [_shifted(found, start, end) for found in self.decoder.decode(log_probs, words)]
             yield Passage(start, end, hypotheses)
 
@@ -191,6 +189,8 @@ class VelocityASR:
             # Quiet before, between and after speech never reaches the network, so that it cannot change the words.
             joints = []
             for first, last in stretches(active, seconds):
+                if last * frame <= start or first * frame >= end:
+                    continue  # within the context, which belongs to another chunk
                 found = self._infer(samples[first * frame : last * frame])[: len(piece) - first]
                 piece[first : first + len(found)] = found
                 if spoken and first * frame >= start:  # else nothing came before, or it goes on from there
