@@ -98,7 +98,7 @@ def train(options: argparse.Namespace, weights: Path) -> dict[str, Any]:
     validation = load_cuts("data/prepared/validation.jsonl")
     seconds = settings.batch_seconds
 
-    mark = fingerprint([str((settings, params.finetune.augmentation)), FINETUNED])
+    mark = fingerprint([str((asdict(settings), params.finetune.augmentation)), FINETUNED])
 
     def validate() -> dict[str, float]:
         return validation_scores(objective, loader.plain(validation, seconds), tokenizer)
@@ -110,7 +110,7 @@ def train(options: argparse.Namespace, weights: Path) -> dict[str, Any]:
         lambda position: loader.training("data/prepared/train.jsonl", seconds, position, 0, 1),
         settings,
         params.seed,
-        Checkpoints(f"low-bits-{options.bits}", mark),
+        Checkpoints(f"low-bits-{options.bits}", lambda step: mark),
         "low bits",
         validate=validate,
     )

@@ -184,6 +184,20 @@ def test_batches_and_distortions_follow_from_the_position_whatever_the_threads(s
     assert not any(map(same, other, whole))
 
 
+def test_the_first_epochs_are_not_distorted(spoken, tokenizer):
+    settings = augmentation(noise=1.0, quiet=0.5, joined=0.5)
+    clean, always, never = (
+        Loader(tokenizer, 1, settings, clean_epochs=1),
+        Loader(tokenizer, 1, settings),
+        Loader(tokenizer, 1),
+    )
+    assert all(map(same, training(clean, spoken, 6), training(never, spoken, 6)))
+    second = Position(1, 0, 0)
+    found, expected = (training(loader, spoken, 6, second) for loader in (clean, always))
+    assert all(map(same, found, expected))
+    assert not any(map(same, expected, training(never, spoken, 6, second)))
+
+
 def test_processes_make_the_batches_that_threads_make(spoken, tokenizer):
     settings = augmentation(noise=0.5, rooms=0.5, simulated_rooms=2)
     arguments = (tokenizer, 1, settings)

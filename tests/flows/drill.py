@@ -227,7 +227,7 @@ def parameters() -> Any:
     among = lambda names: f"^({'|'.join(names)})$"  # noqa: E731
     corpus = {"kind": "folder", "source": "speech", "test": among(TEST), "validation": among(VALIDATION)}
     params["corpora"] = {"digits": corpus}
-    params["model"].update(dim=48, blocks=2, state=16, head_dim=24, ffn=96, dropout=0.0)
+    params["model"].update(dim=48, blocks=2, half_rate=1, state=16, head_dim=24, ffn=96, dropout=0.0)
     params["model"].update(context_layers=1, context_state=8, attention_heads=2, attention_head_dim=16)
     params["pretrain"]["probe"]["utterances"] = 0
     params["pretrain"]["optimisation"].update(steps=2, checkpoint_every=2, validate_every=2, batch_seconds=10)

@@ -14,10 +14,11 @@ from velocity.config.reader import default_section, read_params
 from velocity.errors import VelocityError
 from velocity.model.asr import VelocityModel, load_encoder, load_model, read_weights, save_model
 from velocity.model.context import pool_to
+from velocity.model.rate import double, halve
 
 SMALL = default_section(
-    "model", ModelConfig, dim=32, blocks=2, state=8, head_dim=16, ffn=48, context_state=8, context_layers=1,
-    attention_heads=2, attention_head_dim=8, vocabulary=12, chunk=16, conv_kernel=4,
+    "model", ModelConfig, dim=32, blocks=2, half_rate=1, state=8, head_dim=16, ffn=48, context_state=8,
+    context_layers=1, attention_heads=2, attention_head_dim=8, vocabulary=12, chunk=16, conv_kernel=4,
 )  # fmt: skip
 REFERENCE = default_section("model", ModelConfig, **read_params("profiles/reference.yaml")["model"])
 
@@ -68,6 +69,42 @@ def test_a_fixed_context_is_the_utterance_in_so_many_tokens():
     assert torch.allclose(model(x, torch.ones(1, 90, 1)), expected, atol=1e-5)
     with pytest.raises(ValueError, match="spans the whole utterance"):
         small("causal", context="fixed")
+
+
+def test_half_the_rate_is_the_mean_of_pairs_added_to_both():
+    frames = torch.tensor([[[1.0], [3.0], [5.0], [9.0], [11.0]]])
+    mask = torch.tensor([[[1.0], [1.0], [1.0], [1.0], [0.0]]])
+    whole, _ = halve(frames, torch.ones(1, 5, 1), causal=False)
+    assert whole.flatten().tolist() == [2.0, 7.0, 11.0]
+    padded, pair_mask = halve(frames, mask, causal=False)
+    assert (padded.flatten().tolist(), pair_mask.flatten().tolist()) == ([2.0, 7.0, 0.0], [1.0, 1.0, 0.0])
+    past, pair_mask = halve(frames, mask, causal=True)  # of 2k - 1 and 2k
+    assert (past.flatten().tolist(), pair_mask.flatten().tolist()) == ([1.0, 4.0, 9.0], [1.0, 1.0, 1.0])
+    assert double(whole, 5).flatten().tolist() == [2.0, 2.0, 7.0, 7.0, 11.0]
+
+
+def test_blocks_that_change_nothing_at_half_the_rate_change_nothing():
+    """What they add is added to the frames, which themselves keep their full rate."""
+    model, without = small(blocks=3, half_rate=1), small(blocks=2, half_rate=0)
+    without.load_state_dict(
+        {
+            name.replace("blocks.2.", "blocks.1."): tensor
+            for name, tensor in model.state_dict().items()
+            if not name.startswith("blocks.1.")
+        }
+    )
+    for layer in (model.blocks[1].mixer.ssm.output, model.blocks[1].feed_forward.down):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    mel = torch.randn(1, 77, 80)
+    assert torch.allclose(model(mel)[0], without(mel)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("blocks", "half_rate", "halved"), [(8, 6, [1, 2, 3, 4, 5, 6]), (4, 1, [1]), (2, 0, [])])
+def test_the_middle_blocks_have_half_the_rate(blocks, half_rate, halved):
+    assert list(replace(SMALL, blocks=blocks, half_rate=half_rate).halved) == halved
+    with pytest.raises(ValueError, match="more than there are blocks"):
+        replace(SMALL, blocks=1, half_rate=2)
 
 
 SHAPES = [("bidirectional", "hierarchical"), ("bidirectional", "fixed"), ("causal", "hierarchical")]

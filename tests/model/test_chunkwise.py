@@ -31,6 +31,7 @@ def streamed(model: StreamingModel, mel: torch.Tensor, chunks: list[int]) -> tor
 
 MODELS = {
     "two blocks": small("causal"),
+    "full rate": small("causal", half_rate=0),
     "frames of 40 ms": small("causal", stride=4, blocks=1, conv_kernel=1),
     "no context layer, large head": small("causal", context_layers=0, blocks=1, head_classes=40, head_rank=4),
     "few summaries, wide windows": small("causal", blocks=1, summary_min=3, context_window=16),

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.model.test_asr import small
-from velocity.quantization.linear import QuantizedLinear, floating_point, quantize_linears, quantized_layers, set_mode
+from velocity.quantization.linear import (
+    QuantizedLinear,
+    floating_point,
+    quantize_linears,
+    quantized_layers,
+    set_mode,
+    training_mode,
+)
 
 
 def layer(low: float = -1.5, high: float = 2.5, bias: bool = True, learned: bool = False) -> QuantizedLinear:
@@ -48,6 +55,15 @@ def test_gradients_pass_where_the_input_is_in_range():
     assert x.grad[:, :12].abs().min() > 0
     assert x.grad[:, 12:].abs().max() == 0
     assert quantized.weight.grad.abs().min() > 0
+
+
+def test_ranges_are_followed_once_they_count():
+    assert [training_mode(step, 900) for step in (0, 399, 400, 899, 900)] == ["float"] * 2 + ["observe"] * 2 + ["fake"]
+    quantized = QuantizedLinear(nn.Linear(4, 4)).train()
+    quantized.mode = "float"
+    x = torch.randn(3, 4)
+    assert torch.equal(quantized(x), nn.functional.linear(x, quantized.weight, quantized.bias))
+    assert not quantized.range.any()
 
 
 def test_ranges_follow_the_inputs_in_training_only():

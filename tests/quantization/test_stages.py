@@ -41,8 +41,8 @@ def project(tmp_path, monkeypatch):
 def set_params(finetune: dict, calibrate: dict) -> None:
     yaml = YAML()
     params = yaml.load(Path("params.yaml"))
-    params["model"].update(dim=32, blocks=1, state=8, head_dim=16, ffn=32, context_layers=1, context_state=8)
-    params["model"].update(attention_heads=2, attention_head_dim=8)
+    params["model"].update(dim=32, blocks=1, half_rate=1, state=8, head_dim=16, ffn=32)
+    params["model"].update(context_layers=1, context_state=8, attention_heads=2, attention_head_dim=8)
     params["finetune"].update(finetune)
     params["finetune"]["optimisation"].update(devices=1, steps=4, checkpoint_every=2, validate_every=4, batch_seconds=8)
     params["calibrate"].update(calibrate)

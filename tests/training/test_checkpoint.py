@@ -21,7 +21,7 @@ def tensors(step: int) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def saved(steps: list[int], keep: int = 2, of: str = "one") -> Checkpoints:
-    checkpoints = Checkpoints("x", fingerprint([of]), keep)
+    checkpoints = Checkpoints("x", lambda step: fingerprint([of]), keep)
     for step in steps:
         assert checkpoints.save(step, tensors(step), {"step": step})
     return checkpoints
@@ -49,7 +49,7 @@ def test_the_last_are_kept(keep):
 
 def test_of_another_training_is_not_resumed_and_makes_room():
     saved([900])
-    assert Checkpoints("x", fingerprint(["two"])).restore() is None
+    assert Checkpoints("x", lambda step: fingerprint(["two"])).restore() is None
     checkpoints = saved([4], of="two")
     assert restored(checkpoints) == 4
     assert len(folders()) == 1

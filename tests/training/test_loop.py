@@ -17,7 +17,7 @@ from velocity.data.batches import START, Batch, Position
 from velocity.errors import VelocityError
 from velocity.model.asr import save_model
 from velocity.quantization.linear import quantized_layers, set_mode
-from velocity.training.checkpoint import Checkpoints
+from velocity.training.checkpoint import Checkpoints, checkpoints_of
 from velocity.training.devices import set_determinism, start
 from velocity.training.loop import backward, fit
 from velocity.training.objectives.ctc import CTC
@@ -62,7 +62,7 @@ def test_training_overfits_a_handful_of_tones(manifest):
         lambda position: loader.training(manifest, 8.0, position),
         chosen,
         1,
-        Checkpoints("t", "f"),
+        Checkpoints("t", lambda step: "f"),
         "tones",
         before_step=lambda step: set_mode(objective.model, "fake" if step >= 90 else "observe"),
         validate=lambda: validation_scores(objective, loader.plain(cuts, 8.0), loader.tokenizer),
@@ -94,8 +94,36 @@ def test_an_interrupted_training_ends_in_the_same_bytes(manifest, workspace, kil
     assert train("killed", None) == undisturbed
 
 
+def test_a_training_with_more_steps_begins_where_the_shorter_one_turned(manifest, workspace):
+    """The result is that of the longer one from the start, and the steps before the rate falls are not repeated."""
+
+    def train(name: str, steps: int, **shares: float) -> tuple[bytes, list[int]]:
+        chosen, taken = settings(steps, **shares), []
+        loader, objective = tone_loader(manifest), tone_objective(manifest)
+
+        def before(step: int) -> None:
+            taken.append(step)
+            set_mode(objective.model, "fake" if step >= steps * 0.75 else "observe")
+
+        checkpoints = checkpoints_of(name, ["tones"], chosen, change=round(steps * 0.75))
+        batches = lambda position: loader.training(manifest, 8.0, position)  # noqa: E731
+        history = fit(start(chosen), objective, batches, chosen, 1, checkpoints, "tones", before_step=before)
+        checkpoints.clear()
+        save_model(objective.model, f"{name}.safetensors")
+        return (workspace / f"{name}.safetensors").read_bytes() + repr(history).encode(), taken
+
+    short, first = train("grows", 8, warmup=0.25, decay=0.375)
+    assert first == list(range(8))
+    (kept,) = Path("models/checkpoints/grows").iterdir()
+    assert kept.name.startswith("00000005-"), "that after the last step of the constant rate"
+    longer, rest = train("grows", 16, warmup=0.125, decay=0.25)
+    assert rest == list(range(5, 16))
+    assert longer == train("whole", 16, warmup=0.125, decay=0.25)[0] != short
+    assert train("grows", 16, warmup=0.25, decay=0.25)[1][0] == 0, "another warm-up is another training"
+
+
 def train_on(objective, batches, chosen, name="t", **more):
-    return fit(start(chosen), objective, batches, chosen, 1, Checkpoints(name, "f", 3), "finetune", **more)
+    return fit(start(chosen), objective, batches, chosen, 1, Checkpoints(name, lambda step: "f", 3), "finetune", **more)
 
 
 def joined(first: Batch, second: Batch) -> Batch:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
 from velocity.config.augmentation import Augmentation
 from velocity.config.optimisation import Optimisation
-from velocity.config.section import Share, section
+from velocity.config.section import CountOrZero, Share, section
 
 
 @section
 class Finetuning:
-    """Stage 2: CTC with quantisation-aware training."""
+    """Stage 2: CTC with quantisation-aware training. ``qat_start`` is in no ``repr``: see ``Optimisation``."""
 
     optimisation: Optimisation
     start_from: Literal["random", "pretrained"]  # models/<start_from>.safetensors
     qat: bool
-    qat_start: Share  # share of the steps trained in floating point first
+    qat_start: Share = field(repr=False)  # share of the steps trained in floating point first
+    clean_epochs: CountOrZero  # the first ones, in which speech is not augmented: alignment is learned sooner
     early: Share  # weight of the loss behind the middle block; 0: none
     weight_bits: Literal[8, 4, 2]  # of the linear layers; 4 and 2 are of the weights alone
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on

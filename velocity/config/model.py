@@ -18,6 +18,7 @@ class ModelConfig:
     dim: Count  # width of the residual stream
     stride: Count  # feature frames a model frame: 2 → 20 ms, 4 → 40 ms
     blocks: Count  # local processor
+    half_rate: CountOrZero  # of them, those in the middle, that take two frames as one
     state: Count  # SSM state a head
     expand: Count  # inner width of the SSM = expand · dim
     head_dim: Count  # SSM heads = expand · dim / head_dim
@@ -49,6 +50,12 @@ class ModelConfig:
         return self.inner // self.head_dim
 
     @property
+    def halved(self) -> range:
+        """Indices of the blocks at half the frame rate."""
+        first = (self.blocks - self.half_rate) // 2
+        return range(first, first + self.half_rate)
+
+    @property
     def classes(self) -> int:
         """Outputs of the CTC head."""
         return max(self.vocabulary, self.head_classes)
@@ -60,6 +67,8 @@ class ModelConfig:
             raise ValueError(f"a bidirectional model needs an even number of SSM heads, not {self.heads}")
         if self.direction == "causal" and self.context == "fixed":
             raise ValueError("a fixed context spans the whole utterance, which a causal model does not know")
+        if self.half_rate > self.blocks:
+            raise ValueError(f"half_rate = {self.half_rate} is more than there are blocks, {self.blocks}")
         if self.stride not in (2, 4):
             raise ValueError(f"stride must be 2 or 4, not {self.stride}")
         if self.dim % 4:

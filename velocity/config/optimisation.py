@@ -15,15 +15,16 @@ class Optimisation:
     """How a model is trained. One step hears ``accumulate`` batches of ``batch_seconds`` in each process.
 
     ``skip_steps``, ``keep_checkpoints`` and ``loaders`` are in no ``repr``, and so in no fingerprint of a checkpoint: a
-    training that was stopped goes on from its checkpoint when they change.
+    training that was stopped goes on from its checkpoint when they change. Of ``steps``, ``warmup`` and ``decay`` the
+    fingerprint holds what the steps so far depend on (``velocity.training.optimiser.schedule_before``).
     """
 
-    steps: Count
+    steps: Count = field(repr=False)
     batch_seconds: Positive
     accumulate: Count  # batches a step
     learning_rate: Positive
-    warmup: Share  # share of the steps in which the rate rises
-    decay: Share  # share of the steps, the last ones, in which it falls to zero; in between it stays
+    warmup: Share = field(repr=False)  # share of the steps in which the rate rises
+    decay: Share = field(repr=False)  # share of the steps, the last ones, in which it falls; in between it stays
     weight_decay: NotNegative
     clip: Positive  # gradient norm
     ema: Annotated[float, Field(ge=0, lt=1)]  # decay a step of the average of the weights that is kept; 0: none

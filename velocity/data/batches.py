@@ -72,8 +72,9 @@ class Batch:
 class Loader:
     """Turns cuts into batches, distorted by ``augmentation`` but for its masks, which the objective applies.
 
-    ``shards`` holds the audio of training cuts that were put there. Training batches are made by ``threads`` threads,
-    or where ``processes`` is not 0 by as many processes: a GPU hears faster than one interpreter can distort.
+    The first ``clean_epochs`` of a training are not distorted. ``shards`` holds the audio of training cuts that were
+    put there. Training batches are made by ``threads`` threads, or where ``processes`` is not 0 by as many processes: a
+    GPU hears faster than one interpreter can distort.
     """
 
     def __init__(
@@ -84,12 +85,14 @@ class Loader:
         threads: int = 2,
         shards: Shards | None = None,
         processes: int = 0,
+        clean_epochs: int = 0,
     ) -> None:
-        self._arguments = (tokenizer, seed, augmentation, threads, shards, processes)
+        self._arguments = (tokenizer, seed, augmentation, threads, shards, processes, clean_epochs)
         self.tokenizer, self.seed = tokenizer, seed
         self.augmentation = augmentation
         self.distortion = Distortion(augmentation, seed) if augmentation else None
         self.threads, self.shards, self.processes = threads, shards, processes
+        self.clean_epochs = clean_epochs
 
     def __reduce__(self) -> tuple[type[Loader], tuple[Any, ...]]:
         """In another process it is made anew: what distorts cannot be sent."""
@@ -142,17 +145,20 @@ class Loader:
         batch = self._collate(list(readers.map(lambda group: self._example(group, around, position), groups)))
         return replace(batch, position=position)
 
+    def _distorts(self, position: Position) -> bool:
+        return self.augmentation is not None and position.epoch >= self.clean_epochs
+
     def _arrange(self, cuts: list[MonoCut], position: Position) -> tuple[list[list[MonoCut]], float]:
         """The cuts of a batch that become one utterance, and the seconds of quiet around each."""
         together, around = 1, 0.0
-        if self.augmentation:
+        if self._distorts(position):
             random = np.random.default_rng([self.seed, *position])
             together, around = self.augmentation.draw(max(cut.duration for cut in cuts), random)
         return [cuts[first : first + together] for first in range(0, len(cuts), together)], around
 
     def _example(self, cuts: list[MonoCut], around: float, position: Position) -> Example:
         """One or several cuts as one utterance, each distorted by itself."""
-        if self.distortion is None:
+        if not self._distorts(position):
             return self._plain_example(*cuts)
         parts = []
         for cut in cuts:

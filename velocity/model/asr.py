@@ -16,6 +16,7 @@ from velocity.model.binding import TemporalBinding
 from velocity.model.block import Block, SelectiveSSM
 from velocity.model.context import GlobalContext
 from velocity.model.level import LevelNormalisation
+from velocity.model.rate import double, halve
 
 BLANK = 0
 
@@ -76,7 +77,17 @@ class VelocityModel(nn.Module):
         """Normalised features (b, frames, mel_bins), lengths (b,) in frames or None → l = ⌈frames / stride⌉ frames."""
         x, mask = self.binding(features, frame_mask(features, lengths))
         blocks = []
-        for block in self.blocks:
+        for block in self.blocks[: self.config.halved.start]:
+            x = block(x, mask)
+            blocks.append(x)
+        if self.config.half_rate:
+            before, pair_mask = halve(x, mask, causal=self.config.direction == "causal")
+            pairs = before
+            for block in self.blocks[self.config.halved.start : self.config.halved.stop]:
+                pairs = block(pairs, pair_mask)
+                blocks.append(x + double(pairs - before, x.size(1)))
+            x = blocks[-1]
+        for block in self.blocks[self.config.halved.stop :]:
             x = block(x, mask)
             blocks.append(x)
         x = self.fusion(x, self.context(x, mask))

@@ -17,6 +17,7 @@ from velocity.model.binding import PositionalEncoding, TemporalBinding
 from velocity.model.block import SelectiveSSM, SSMLayer
 from velocity.model.context import GlobalContext
 from velocity.model.level import FAR, QUIETEST, LevelNormalisation, loudness, subtract
+from velocity.model.rate import double
 from velocity.model.ssd import decay_matrix
 
 TOKENS = 4  # of the global context in a summary
@@ -61,6 +62,8 @@ class StreamingModel(nn.Module):
         state["loudness"] = torch.zeros(batch, 1, FAR - 1)
         for index, conv in enumerate(self.model.binding.convs):
             state[f"binding.{index}"] = torch.zeros(batch, 1, conv.in_channels)
+        if config.half_rate:
+            state["halved"] = torch.zeros(batch, 1, config.dim)
         for name, layer in self._layers().items():
             ssm = layer.ssm
             state[f"{name}.conv"] = torch.zeros(batch, ssm.before, config.dim)
@@ -79,11 +82,21 @@ class StreamingModel(nn.Module):
         now: State = {}
         levelled = level(mel, self.lead_frames, past, now)  # (b, frames, mel_bins)
         x = bind(model.binding, model.standardize(levelled), past, now)  # (b, l, dim)
-        for index, block in enumerate(model.blocks):
-            x = block.feed_forward(ssm_layer(block.mixer, x, f"blocks.{index}", past, now))
+        halved = self.config.halved
+        x = self._run(range(halved.start), x, past, now)
+        if halved:
+            before = halve_chunk(x, past, now)  # (b, l / 2, dim)
+            x = x + double(self._run(halved, before, past, now) - before, x.size(1))
+        x = self._run(range(halved.stop, len(model.blocks)), x, past, now)
         x = model.fusion(x, attend(model.context, x, past, now))
         now["position"] = past["position"] + x.size(1)
         return model.log_posteriors(model.head(x)), *(now[name] for name in past)
+
+    def _run(self, blocks: range, x: Tensor, past: State, now: State) -> Tensor:
+        for index in blocks:
+            block = self.model.blocks[index]
+            x = block.feed_forward(ssm_layer(block.mixer, x, f"blocks.{index}", past, now))
+        return x
 
 
 def kept_tokens(config: ModelConfig) -> int:
@@ -123,6 +136,15 @@ def place(encoding: PositionalEncoding, x: Tensor, position: Tensor) -> Tensor:
     angle = frame.float().unsqueeze(1) * encoding.rate  # (l, dim/2) radians
     time = torch.cat([angle.sin(), angle.cos()], -1)
     return x + encoding.time_gain * time + encoding.frequency
+
+
+def halve_chunk(x: Tensor, past: State, now: State) -> Tensor:
+    """The causal ``halve``: (b, l, dim) → (b, l / 2, dim). The first frame of a stream has none before it."""
+    b, l, d = x.shape
+    now["halved"] = x[:, -1:]
+    pairs = torch.cat([past["halved"], x[:, :-1]], 1).reshape(b, l // 2, 2, d)
+    alone = (torch.arange(l // 2, device=x.device) == 0) & (past["position"] == 0)  # (l / 2,)
+    return pairs.sum(2) / torch.where(alone, 1.0, 2.0).unsqueeze(-1)
 
 
 def ssm_layer(layer: SSMLayer, x: Tensor, name: str, past: State, now: State) -> Tensor:

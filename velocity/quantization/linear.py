@@ -23,11 +23,13 @@ ACTIVATION_LOW, ACTIVATION_HIGH, WEIGHT_HIGH = -128, 127, 63
 STEPS = ACTIVATION_HIGH - ACTIVATION_LOW
 SMALLEST = 1e-8  # of a scale
 RANGE_DECAY = 0.99  # of the moving average of activation ranges
+REMEMBERED_STEPS = 500  # what came before weighs less than 1 % in it
 
 
 class QuantizedLinear(nn.Linear):
     """A linear layer that computes as its INT8 export will. ``mode`` is one of
 
+    - ``float``: floating point, and nothing else, as following ranges makes the processes of a training wait;
     - ``observe``: floating point, while the moving average of the input's range is followed;
     - ``fake``: the product of the integers, with straight-through gradients. The range goes on moving in training
       mode; a ``learned`` one is fixed and stretched by the gradient instead, as LSQ does (Esser et al., "Learned step
@@ -48,9 +50,9 @@ class QuantizedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) → (…, out_features)."""
-        if self.training and (self.mode == "observe" or self.stretch is None):
+        if self.training and (self.mode == "observe" or (self.mode == "fake" and self.stretch is None)):
             self._observe(x)
-        if self.mode == "observe":
+        if self.mode != "fake":
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):  # rounding to a grid of 256 needs more than bf16's 8 bits
             low, high = self._range(x.numel())
@@ -157,6 +159,13 @@ def quantized_layers(model: nn.Module) -> dict[str, QuantizedLinear]:
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, QuantizedLinear)}
 
 
+def training_mode(step: int, quantised_from: int) -> str:
+    """The mode of a training's step: ranges are followed for as long as their average remembers."""
+    if step >= quantised_from:
+        return "fake"
+    return "observe" if step >= quantised_from - REMEMBERED_STEPS else "float"
+
+
 def set_mode(model: nn.Module, mode: str) -> None:
     for layer in quantized_layers(model).values():
         layer.mode = mode
@@ -167,7 +176,7 @@ def floating_point(model: nn.Module) -> Iterator[None]:
     """Within it, ``model`` is its own FP32 twin: the same weights, nothing rounded, nothing dropped, no gradient."""
     modes, training = {layer: layer.mode for layer in quantized_layers(model).values()}, model.training
     try:
-        set_mode(model.eval(), "observe")
+        set_mode(model.eval(), "float")
         with torch.no_grad():
             yield
     finally:

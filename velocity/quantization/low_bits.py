@@ -43,9 +43,9 @@ class LowBitLinear(QuantizedLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in_features) → (…, out_features)."""
-        if self.training:
+        if self.training and self.mode != "float":
             self._observe(x)
-        weight = self.weight if self.mode == "observe" else self.rounded_weight()
+        weight = self.weight if self.mode != "fake" else self.rounded_weight()
         return F.linear(x, weight, self.bias)
 
     def rounded_weight(self) -> Tensor:

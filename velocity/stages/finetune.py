@@ -21,10 +21,10 @@ def main() -> None:
     from velocity.data.manifests import load_cuts
     from velocity.files import write_json
     from velocity.model.asr import load_encoder, save_model
-    from velocity.quantization.linear import quantize_linears, set_mode
+    from velocity.quantization.linear import quantize_linears, set_mode, training_mode
     from velocity.quantization.low_bits import keep_rounded, learn_low_bits
     from velocity.text import TextTokenizer
-    from velocity.training.checkpoint import Checkpoints, fingerprint
+    from velocity.training.checkpoint import checkpoints_of
     from velocity.training.devices import set_determinism, start
     from velocity.training.loop import fit
     from velocity.training.objectives.ctc import CTC
@@ -47,12 +47,13 @@ def main() -> None:
     elif settings.qat:
         quantize_linears(model, learned=settings.activation_ranges == "learned")
     qat_from = max(1, round(settings.qat_start * schedule.steps))  # ranges are observed before they are used
-    objective = CTC(model, settings.early, settings.augmentation)
+    clean = settings.clean_epochs
+    objective = CTC(model, settings.early, settings.augmentation, clean)
 
     tokenizer, validation = TextTokenizer(TOKENIZER), load_cuts(VALIDATION)
-    loader = Loader(tokenizer, seed, settings.augmentation, threads, training_shards(), schedule.loaders)
-    mark = fingerprint([str((seed, config, settings)), TRAIN, FEATURES, TOKENIZER, *weights])
-    checkpoints = Checkpoints("finetune", mark, schedule.keep_checkpoints)
+    loader = Loader(tokenizer, seed, settings.augmentation, threads, training_shards(), schedule.loaders, clean)
+    parts = [str((seed, config, settings)), TRAIN, FEATURES, TOKENIZER, *weights]
+    checkpoints = checkpoints_of("finetune", parts, schedule, change=qat_from)
     journal = open_journal() if fabric.is_global_zero else Journal(None)
     journal.params({"seed": seed, "model": asdict(config), "finetune": asdict(settings)})
     history = fit(
@@ -63,7 +64,7 @@ def main() -> None:
         seed,
         checkpoints,
         "finetune",
-        before_step=lambda step: set_mode(model, "fake" if step >= qat_from else "observe"),
+        before_step=lambda step: set_mode(model, training_mode(step, qat_from)),
         validate=lambda: validation_scores(objective, loader.plain(validation, seconds), tokenizer),
         log=journal.log,
         judge_from=qat_from if settings.qat else 0,

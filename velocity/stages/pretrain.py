@@ -25,7 +25,7 @@ def main() -> None:
     from velocity.files import write_json
     from velocity.model.asr import save_model
     from velocity.text import TextTokenizer
-    from velocity.training.checkpoint import Checkpoints, fingerprint
+    from velocity.training.checkpoint import checkpoints_of
     from velocity.training.devices import set_determinism, start
     from velocity.training.loop import fit
     from velocity.training.objectives.pretraining import pretraining_objective
@@ -44,8 +44,7 @@ def main() -> None:
 
     shards, validation = training_shards(), load_cuts(VALIDATION)
     loader = Loader(None, seed, threads=threads, shards=shards, processes=schedule.loaders)
-    mark = fingerprint([str((seed, config, settings)), PRETRAIN, FEATURES])
-    checkpoints = Checkpoints("pretrain", mark, schedule.keep_checkpoints)
+    checkpoints = checkpoints_of("pretrain", [str((seed, config, settings)), PRETRAIN, FEATURES], schedule)
     journal = open_journal() if fabric.is_global_zero else Journal(None)
     journal.params({"seed": seed, "model": asdict(config), "pretrain": asdict(settings)})
     history = fit(

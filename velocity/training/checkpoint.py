@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from velocity.config.optimisation import Optimisation
 from velocity.files import atomic_directory
 from velocity.project import CHECKPOINTS
+from velocity.training.optimiser import bends, schedule_before
 
 STATE, CHECKSUMS = "state.json", "checksums.json"
 
@@ -27,19 +29,20 @@ STATE, CHECKSUMS = "state.json", "checksums.json"
 class Checkpoints:
     """The last ``keep`` checkpoints of one training: ``models/checkpoints/<name>/<step>-<fingerprint>/``.
 
-    ``fingerprint`` stands for everything the result depends on: checkpoints of another one are not restored, and the
-    first ``save`` removes them.
+    ``fingerprint(step)`` stands for everything the state after ``step`` steps depends on: checkpoints of another one
+    are not restored, and the first ``save`` removes them. The checkpoint after the step ``lasting`` (0: none) stays
+    when the training goes on and when it has ended: one with more steps, which until then is the same, begins there.
     """
 
-    def __init__(self, name: str, fingerprint: str, keep: int = 2) -> None:
-        self.path, self.fingerprint, self.keep = CHECKPOINTS / name, fingerprint[:16], keep
+    def __init__(self, name: str, fingerprint: Callable[[int], str], keep: int = 2, lasting: int = 0) -> None:
+        self.path, self.fingerprint, self.keep, self.lasting = CHECKPOINTS / name, fingerprint, keep, lasting
 
     def save(self, step: int, tensors: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> bool:
         """Write groups of tensors, a file each, and ``state`` as JSON.
 
         If that fails, as on a full disk, print a warning, keep the older checkpoints and return False.
         """
-        target = self.path / f"{step:08d}-{self.fingerprint}"
+        target = self._folder(step)
         try:
             with atomic_directory(target) as folder:
                 for name, group in tensors.items():
@@ -52,10 +55,7 @@ class Checkpoints:
             print(f"warning: no checkpoint after step {step} in {self.path}: {error}; {stays}", flush=True)
             return False
         # Later ones than this are damaged, or the training would have resumed from them.
-        kept = [path for path in self._own() if path.name <= target.name][-self.keep :]
-        for path in self.path.iterdir():
-            if path not in kept:
-                shutil.rmtree(path, ignore_errors=True)
+        self._remove_but([path for path in self._own() if path.name <= target.name][-self.keep :])
         return True
 
     def restore(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | None:
@@ -72,11 +72,43 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove all but the lasting one."""
+        if self.path.exists():
+            self._remove_but([])
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+
+    def _remove_but(self, kept: list[Path]) -> None:
+        lasting = self._folder(self.lasting)
+        for path in self.path.iterdir():
+            if path not in kept and path != lasting:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _folder(self, step: int) -> Path:
+        return self.path / f"{step:08d}-{self.fingerprint(step)[:16]}"
 
     def _own(self) -> list[Path]:
         """The checkpoints of this training, oldest first."""
-        return sorted(self.path.glob(f"[0-9]*-{self.fingerprint}"))
+        found = sorted(self.path.glob("[0-9]*-*"))
+        return [path for path in found if path.name[:8].isdecimal() and path == self._folder(int(path.name[:8]))]
+
+
+def checkpoints_of(
+    name: str, parts: Iterable[str | Path], settings: Optimisation, change: int | None = None
+) -> Checkpoints:
+    """The checkpoints of a training that depends on ``parts``, its learning rate, and what changes after ``change``.
+
+    Until its rate falls, and until ``change``, it is the same training as one with more steps, and shares the
+    checkpoints. The last of these stays: raise ``steps``, and the training goes on from there.
+    """
+    mark, (warmup, falling) = fingerprint(parts), bends(settings)
+
+    def depends_on(step: int) -> str:
+        changed = change if change is not None and step > change else None
+        return fingerprint([mark, str((schedule_before(step, settings), changed))])
+
+    shared = falling if change is None else min(falling, change)
+    return Checkpoints(name, depends_on, settings.keep_checkpoints, shared if shared > warmup else 0)
 
 
 def fingerprint(parts: Iterable[str | Path]) -> str:

@@ -109,7 +109,8 @@ def fit(
                 if first:
                     log(_prefixed(row))
             if first:
-                if state.step % settings.checkpoint_every == 0 and not (last or enough or guard.first):
+                due = state.step % settings.checkpoint_every == 0 or state.step == checkpoints.lasting
+                if due and not (last or enough or guard.first):
                     checkpoints.save(state.step, *state.parts())
                 progress.advance(**({} if skipped else {"loss": loss}), **{"× real time": speed})
             if enough:

@@ -23,12 +23,23 @@ def adamw(model: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
 
 def learning_rate(step: int, settings: Optimisation) -> float:
     """Linear warm-up, a constant rate, then half a cosine to zero."""
-    warmup = max(1, round(settings.warmup * settings.steps))
+    warmup, falling = bends(settings)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
-    falling = max(warmup, settings.steps - round(settings.decay * settings.steps))  # the first step with a lower rate
     passed = max(0, step - falling) / max(1, settings.steps - falling)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * passed))
+
+
+def bends(settings: Optimisation) -> tuple[int, int]:
+    """The first step with the full rate, and the last one, after which it falls."""
+    warmup = max(1, round(settings.warmup * settings.steps))
+    return warmup, max(warmup, settings.steps - round(settings.decay * settings.steps))
+
+
+def schedule_before(step: int, settings: Optimisation) -> tuple[int, ...]:
+    """What the rates of the steps before ``step`` depend on: equal for trainings that differ in what comes after it."""
+    warmup, falling = bends(settings)
+    return (warmup,) if step <= falling else (warmup, falling, settings.steps)
 
 
 def ema_decay(updates: int, decay: float) -> float:

@@ -16,12 +16,18 @@ class CTC(nn.Module):
 
     ``early`` is the weight of the same loss on the posteriors of a head of its own behind the middle block, which the
     recogniser does without (Lee & Watanabe 2021, "Intermediate loss regularization"). In training the features are
-    masked as ``augmentation`` says.
+    masked as ``augmentation`` says, but for the first ``clean_epochs``.
     """
 
-    def __init__(self, model: VelocityModel, early: float = 0.0, augmentation: Augmentation | None = None) -> None:
+    def __init__(
+        self,
+        model: VelocityModel,
+        early: float = 0.0,
+        augmentation: Augmentation | None = None,
+        clean_epochs: int = 0,
+    ) -> None:
         super().__init__()
-        self.model, self.early, self.augmentation = model, early, augmentation
+        self.model, self.early, self.augmentation, self.clean_epochs = model, early, augmentation, clean_epochs
         config = model.config
         head = ctc_head(config.dim, config.classes, config.head_rank)
         self.early_head = nn.Sequential(nn.LayerNorm(config.dim), head) if early else None
@@ -29,7 +35,7 @@ class CTC(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         model = self.model
         features = model.normalize(batch.features, batch.lengths)
-        if self.training:
+        if self.training and batch.position.epoch >= self.clean_epochs:
             features = masked(self.augmentation, features, batch.lengths)
         encoded = model.encode(features, batch.lengths)
         loss = ctc_loss(model.log_posteriors(model.head(encoded.frames)), encoded.lengths, batch)
