@@ -173,19 +173,20 @@ def test_features_are_those_of_training(browser, recording):
 
 def test_voices_are_found_where_the_runtime_finds_them(browser, recording):
     for name, samples in sounds(recording).items():
-        for whole in (True, False):
-            found = in_segmentation(browser, f"[...voiceActivity(samples, {str(whole).lower()})]", samples)
-            assert found == voice_activity(samples, whole).tolist(), name
+        for alone in (True, False):
+            found = in_segmentation(browser, f"[...voiceActivity(samples, {str(alone).lower()})]", samples)
+            assert found == voice_activity(samples, alone).tolist(), name
 
 
 def test_long_audio_is_cut_where_the_runtime_cuts_it(browser, recording):
     speech = load_audio(recording)
-    for length in (20.0, 20.01, 41.3, 65.0):
-        audio = np.resize(speech, round(length * SAMPLE_RATE))
+    quiet = np.zeros(30 * SAMPLE_RATE, dtype=np.float32)
+    recordings = [np.resize(speech, round(length * SAMPLE_RATE)) for length in (20.0, 20.01, 41.3, 65.0)]
+    for audio in [*recordings, np.concatenate([quiet, speech])]:
         cut = chunks(np.split(audio, range(BLOCK, len(audio), BLOCK)), 320)
-        shape = "[c.samples.length, c.start, c.end, c.whole]"
+        shape = "[c.samples.length, c.start, c.end, c.alone]"
         found = in_segmentation(browser, f"[...chunks(samples, 320)].map((c) => {shape})", audio)
-        assert found == [[len(chunk.samples), chunk.start, chunk.end, chunk.whole] for chunk in cut]
+        assert found == [[len(chunk.samples), chunk.start, chunk.end, chunk.alone] for chunk in cut]
 
 
 def test_it_writes_what_the_runtime_writes(browser, recording):

@@ -337,4 +337,4 @@ def test_the_stage_benchmark(project: Path) -> None:
 
 
 def test_the_clip_of_the_cold_start_counts_as_a_voice() -> None:
-    assert voice_activity(_hum(3.0), whole=True).all()  # or the model would not even run
+    assert voice_activity(_hum(3.0), alone=True).all()  # or the model would not even run

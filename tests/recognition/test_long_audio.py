@@ -52,7 +52,17 @@ def test_chunks_are_all_of_the_audio_once(lengths: list[float], pauses: float, f
     assert max(end - start for _, start, end, _ in found) <= WHOLE * SAMPLE_RATE
     if len(audio) <= WHOLE * SAMPLE_RATE:
         assert len(found) == 1
-    assert [chunk.whole for chunk in found] == [len(found) == 1] * len(found)
+    assert [chunk.alone for chunk in found] == [len(found) == 1] * len(found)
+
+
+@pytest.mark.parametrize(("level", "alone"), [(0.0, True), (0.001, True), (0.1, False)])
+def test_what_follows_a_minute_of_quiet_is_alone(level: float, alone: bool) -> None:
+    audio = np.concatenate([level * noise(60), noise(3)])
+    *before, last = chunks([audio], FRAME)
+    assert last.alone == alone
+    assert not any(chunk.alone for chunk in before)
+    followed = np.concatenate([level * noise(60), noise(23)])
+    assert not any(chunk.alone for chunk in chunks([followed], FRAME))
 
 
 def test_cuts_are_in_the_pauses_and_both_sides_hear_the_other() -> None:

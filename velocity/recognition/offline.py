@@ -183,8 +183,8 @@ class VelocityASR:
         certainly blank."""
         seconds, blank = self.config["frame_seconds"], self.config["blank"]
         frame, spoken = round(seconds * SAMPLE_RATE), False
-        for samples, start, end, whole in chunks(_blocks(audio), frame):
-            active = voice_activity(samples, whole)
+        for samples, start, end, alone in chunks(_blocks(audio), frame):
+            active = voice_activity(samples, alone)
             piece = np.zeros((-(-len(samples) // frame), self.config["vocabulary"]), dtype=np.float32)
             # Quiet before, between and after speech never reaches the network, so that it cannot change the words.
             joints = []

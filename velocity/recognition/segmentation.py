@@ -17,6 +17,7 @@ WHOLE = 20  # seconds: shorter audio is not cut
 SHORTEST, LONGEST = 10, 20  # seconds of a chunk of longer audio
 PAUSE = 0.3  # seconds
 CONTEXT = 1.0  # seconds of its neighbours that a chunk includes on either side; their frames are discarded
+FAINT = 0.02  # share of a chunk's peak (-34 dB) below which what came before it is no speech
 LEVEL = SAMPLE_RATE // 100  # samples per measured level
 
 VOICE_STEP = 0.02  # seconds between the decisions of ``voice_activity``
@@ -32,12 +33,15 @@ SURE = -20.0  # log-posterior of all other classes where the blank is certain
 
 
 class Chunk(NamedTuple):
-    """(samples,) at 16 kHz: those from ``start`` to ``end``, with context on both sides. ``whole``: nothing was cut."""
+    """(samples,) at 16 kHz: those from ``start`` to ``end``, with context on both sides.
+
+    ``alone``: nothing else was said, as the recording has no other chunk, or much quieter ones before this last one.
+    """
 
     samples: np.ndarray
     start: int
     end: int
-    whole: bool = False
+    alone: bool = False
 
 
 def chunks(blocks: Iterable[np.ndarray], frame: int) -> Iterator[Chunk]:
@@ -47,16 +51,18 @@ def chunks(blocks: Iterable[np.ndarray], frame: int) -> Iterator[Chunk]:
     neighbours.
     """
     buffer, first, start = np.empty(0, dtype=np.float32), 0, 0  # where the next chunk's context, and the chunk, begin
-    whole = True
+    loudest = 0.0  # of the chunks so far
     context = round(CONTEXT * SAMPLE_RATE) // frame * frame
     for block in blocks:
         buffer, first, start = np.concatenate([buffer[first:], block]), 0, start - first
         while len(buffer) - start > WHOLE * SAMPLE_RATE:
             end = start + _quietest(buffer[start : start + LONGEST * SAMPLE_RATE], frame)
             yield Chunk(buffer[first : end + context], start - first, end - first)
-            first, start, whole = end - context, end, False
+            loudest = max(loudest, float(np.abs(buffer[start:end]).max()))
+            first, start = end - context, end
     if len(buffer) > start:
-        yield Chunk(buffer[first:], start - first, len(buffer) - first, whole)
+        alone = loudest <= FAINT * float(np.abs(buffer[start:]).max())
+        yield Chunk(buffer[first:], start - first, len(buffer) - first, alone)
 
 
 def _quietest(samples: np.ndarray, frame: int) -> int:
@@ -74,10 +80,11 @@ def _power(samples: np.ndarray) -> np.ndarray:
     return np.square(samples[: len(samples) // LEVEL * LEVEL].reshape(-1, LEVEL)).mean(axis=1, dtype=np.float64)
 
 
-def voice_activity(samples: np.ndarray, whole: bool = False) -> np.ndarray:
+def voice_activity(samples: np.ndarray, alone: bool = False) -> np.ndarray:
     """Where somebody may be speaking in (samples,) at 16 kHz: one bool every 20 ms.
 
-    A short recording (``whole``) usually contains speech; a chunk of a long one needs stronger evidence.
+    A short recording usually contains speech, and so does the only chunk with a sound (``alone``); one of many needs
+    stronger evidence.
 
     A voice is periodic; breath, wind, hiss, rumble and most clatter are not. The measure is the greatest normalised
     autocorrelation at the periods of a voice, divided by the window's own autocorrelation: Boersma, "Accurate
@@ -85,7 +92,7 @@ def voice_activity(samples: np.ndarray, whole: bool = False) -> np.ndarray:
     Speech is where frames are probably voiced, near some that certainly are. Whispering is not detected.
     """
     periodic = _periodicity(samples)
-    enough, within = (ENOUGH, WITHIN) if whole else (ENOUGH_OF_A_PIECE, WITHIN_A_PIECE)
+    enough, within = (ENOUGH, WITHIN) if alone else (ENOUGH_OF_A_PIECE, WITHIN_A_PIECE)
     certain = _count(periodic > CERTAIN, within) >= enough
     likely = _count(periodic > LIKELY, WITHIN) >= ENOUGH
     reach = lambda found, seconds: _count(found, 2 * round(seconds / VOICE_STEP) + 1) > 0  # noqa: E731

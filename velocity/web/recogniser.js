@@ -65,7 +65,7 @@ export class Recogniser {
     const paths = async function* () {
       let done = 0; // samples
       for (const chunk of chunks(samples, frame)) {
-        const path = await this.path(chunk.samples, voiceActivity(chunk.samples, chunk.whole));
+        const path = await this.path(chunk.samples, voiceActivity(chunk.samples, chunk.alone));
         done += chunk.end - chunk.start;
         heard(done / SAMPLE_RATE);
         yield path.subarray(chunk.start / frame, Math.ceil(chunk.end / frame));

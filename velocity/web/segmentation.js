@@ -7,6 +7,7 @@ const WHOLE = 20; // seconds: shorter audio is not cut
 const SHORTEST = 10, LONGEST = 20; // seconds of a chunk of longer audio
 const PAUSE = 0.3; // seconds
 const CONTEXT = 1; // seconds of its neighbours that a chunk includes on either side
+const FAINT = 0.02; // share of a chunk's peak below which what came before it is no speech
 const LEVEL = SAMPLE_RATE / 100; // samples per measured level
 
 export const VOICE_STEP = 0.02; // seconds between the decisions of voiceActivity
@@ -18,16 +19,20 @@ const ENOUGH = 4, WITHIN = 20; // required voiced frames within a window of fram
 const ENOUGH_OF_A_PIECE = 10, WITHIN_A_PIECE = 50; // certain ones, in a chunk of long audio
 const CERTAIN_REACH = 2, LIKELY_REACH = 0.5; // seconds around them
 
-// Yields { samples, start, end, whole }: the samples from start to end, with context on both sides.
+// Yields { samples, start, end, alone }: the samples from start to end, with context on both sides. Alone: nothing else was
+// said, as the recording has no other chunk, or much quieter ones before this last one.
 export function* chunks(audio, frame) {
   const context = Math.floor((CONTEXT * SAMPLE_RATE) / frame) * frame;
-  let first = 0, start = 0;
+  const peak = (samples) => samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  let first = 0, start = 0, loudest = 0; // of the chunks so far
   while (audio.length - start > WHOLE * SAMPLE_RATE) {
     const end = start + quietest(audio.subarray(start, start + LONGEST * SAMPLE_RATE), frame);
-    yield { samples: audio.subarray(first, end + context), start: start - first, end: end - first, whole: false };
+    yield { samples: audio.subarray(first, end + context), start: start - first, end: end - first, alone: false };
+    loudest = Math.max(loudest, peak(audio.subarray(start, end)));
     [first, start] = [end - context, end];
   }
-  yield { samples: audio.subarray(first), start: start - first, end: audio.length - first, whole: start === 0 };
+  const alone = loudest <= FAINT * peak(audio.subarray(start));
+  yield { samples: audio.subarray(first), start: start - first, end: audio.length - first, alone };
 }
 
 // Where to cut, after SHORTEST seconds: in the middle of the quietest PAUSE, on a multiple of frame.
@@ -47,10 +52,10 @@ export function quietest(samples, frame) {
   return Math.floor(middle / frame) * frame;
 }
 
-// Where somebody may be speaking: 0 or 1 every 20 ms. A short recording (whole) needs less evidence.
-export function voiceActivity(samples, whole) {
+// Where somebody may be speaking: 0 or 1 every 20 ms. A sound that is alone needs less evidence.
+export function voiceActivity(samples, alone) {
   const periodic = periodicity(samples);
-  const [enough, within] = whole ? [ENOUGH, WITHIN] : [ENOUGH_OF_A_PIECE, WITHIN_A_PIECE];
+  const [enough, within] = alone ? [ENOUGH, WITHIN] : [ENOUGH_OF_A_PIECE, WITHIN_A_PIECE];
   const certain = count(periodic.map((value) => value > CERTAIN), within).map((found) => found >= enough);
   const likely = count(periodic.map((value) => value > LIKELY), WITHIN).map((found) => found >= ENOUGH);
   const reach = (found, seconds) => count(found, 2 * Math.round(seconds / VOICE_STEP) + 1);
