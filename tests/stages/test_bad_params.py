@@ -34,3 +34,13 @@ def test_an_export_without_a_trained_model_names_the_file(tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["export", "onnx"])
     assert "error: models/finetuned.safetensors: no trained model here" in fail(lambda: run(export.main), capsys)
+
+
+@pytest.mark.parametrize("stage", [prepare, pretrain, calibrate, evaluate, benchmark])
+def test_a_stage_by_itself_names_the_input_that_is_missing(stage, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["stage"])
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    lines = [line for line in fail(lambda: run(stage.main), capsys).splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(("error: data/", "error: models/"))

@@ -15,24 +15,35 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # tensors in pages of 2 MiB:
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # warnings to developers of training loops
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin while they wait stall a busy machine
 
+WRITTEN = ("data/", "models/", "reports/")  # by stages
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 
 def run(stage: Callable[[], None]) -> None:
     """Run a stage as a command: a user's mistake, damaged input or a full disk is one line on stderr, exit status 2."""
-    from velocity.errors import VelocityError, notes_on_stderr
+    from velocity.errors import notes_on_stderr
 
     keep_memory()
     try:
         with notes_on_stderr(repeat=False):
             stage()
     except Exception as error:
-        if os.environ.get("VELOCITY_DEBUG") or not (isinstance(error, VelocityError) or is_full(error)):
+        if os.environ.get("VELOCITY_DEBUG") or (message := advice(error)) is None:
             raise
-        advice = "; free some space and run the same command again" if is_full(error) else ""
-        print(f"error: {error}{advice}", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
+
+
+def advice(error: Exception) -> str | None:
+    """A line for the user, or None for what is no mistake of theirs."""
+    from velocity.errors import VelocityError
+
+    if is_full(error):
+        return f"{error}; free some space and run the same command again"
+    if isinstance(error, FileNotFoundError) and str(error.filename).startswith(WRITTEN):
+        return f"{error.filename}: no such file; `dvc repro` runs the stages that make it"
+    return str(error) if isinstance(error, VelocityError) else None
 
 
 def is_full(error: Exception) -> bool:

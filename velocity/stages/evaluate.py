@@ -10,6 +10,7 @@ from functools import cache
 from velocity.artefacts.target import FLOAT_TARGET, RELEASED, targets
 from velocity.config.evaluation import Evaluation
 from velocity.config.reader import load_section
+from velocity.errors import VelocityError
 from velocity.evaluation.error_report import error_report, write_error_report
 from velocity.evaluation.hypotheses import recognise
 from velocity.evaluation.parity import (
@@ -28,7 +29,7 @@ from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.evaluation.wer import NORMALIZER, measure_test_set, score
 from velocity.files import write_json
 from velocity.journal import open_journal
-from velocity.project import CALIBRATION, ERROR_REPORTS, EXPORTED, FINETUNED, METRICS, test_manifests
+from velocity.project import CALIBRATION, ERROR_REPORTS, EXPORTED, FINETUNED, METRICS, PREPARED, test_manifests
 from velocity.recognition.offline import VelocityASR
 from velocity.stages import run
 
@@ -40,6 +41,8 @@ def main() -> None:
     seed, threads = load_section("seed", int), load_section("threads", int)
     torch.set_num_threads(threads)
     test_sets = dict(load_test_set(str(path)) for path in test_manifests())
+    if not test_sets:
+        raise VelocityError(f"{PREPARED}/: no test set; `dvc repro` runs the stages that make them")
     everything = [utterance for utterances in test_sets.values() for utterance in utterances]
     chosen = decoded(len(everything))  # what PyTorch decodes as well
     some = [everything[index] for index in chosen]
