@@ -1,0 +1,94 @@
+"""What a test set costs when it is quieter, louder, behind silence, or spoken partly from far away.
+
+    python benchmarks/conditions.py                                                     # the synthetic default
+    python benchmarks/conditions.py --model velocity-asr-v2 --test-set CORPUS --only '^118-' --utterances 40
+
+--test-set is a folder in LibriSpeech layout, a manifest or a name, as for `velocity-asr evaluate`; --only keeps the
+utterances whose id matches, of which --utterances are taken, evenly spaced. INT8, best path. Each row has the paired
+95 % interval of the difference from the unchanged recordings, in points of WER.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from velocity.audio import SAMPLE_RATE
+from velocity.commands.models import find_artefact
+from velocity.evaluation.testset import load_test_set
+from velocity.evaluation.wer import Score, score
+from velocity.progress import track
+from velocity.recognition.offline import VelocityASR
+from velocity.text import normalize
+
+SEED = 0
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (samples,) float32 at 16 kHz → the same
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="models/export")
+    parser.add_argument("--test-set", default="synthetic-test")
+    parser.add_argument("--only", default="", help="regular expression on the ids of utterances")
+    parser.add_argument("--utterances", type=int, default=120)
+    options = parser.parse_args()
+
+    model = VelocityASR(find_artefact(options.model, quantized=True), lm="none")
+    _, everything = load_test_set(options.test_set)
+    chosen = [utterance for utterance in everything if re.search(options.only, utterance.id)]
+    chosen = chosen[:: max(1, len(chosen) // options.utterances)][: options.utterances]
+    chosen = chosen[: len(chosen) // 2 * 2]
+    references = [normalize(utterance.text) for utterance in chosen]
+
+    def recognise(name: str, recordings: list[np.ndarray]) -> list[str]:
+        return [normalize(model.transcribe(samples.astype(np.float32))) for samples in track(recordings, name, len(recordings))]
+
+    def report(name: str, found: Score, before: Score) -> None:
+        low, high = difference(found.word_errors - before.word_errors, found.words)
+        print(f"{name:40} {100 * found.wer:5.1f} %  {low:+5.1f} to {high:+5.1f}", flush=True)
+
+    recordings = [utterance.samples() for utterance in chosen]
+    unchanged = score(references, recognise("unchanged", recordings))
+    report("unchanged", unchanged, unchanged)
+    for name, change in changes().items():
+        random = np.random.default_rng(SEED)
+        changed = [change(samples, random) for samples in recordings]
+        report(name, score(references, recognise(name, changed)), unchanged)
+
+    name, quiet = "two utterances, 8 s of zeros between", np.zeros(8 * SAMPLE_RATE)
+    pairs = [np.concatenate([one, quiet, two]) for one, two in zip(recordings[::2], recordings[1::2], strict=True)]
+    together = [f"{one} {two}" for one, two in zip(references[::2], references[1::2], strict=True)]
+    apart = Score(*(counts[::2] + counts[1::2] for counts in vars(unchanged).values()))
+    report(name, score(together, recognise(name, pairs)), apart)
+
+
+def changes() -> dict[str, Change]:
+    """Name → what is done to an utterance before it is recognised."""
+    found: dict[str, Change] = {}
+    for decibels in (-10, -20, -30, -40, 20):
+        found[f"gain of {decibels} dB"] = lambda samples, random, by=10 ** (decibels / 20): samples * by
+    for level, what in ((0.0, "zeros"), (10 ** (-65 / 20), "noise at -65 dB")):
+        for seconds in (1, 3, 10, 60):
+            found[f"{seconds} s of {what} before it"] = lambda samples, random, n=seconds, level=level: np.concatenate(
+                [level * random.standard_normal(n * SAMPLE_RATE), samples]
+            )
+    found["its second half at -20 dB"] = lambda samples, random: np.concatenate(
+        [samples[: len(samples) // 2], 0.1 * samples[len(samples) // 2 :]]
+    )
+    return found
+
+
+def difference(errors: np.ndarray, words: np.ndarray, resamples: int = 1000) -> tuple[float, float]:
+    """The 95 % percentile interval over utterances of Σ errors / Σ words, in points."""
+    random = np.random.default_rng(SEED)
+    drawn = random.integers(len(words), size=(resamples, len(words)))
+    rates = 100 * errors[drawn].sum(1) / words[drawn].sum(1)
+    low, high = np.percentile(rates, [2.5, 97.5])
+    return float(low), float(high)
+
+
+if __name__ == "__main__":
+    main()
