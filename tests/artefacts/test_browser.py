@@ -26,7 +26,7 @@ from velocity.corpora.hibari import hibari_voices
 from velocity.errors import VelocityError
 from velocity.reading.blocks import BLOCK
 from velocity.recognition.offline import SHIPPED
-from velocity.recognition.segmentation import chunks, voice_activity
+from velocity.recognition.segmentation import chunks, stretches, voice_activity
 
 pytestmark = pytest.mark.slow  # a real browser
 SENTENCES = "the night was dark and the road was long", "we have never seen a better book than this one"
@@ -109,7 +109,7 @@ def open_page(browser):
 def in_segmentation(browser: Browser, expression: str, samples: np.ndarray):
     """The value of ``expression`` in velocity/web/segmentation.js, ``samples`` given."""
     program = f"""async ({{ given }}) => {{
-      const {{ chunks, voiceActivity }} = await import('./segmentation.js');
+      const {{ chunks, stretches, voiceActivity }} = await import('./segmentation.js');
       const samples = ({DECODE})(given);
       return {expression};
     }}"""
@@ -174,8 +174,10 @@ def test_features_are_those_of_training(browser, recording):
 def test_voices_are_found_where_the_runtime_finds_them(browser, recording):
     for name, samples in sounds(recording).items():
         for alone in (True, False):
-            found = in_segmentation(browser, f"[...voiceActivity(samples, {str(alone).lower()})]", samples)
-            assert found == voice_activity(samples, alone).tolist(), name
+            voice, active = f"voiceActivity(samples, {str(alone).lower()})", voice_activity(samples, alone)
+            assert in_segmentation(browser, f"[...{voice}]", samples) == active.tolist(), name
+            found = in_segmentation(browser, f"[...stretches({voice}, 0.02)]", samples)
+            assert found == [list(stretch) for stretch in stretches(active, 0.02)], name
 
 
 def test_long_audio_is_cut_where_the_runtime_cuts_it(browser, recording):
@@ -196,26 +198,29 @@ def test_it_writes_what_the_runtime_writes(browser, recording):
     expected, found = model(mel), browser(mel)
     assert found.shape == expected.shape
     assert (found.argmax(-1) == expected.argmax(-1)).mean() >= 0.98
-    result = browser.transcribe(load_audio(recording))
-    assert jiwer.cer(model.transcribe(recording), result["text"]) <= 0.03
-    assert result["seconds"] == pytest.approx(len(load_audio(recording)) / SAMPLE_RATE)
-    assert result["took"] > 0
+    speech, quiet = load_audio(recording), np.zeros(4 * SAMPLE_RATE, dtype=np.float32)
+    for samples in (speech, np.concatenate([quiet, speech, quiet, speech])):
+        result = browser.transcribe(samples)
+        assert jiwer.cer(model.transcribe(samples), result["text"]) <= 0.03
+        assert result["seconds"] == pytest.approx(len(samples) / SAMPLE_RATE)
+        assert result["took"] > 0
 
 
 @pytest.mark.parametrize("provider", ["wasm", "webgpu"])
 def test_the_same_text_from_a_model_without_rounding(open_page, tone_site, tones, folder, provider):
-    """Twenty seconds and more of tones in several chunks, and a few words on a GPU that software plays."""
-    words = "it is a long way to the end of this " * 4 if provider == "wasm" else "hello world"
-    samples = speak(words.strip(), tones, pause=0.1)
+    """Tones in several chunks, and a few words on a GPU that software plays; each twice, with quiet before."""
+    words = " ".join(["it is a long way to the end of this"] * 4) if provider == "wasm" else "hello world"
+    samples = speak(words, tones, pause=0.1)
     assert provider == "webgpu" or len(samples) > 20 * SAMPLE_RATE
-    soundfile.write(folder / "tones.wav", samples, SAMPLE_RATE)
+    quiet = np.zeros(3 * SAMPLE_RATE, dtype=np.float32)
+    soundfile.write(folder / "tones.wav", np.concatenate([quiet, samples, quiet, samples]), SAMPLE_RATE)
     page = open_page(tone_site.url)
     if provider == "webgpu":
         page.select_option("#choose-provider", "webgpu")
         page.locator("#status", has_text="Ready").wait_for()
     text = transcript(page, folder / "tones.wav")
     assert page.inner_text("#provider") == {"wasm": "WebAssembly", "webgpu": "WebGPU"}[provider]
-    assert text == VelocityASR(tones).transcribe(folder / "tones.wav") == words.strip()
+    assert text == VelocityASR(tones).transcribe(folder / "tones.wav") == f"{words} {words}"
 
 
 # ------------------------------------------------------------------------------------------------- as people use it

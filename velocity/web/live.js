@@ -47,8 +47,8 @@ export class Live {
     const spoken = active.includes(1);
     const final = over || end < this.recognised || (spoken && quiet >= QUIET);
     if (spoken) {
-      const path = await recogniser.path(samples, active);
-      const text = recogniser.text(path.subarray(0, Math.ceil(end / recogniser.frame)));
+      const { value: path } = await recogniser.paths([{ samples, start: 0, end, active }]).next();
+      const text = recogniser.text(path);
       this.tell({ text, final, seconds: end / SAMPLE_RATE, took: (performance.now() - started) / 1000 });
     }
     if (final) this.#forget(end < this.recognised ? end : end - QUIET * SAMPLE_RATE * !over);

@@ -2,7 +2,7 @@
 
 import { MEL_BINS, SAMPLE_RATE, melSpectrogram } from './features.js';
 import { bestClasses, textOf } from './decoding.js';
-import { VOICE_STEP, chunks, passages, voiceActivity } from './segmentation.js';
+import { chunks, passages, silenced, stretches, voiceActivity } from './segmentation.js';
 
 const RUNTIMES = { wasm: './ort/ort.wasm.min.mjs', webgpu: './ort/ort.webgpu.min.mjs' };
 // ONNX Runtime rounds activations on the CPU only, and each would be copied there and back, 43 times in the reference
@@ -35,6 +35,7 @@ export class Recogniser {
     this.threads = provider === 'wasm' ? ort.env.wasm.numThreads : 1;
     this.frame = Math.round(config.frame_seconds * SAMPLE_RATE); // samples
     this.begins = pieces.map((piece) => piece.startsWith(' ')); // a word
+    this.space = pieces.indexOf(' '); // a class of its own, where letters are classes
   }
 
   // (frames · 80) log-mel → (frames' · V) log-posteriors, both Float32Array.
@@ -46,13 +47,31 @@ export class Recogniser {
     return values;
   }
 
-  // (samples,) at 16 kHz → the best class of each frame; the blank where voiceActivity finds no voice.
-  async path(samples, active) {
-    const { blank, frame_seconds: seconds, vocabulary } = this.config;
-    if (!active.includes(1)) return new Int32Array(Math.ceil(samples.length / this.frame)).fill(blank);
-    const path = bestClasses(await this.logProbs(melSpectrogram(samples)), vocabulary);
-    const step = (frame) => Math.min(Math.floor(((frame + 0.5) * seconds) / VOICE_STEP), active.length - 1);
-    return path.map((label, frame) => (active[step(frame)] ? label : blank));
+  // Yields the best classes of the frames from start to end of each chunk, and reports progress through heard(seconds).
+  // Frames without a voice are blank. As VelocityASR.posteriors in velocity/recognition/offline.py.
+  async *paths(chunks, heard = () => {}) {
+    const { frame, space } = this, { blank, frame_seconds: seconds, vocabulary } = this.config;
+    let spoken = false, done = 0; // samples
+    for (const { samples, start, end, alone, active = voiceActivity(samples, alone) } of chunks) {
+      const path = new Int32Array(Math.ceil(samples.length / frame)).fill(blank);
+      // Quiet before, between and after speech never reaches the network, so that it cannot change the words.
+      const joints = [];
+      for (const [first, last] of stretches(active, seconds)) {
+        if (last * frame <= start || first * frame >= end) continue; // in the context, which is another chunk's
+        const mel = melSpectrogram(samples.subarray(first * frame, last * frame));
+        const found = bestClasses(await this.logProbs(mel), vocabulary);
+        path.set(found.subarray(0, path.length - first), first);
+        // Else nothing came before, or it goes on from there.
+        if (spoken && first * frame >= start) joints.push(Math.max(first - 1, start / frame));
+        spoken = true;
+      }
+      silenced(path, active, seconds, blank);
+      // A stretch by itself does not begin with the space between words.
+      if (space >= 0) for (const joint of joints) path[joint] = space;
+      done += end - start;
+      heard(done / SAMPLE_RATE);
+      yield path.subarray(start / frame, Math.ceil(end / frame));
+    }
   }
 
   text(path) {
@@ -61,16 +80,7 @@ export class Recogniser {
 
   // Yields { start, text } for each passage, start in seconds, and reports progress through heard(seconds).
   async *transcribe(samples, heard = () => {}) {
-    const { frame } = this;
-    const paths = async function* () {
-      let done = 0; // samples
-      for (const chunk of chunks(samples, frame)) {
-        const path = await this.path(chunk.samples, voiceActivity(chunk.samples, chunk.alone));
-        done += chunk.end - chunk.start;
-        heard(done / SAMPLE_RATE);
-        yield path.subarray(chunk.start / frame, Math.ceil(chunk.end / frame));
-      }
-    }.call(this);
+    const paths = this.paths(chunks(samples, this.frame), heard);
     for await (const { first, path } of passages(paths, this.begins, this.config.blank)) {
       yield { start: first * this.config.frame_seconds, text: this.text(path) };
     }

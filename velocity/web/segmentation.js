@@ -18,6 +18,7 @@ const CERTAIN = 0.9, LIKELY = 0.7; // periodicity of a frame that is certainly, 
 const ENOUGH = 4, WITHIN = 20; // required voiced frames within a window of frames
 const ENOUGH_OF_A_PIECE = 10, WITHIN_A_PIECE = 50; // certain ones, in a chunk of long audio
 const CERTAIN_REACH = 2, LIKELY_REACH = 0.5; // seconds around them
+const APART = 1; // seconds without a voice that part two stretches of speech
 
 // Yields { samples, start, end, alone }: the samples from start to end, with context on both sides. Alone: nothing else was
 // said, as the recording has no other chunk, or much quieter ones before this last one.
@@ -103,6 +104,29 @@ function count(found, width) {
     sum -= found[i - before] ?? 0;
   }
   return counts;
+}
+
+// Yields the stretches of speech that are recognised each by itself: [first, last + 1] in frames of frameSeconds.
+// active is what voiceActivity gave. Stretches less than APART seconds apart are one.
+export function* stretches(active, frameSeconds) {
+  let begin = active.indexOf(1), next = begin;
+  while (next >= 0) {
+    const quiet = active.indexOf(0, next), end = quiet < 0 ? active.length : quiet;
+    next = active.indexOf(1, end);
+    if (next < 0 || (next - end) * VOICE_STEP >= APART) {
+      const first = (begin * VOICE_STEP) / frameSeconds, last = (end * VOICE_STEP) / frameSeconds;
+      yield [Math.floor(first + 1e-6), Math.ceil(last - 1e-6)];
+      begin = next;
+    }
+  }
+}
+
+// The best class of each frame; frames that are inactive by voiceActivity become blank, in place.
+export function silenced(path, active, frameSeconds, blank) {
+  path.forEach((_, frame) => {
+    const step = Math.floor(((frame + 0.5) * frameSeconds) / VOICE_STEP);
+    if (!active[Math.min(step, active.length - 1)]) path[frame] = blank;
+  });
 }
 
 // Cuts best paths that come in pieces into passages that can be decoded separately: { first, path }. A passage ends
