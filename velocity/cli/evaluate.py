@@ -19,7 +19,7 @@ def evaluate(
         str,
         typer.Option(
             help="Speech with text: a folder in LibriSpeech layout (*.trans.txt), a .jsonl file of Lhotse cuts, or "
-            "a name: <corpus>-test of this project, or libri_speech_test_clean.",
+            "a name: <corpus>-test for the test speakers of this project's corpus, or libri_speech_test_clean.",
             metavar="NAME|DIR|MANIFEST",
         ),
     ],
@@ -42,9 +42,9 @@ def evaluate(
 ) -> None:
     """Measure error rates on a test set, and show the errors.
 
-    Word and character error rates, with 95 % intervals, by length and by speaker, of the texts that transcribe gives:
-    with the model's language model, or with --lm none by the best path. Files that cannot be read do not stop the
-    others: they are listed at the end, and the exit status is 2.
+    Prints word and character error rates with 95 % intervals, by length and by speaker. Decodes as transcribe does:
+    with the model's language model, or greedily with --lm none. Files that cannot be read do not stop the others: they
+    are listed at the end, and the exit status is 2.
 
     \b
     Examples:

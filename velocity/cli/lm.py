@@ -11,7 +11,7 @@ from velocity.cli import options
 from velocity.cli.app import app
 from velocity.errors import VelocityError
 
-lm = typer.Typer(help="Build language models for --lm, and fit their weights to a model.", rich_markup_mode=None)
+lm = typer.Typer(help="Build and tune language models for --lm.", rich_markup_mode=None)
 app.add_typer(lm, name="lm")
 
 
@@ -41,24 +41,25 @@ def build(
     max_bytes: Annotated[
         int,
         typer.Option(
-            help="Largest file. If the model takes more, values get eight bits, and the n-grams that tell least are "
-            "left out.",
+            help="Largest file. A model that would exceed it gets eight-bit values and loses its least informative "
+            "n-grams.",
             min=1,
         ),
     ] = 5_000_000,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            help="A test set, as for evaluate, or a text file: lines with eight words in a row of its sentences are "
-            "left out and reported. May be repeated.",
+            help="A test set, as for evaluate, or a text file. Lines that share eight words in a row with it are left "
+            "out and reported. May be repeated.",
             metavar="DIR|FILE",
         ),
     ] = None,
 ) -> None:
-    """Estimate a word n-gram model from text (modified Kneser–Ney, pruned by relative entropy).
+    """Estimate a word n-gram language model from text.
 
-    The text is normalised like transcripts. Numbers written in digits need velocity-asr[train]. Memory: about 70 bytes
-    for each different n-gram; 13 million words take 1 GB and a few minutes.
+    The method is modified Kneser–Ney smoothing, with pruning by relative entropy. The text is normalised like
+    transcripts. Numbers written in digits need velocity-asr[train]. Memory: about 70 bytes for each different n-gram;
+    13 million words take 1 GB and a few minutes.
 
     \b
     Examples:
@@ -83,8 +84,8 @@ def tune(
     model: options.Model = None,
     quantized: options.Quantized = True,
     lm: options.LanguageModel = None,
-    only: Annotated[str, typer.Option(help="Utterances whose id matches.", metavar="REGEX")] = "",
-    every: Annotated[int, typer.Option(help="One utterance in so many.", min=1)] = 1,
+    only: Annotated[str, typer.Option(help="Use only utterances whose id matches.", metavar="REGEX")] = "",
+    every: Annotated[int, typer.Option(help="Use only every N-th utterance.", metavar="N", min=1)] = 1,
     write: Annotated[
         bool,
         typer.Option(
@@ -94,10 +95,11 @@ def tune(
     ] = False,
     threads: options.Threads = 1,
 ) -> None:
-    """Find the language model's weight and the bonus per word with the fewest errors.
+    """Find the weight and the word bonus that give the fewest errors.
 
-    Needs speech that the model was not trained on, and that you do not quote error rates of. About a hundred utterances
-    are enough; each is recognised once and decoded some twenty times. Do it again when the acoustic model changes.
+    Use development speech: neither training speech nor a test set whose error rates you report. About a hundred
+    utterances are enough; each is recognised once and decoded some twenty times. Repeat this when the acoustic model
+    changes.
 
     \b
     Examples:

@@ -27,8 +27,8 @@ LanguageModel = Annotated[
     Path | None,
     typer.Option(
         "--lm",
-        help="A word n-gram model: a file of `velocity-asr lm build` or an ARPA file; none for the best path. Default: "
-        "the one that comes with the model; the shipped models have one.",
+        help="A word n-gram language model: a file written by `velocity-asr lm build`, or an ARPA file; none: greedy "
+        "decoding without one. Default: the one that comes with the model; the shipped models have one.",
         metavar="FILE|none",
         show_default=False,
     ),
@@ -58,7 +58,8 @@ HotWordPhrases = Annotated[
 Beam = Annotated[
     int | None,
     typer.Option(
-        help="Width of the beam search. Default: 16 with a language model or hot words, otherwise the best path.", min=1
+        help="Width of the beam search. Default: 16 with a language model or hot words, otherwise greedy decoding.",
+        min=1,
     ),
 ]
 NBest = Annotated[int, typer.Option("--n-best", help="Number of hypotheses to print, best first.", min=1)]

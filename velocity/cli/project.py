@@ -29,7 +29,7 @@ class WithTargets(TyperCommand):
 
 @app.command(cls=WithTargets)
 def export(
-    target: Annotated[str, typer.Option(help="The artefact to write, see below.", metavar="T")],
+    target: Annotated[str, typer.Option(help="The target to export, see below.", metavar="T")],
     out: Annotated[Path, typer.Option(help="The folder to write; an older export in it is replaced.", metavar="DIR")],
     model: Annotated[
         Path | None,
@@ -41,10 +41,10 @@ def export(
     ] = None,
     input: Annotated[
         Input,
-        typer.Option(help="What the artefact takes: log-mel features, or samples at 16 kHz with the features inside."),
+        typer.Option(help="The input of the exported model: log-mel features, or samples at 16 kHz."),
     ] = Input.MEL,
 ) -> None:
-    """Turn trained weights into an artefact that runs without PyTorch.
+    """Export trained weights to run without PyTorch.
 
     \b
     Examples:
@@ -82,7 +82,7 @@ def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
 def accept() -> None:
     """Accept the validated data as the reference for drift.
 
-    Later deliveries are compared with it. Writes data/accepted.json; commit it to git. The limits are in params.yaml
+    Later data is compared with it. Writes data/accepted.json; commit it to git. The limits are in params.yaml
     under validate.drift.
 
     \b

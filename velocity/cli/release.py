@@ -84,8 +84,8 @@ def _show(judgement: Any, as_json: bool, markdown: Path | None) -> None:
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A")],
-    second: Annotated[str, typer.Argument(metavar="B")],
+    first: Annotated[str, typer.Argument(metavar="A", help="A model, as for transcribe --model.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The model to compare with it.")],
     test_set: TestSets = None,
     out: Annotated[
         Path, typer.Option(help="The folder for comparison.md and comparison.json.", metavar="DIR")
@@ -117,8 +117,8 @@ def register(
 ) -> None:
     """Register this project's model as the challenger.
 
-    Creates a version of the model velocity-asr in MLflow's registry, with its figures, model card and origin.
-    The same artefacts with the same metrics are registered only once.
+    The challenger is the version that promote judges next. Creates a version of velocity-asr in MLflow's registry, with
+    its figures, model card and origin. The same artefacts with the same metrics are registered only once.
 
     \b
     Example:
@@ -144,7 +144,9 @@ def promote(
 ) -> int:
     """Make the challenger the champion, if the gate passes it.
 
-    The exit status is that of gate; with --only-better it is also 1 for a model that passes without being better.
+    The champion is the version in use: models:/velocity-asr@champion. The first version has no champion to be compared
+    with, so only its size, memory and parity are judged. The exit status is that of gate; with --only-better it is also
+    1 for a model that passes without being better.
 
     \b
     Example:
@@ -169,7 +171,7 @@ def rollback(
     leaving: Annotated[
         int | None,
         typer.Option(
-            help="Do so only if this version is the champion, so that the command can be repeated safely.",
+            help="Roll back only if this version is the champion, so that the command can be repeated safely.",
             metavar="N",
             min=1,
         ),

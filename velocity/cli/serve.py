@@ -23,7 +23,7 @@ def serve(
     port: Annotated[int, typer.Option(help="The port. 0 chooses a free one.", min=0, max=65535)] = 8000,
     jobs: Annotated[
         int | None,
-        typer.Option(help="Recognitions at the same time. Default: one per processor.", min=1, show_default=False),
+        typer.Option(help="Recognitions at the same time. Default: one per processor core.", min=1, show_default=False),
     ] = None,
     threads: Threads = 1,
     lm: LanguageModel = None,
@@ -60,9 +60,7 @@ def serve(
 def demo(
     model: Annotated[
         str,
-        typer.Option(
-            help="The model, as for transcribe; not a streaming model. INT8 if there is a choice.", metavar="M"
-        ),
+        typer.Option(help="The model, as for transcribe, but not a streaming model. INT8 if it has both.", metavar="M"),
     ] = "velocity-asr-v2",
     port: Annotated[int, typer.Option(help="The port. 0 chooses a free one.", min=0, max=65535)] = 8010,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address of the page.")] = False,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from velocity.cli.app import app
-from velocity.cli.options import LanguageModel, Model, Quantized, Threads
+from velocity.cli.options import LanguageModel, Quantized, Threads
 from velocity.errors import VelocityError
 from velocity.files import standard_input
 
@@ -26,7 +26,14 @@ def stream(
         typer.Argument(metavar="FILE|-", show_default=False, help="An audio file, or - for raw 16-bit PCM on stdin."),
     ] = None,
     microphone: Annotated[bool, typer.Option("--microphone", help="Use the default microphone.")] = False,
-    model: Model = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The streaming model, as for transcribe. Default: this project's, if it has one, otherwise "
+            "velocity-asr-v2-streaming.",
+            metavar="M",
+        ),
+    ] = None,
     quantized: Quantized = True,
     format: Annotated[
         StreamFormat, typer.Option(help="text: one line per utterance; json: one object per event.")
@@ -43,10 +50,9 @@ def stream(
 ) -> None:
     """Transcribe live audio: a microphone, stdin or a file.
 
-    Needs a causal model (model.direction: causal) exported with --target onnx-streaming or onnx-streaming-int8. Without
-    --model it takes this project's streaming model if there is one, otherwise the shipped one. Words shown as stable
-    are never taken back while an utterance lasts; with a language model the final text may differ from them. Ctrl-C
-    ends the stream and prints the last utterance.
+    Needs a causal model (model.direction: causal) exported with --target onnx-streaming or onnx-streaming-int8. Words
+    shown as stable are never taken back while an utterance lasts; with a language model the final text may differ from
+    them. Ctrl-C ends the stream and prints the last utterance.
 
     \b
     Examples:

@@ -32,7 +32,7 @@ def transcribe(
     beam: options.Beam = None,
     n_best: options.NBest = 1,
     jobs: Annotated[
-        int | None, typer.Option(help="Files transcribed at the same time; by default one a processor core.", min=1)
+        int | None, typer.Option(help="Files transcribed at the same time. Default: one per processor core.", min=1)
     ] = None,
     threads: options.Threads = 1,
 ) -> None:

@@ -57,14 +57,14 @@ def find_sources(files: Sequence[Path], input_dir: Path | None) -> list[Source]:
         else:
             sources.append(Source(path, Path(path.name)))
     if leftovers:
-        _note_skipped(leftovers, "are not recordings, but what macOS or Windows leave beside them")
+        _note_skipped(leftovers, "left there by macOS or Windows, no recordings")
     return sources
 
 
 def _note_skipped(paths: Sequence[Path], why: str) -> None:
     named = ", ".join(printable(path) for path in paths[:NAMED]) + (", …" if len(paths) > NAMED else "")
     files = "1 file" if len(paths) == 1 else f"{len(paths)} files"
-    warnings.warn(f"{files} skipped that {why}: {named}", VelocityWarning, stacklevel=2)
+    warnings.warn(f"{files} skipped, {why}: {named}", VelocityWarning, stacklevel=2)
 
 
 def find_audio(folder: Path) -> list[Path]:
@@ -75,7 +75,7 @@ def find_audio(folder: Path) -> list[Path]:
     found = [path for path in files if is_audio(path)]
     others = [path for path in files if not is_audio(path) and not path.name.startswith(".")]
     if others and found:
-        _note_skipped(others, "do not end as audio files do")
+        _note_skipped(others, "without the extension of an audio file")
     if not found:
         raise VelocityError(f"{printable(folder)}: no audio file in it ({' '.join(AUDIO_SUFFIXES)})")
     return found
