@@ -67,7 +67,7 @@ test-all: test test-slow ## all tests, as every night and before a release
 
 export BASE ?= main
 
-ci: $(INSTALLED) ## judge this branch's model beside the one of BASE (main), as a pull request is
+ci: $(INSTALLED) ## gate this branch's model against that of BASE (main), as for a pull request
 	@$(BIN)/python -m flows.ci --base "$$BASE"
 
 web: $(INSTALLED) ## write the page, the shipped model and ONNX Runtime Web, fetched from npm once, to build/web

@@ -44,7 +44,10 @@ def main() -> None:
     references = [normalize(utterance.text) for utterance in chosen]
 
     def recognise(name: str, recordings: list[np.ndarray]) -> list[str]:
-        return [normalize(model.transcribe(samples.astype(np.float32))) for samples in track(recordings, name, len(recordings))]
+        return [
+            normalize(model.transcribe(samples.astype(np.float32)))
+            for samples in track(recordings, name, len(recordings))
+        ]
 
     def report(name: str, found: Score, before: Score) -> None:
         low, high = difference(found.word_errors - before.word_errors, found.words)

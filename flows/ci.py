@@ -101,7 +101,7 @@ def main(
     ] = None,
     out: Annotated[Path, typer.Option(help="Where comment.md, its pictures and gate.json go.")] = REPORTS / "ci",
 ) -> None:
-    """Judge a pull request: make the models of both sides, gate the one beside the other, write a comment.
+    """Judge a pull request: build the models of both sides, gate one against the other, write a comment.
 
     Exit status as for velocity-asr gate: 0 pass, 1 regression, 2 could not judge, or could not be made. Commits count,
     not what is uncommitted. `dvc exp apply` takes over what was made here, by the names in the comment.

@@ -173,7 +173,7 @@ def main(
     ] = "as-params",
     promote: Annotated[
         Promote,
-        typer.Option(help="The champion's place: for what passes the gate and hears better, or for all that passes."),
+        typer.Option(help="Who becomes champion: what passes the gate with a lower error rate, or all that passes."),
     ] = "better",
 ) -> None:
     """Fetch what is new, train on it, register the model, and promote it if it is better and the gate lets it pass.

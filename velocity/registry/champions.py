@@ -105,7 +105,7 @@ class Registry:
             if judged_beside != now.champion:
                 there = f"version {now.champion}" if now.champion else "none"
                 raise VelocityError(
-                    f"{NAME} version {version}: judged beside another champion than {there}; gate it again"
+                    f"{NAME} version {version}: was judged against another champion, not {there}; gate it again"
                 )
             self.tags(version)
             return self._move(champion=version, previous=now.champion)
