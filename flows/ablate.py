@@ -168,16 +168,15 @@ def record(results: dict[str, Any], rows: Sequence[Row]) -> None:
     if os.environ.get("VELOCITY_TRACKING") == "off" or find_spec("mlflow") is None:
         return
     from velocity.tracking.ledger import Ledger
-    from velocity.tracking.origins import git_tags, machine_tags
+    from velocity.tracking.origins import place_tags
+    from velocity.tracking.store import reason
 
     now = int(time.time() * 1000)
 
     def run(name: str, params: dict[str, Any], tags: dict[str, str], *messages: dict[str, Any]) -> str:
         texts = {key: str(value) for key, value in flatten(params, lists=False)}
-        origins = git_tags() | machine_tags()
-        ledger = Ledger(tracking_uri(), {"stage": name, "identity": None, "params": texts, "tags": origins | tags})
-        ledger.pending += [*messages, {"close": "FINISHED"}]
-        ledger.send()
+        ledger = Ledger(tracking_uri(), name)
+        ledger.send([{"params": texts, "tags": place_tags() | tags}, *messages, {"close": "FINISHED"}])
         return ledger.run_id
 
     try:
@@ -192,7 +191,7 @@ def record(results: dict[str, Any], rows: Sequence[Row]) -> None:
                 tags = {"mlflow.parentRunId": parent, "dvc.experiment": row["experiment"], "title": row["title"]}
                 run(row["name"], params[row["name"]], tags, {"metrics": metrics})
     except Exception as error:
-        console.print(f"warning: MLflow did not record the table: {str(error).splitlines()[0]}", markup=False)
+        console.print(f"warning: MLflow did not record the table: {reason(error)}", markup=False)
 
 
 def room(threads: int) -> int:

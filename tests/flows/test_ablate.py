@@ -240,12 +240,12 @@ def test_the_table_is_a_run_in_mlflow_with_a_run_below_it_for_each_row(project, 
     class Ledger:
         """As velocity.tracking.ledger has it, without a store."""
 
-        def __init__(self, uri, first):
-            self.first, self.pending, self.run_id = first, [], None
+        def __init__(self, uri, stage):
+            self.run_id = f"id of {stage}"
             ledgers.append(self)
 
-        def send(self):
-            self.run_id = f"id of {self.first['stage']}"
+        def send(self, messages):
+            self.first, *self.others = messages
 
     monkeypatch.setattr("velocity.tracking.ledger.Ledger", Ledger)
     monkeypatch.delenv("VELOCITY_TRACKING")
@@ -253,7 +253,7 @@ def test_the_table_is_a_run_in_mlflow_with_a_run_below_it_for_each_row(project, 
     broken = {"name": "broken", "title": "t", "experiment": "y", "failed": "why"}
     record({"command": "c", "baseline": "eight", "rows": [entry, broken]}, toy_rows())
     table, six = ledgers
-    assert [message["artifact"] for message in table.pending[:3]] == [
+    assert [message["artifact"] for message in table.others[:3]] == [
         "reports/ablation.md",
         "reports/ablation.json",
         "reports/ablation.png",
@@ -261,8 +261,8 @@ def test_the_table_is_a_run_in_mlflow_with_a_run_below_it_for_each_row(project, 
     assert six.first["tags"]["mlflow.parentRunId"] == "id of ablation"
     assert six.first["tags"]["dvc.experiment"] == "x"
     assert six.first["params"]["model.blocks"] == "6"
-    assert {name: value for name, value, _, _ in six.pending[0]["metrics"]} == {
+    assert {name: value for name, value, _, _ in six.others[0]["metrics"]} == {
         "rtf": 0.5,
         "test_sets.toy.onnx.wer": 0.25,
     }
-    assert six.pending[-1] == table.pending[-1] == {"close": "FINISHED"}
+    assert six.others[-1] == table.others[-1] == {"close": "FINISHED"}

@@ -175,7 +175,7 @@ def test_a_server_that_is_down_costs_a_line_and_the_record_is_sent_once_later(fo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
     with recorded("prepare") as journal:
         journal.params({})
-    send_kept(recording.FOLDER)
+    send_kept()
     assert capfd.readouterr().err == ""
     query = "select name, status, count(*) from runs join metrics using (run_uuid) group by name order by name"
     assert select(query) == [("evaluate", "FINISHED", 2_000), ("finetune", "FINISHED", 2_000)]
@@ -196,20 +196,21 @@ def test_a_run_is_the_same_only_with_the_same_stage_parameters_and_inputs(folder
 
 
 class Refusing:
-    """A ledger that takes everything but an artifact; keeps what it was made with, and what it took."""
+    """A ledger that takes everything but an artifact; keeps the identities it was made with, and what it took."""
 
-    made: ClassVar[list[dict]] = []
+    made: ClassVar[list[str]] = []
     taken: ClassVar[list[dict]] = []
 
-    def __init__(self, uri, first, run_id=None):
-        self.run_id, self.pending = "run", []
-        self.made.append(first)
+    def __init__(self, uri, stage, identity, run_id=None, sent=0):
+        self.run_id, self.sent = "run", sent
+        self.made.append(identity)
 
-    def send(self):
-        while self.pending:
-            if "artifact" in self.pending[0]:
+    def send(self, messages):
+        for message in messages[self.sent :]:
+            if "artifact" in message:
                 raise FileNotFoundError("gone")
-            self.taken.append(self.pending.pop(0))
+            self.taken.append(message)
+            self.sent += 1
 
 
 @pytest.fixture
@@ -231,14 +232,14 @@ def test_a_kept_record_has_the_inputs_of_its_own_run(refusing):
     left_behind("finetune")
     then = identity("finetune", {"seed": "1"}, input_tags("finetune"))
     Path("dvc.lock").write_text(DVC_LOCK.replace("bbbb", "cccc"))
-    send_kept(recording.FOLDER)
-    assert [first["identity"] for first in refusing.made] == [then]
+    send_kept()
+    assert refusing.made == [then]
 
 
 def test_a_record_that_is_refused_does_not_hold_up_later_ones(refusing, capfd):
     left_behind("evaluate").artifact("gone.txt")
     left_behind("finetune")
-    send_kept(recording.FOLDER)
+    send_kept()
     assert [path.stem.split("-")[1] for path in recording.FOLDER.glob("*.jsonl")] == ["evaluate"]
     assert capfd.readouterr().err.count("\n") == 1
 
@@ -292,15 +293,15 @@ def test_whatever_the_connection_does_every_row_is_recorded_once(connected, weat
     client, connect = connected
     connect(Weather(client, weather))
     identity = str(next(IDENTITIES))
-    first = {"stage": "finetune", "identity": identity, "params": {"seed": "1"}, "tags": {"git.dirty": "false"}}
+    first = {"params": {"seed": "1"}, "tags": {"git.dirty": "false"}}
     resumed_at = max(1, reported - again)
     for status, steps in (("KILLED", range(1, reported + 1)), ("FINISHED", range(resumed_at, reported + 11))):
-        ledger = Ledger("http://server", first)
-        ledger.pending += [{"metrics": [["loss", 1 / step, step, step], ["rate", 0.1, step, step]]} for step in steps]
-        ledger.pending.append({"close": status})
-        while ledger.pending:
+        rows = [{"metrics": [["loss", 1 / step, step, step], ["rate", 0.1, step, step]]} for step in steps]
+        messages, ledger = [first, *rows, {"close": status}], None
+        while ledger is None or ledger.sent < len(messages):
             with suppress(ConnectionError):
-                ledger.send()
+                ledger = ledger or Ledger("http://server", "finetune", identity)
+                ledger.send(messages)
     (run,) = client.search_runs(["1"], f"tags.identity = '{identity}'")
     assert (run.info.status, run.data.params, run.data.tags["git.dirty"]) == ("FINISHED", {"seed": "1"}, "false")
     for name in ("loss", "rate"):

@@ -18,8 +18,9 @@ on one server must be kept apart by their scheduler.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,10 +28,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from velocity.errors import VelocityError, without_credentials
-from velocity.project import store_exists, tracking_uri
+from velocity.errors import VelocityError
+from velocity.project import local_database, store_exists, tracking_uri
 from velocity.tracking.model import NAME
-from velocity.tracking.store import ENVIRONMENT, create_store, lock_path
+from velocity.tracking.store import connect, reason
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 PENDING = "pending"
@@ -60,13 +61,7 @@ class Registry:
 
     @cached_property
     def client(self) -> Any:
-        for name, value in ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        import mlflow
-
-        create_store(self.uri)
-        mlflow.set_tracking_uri(self.uri)
-        return mlflow.MlflowClient()
+        return connect(self.uri)
 
     @property
     def exists(self) -> bool:
@@ -80,11 +75,15 @@ class Registry:
 
     @contextmanager
     def alone(self) -> Iterator[Champions]:
-        """Hold the registry; what a killed promotion left is put right first. Yields the aliases as they stand."""
+        """Hold the registry; what a killed promotion left is put right first. Yields the aliases as they stand.
+
+        The lock is beside a local database, otherwise in this machine's folder for temporary files.
+        """
         from filelock import FileLock
 
         _ = self.client  # a local store is created under the same lock
-        with FileLock(lock_path(self.uri)):
+        named = Path(tempfile.gettempdir(), f"velocity-asr-{hashlib.sha256(self.uri.encode()).hexdigest()[:16]}")
+        with FileLock(f"{local_database(self.uri) or named}.lock"):
             self._recover()
             yield self.champions()
 
@@ -206,5 +205,4 @@ def one_line_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = without_credentials((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
-        raise VelocityError(f"model registry {uri}: {reason}") from error
+        raise VelocityError(f"model registry {uri}: {reason(error)}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +43,8 @@ def _ancestry(path: str, stages: dict[str, Any]) -> tuple[set[str], set[str], di
 
 def _commit(sources: set[str]) -> str | None:
     inside = sorted(path for path in sources if not Path(path).is_absolute() and ".." not in Path(path).parts)
-    try:
-        if not inside or git("rev-parse", "--is-shallow-repository") == "true":
-            return None
-        commit = git("log", "-1", "--format=%H", "--", *inside)
-        changed = git("status", "--porcelain", "--", *inside)
-    except (OSError, subprocess.CalledProcessError):
-        return None  # no git here, or no commit yet
+    if not inside or git("rev-parse", "--is-shallow-repository") == "true":
+        return None
+    commit = git("log", "-1", "--format=%H", "--", *inside)
+    changed = git("status", "--porcelain", "--", *inside)
     return commit + "+uncommitted" * bool(changed) if commit else None

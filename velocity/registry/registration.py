@@ -130,17 +130,15 @@ def _find(registry: Registry, digest: str) -> str | None:
 
 def _create(registry: Registry, release: Release, tags: dict[str, str]) -> str:
     """A run with figures, reports and model, resumed if a kill cut it off; then the version, made of that run."""
-    first = {"stage": "register", "identity": tags[DIGEST], "params": {}, "tags": tags}
-    ledger = Ledger(registry.uri, first)
-    ledger.pending += [{"metrics": release.numbers()}]
-    ledger.pending += [{"artifact": str(path)} for path in (METRICS, BENCHMARK, MODEL_CARD)]
-    ledger.send()
+    ledger = Ledger(registry.uri, "register", tags[DIGEST])
+    files = [{"artifact": str(path)} for path in (METRICS, BENCHMARK, MODEL_CARD)]
+    messages = [{"tags": tags, "metrics": release.numbers()}, *files]
+    ledger.send(messages)
     with TemporaryDirectory() as temporary:
         origin = Path(temporary, PROVENANCE)
         write_json(origin, provenance(FINETUNED))
-        model = log_model(registry.client, ledger.run_id, [*release.artefacts, METRICS, origin])
-    ledger.pending.append({"close": "FINISHED"})
-    ledger.send()
+        model = log_model(ledger.run_id, [*release.artefacts, METRICS, origin])
+    ledger.send([*messages, {"close": "FINISHED"}])
     registry.make()
     kept = {"source": model, "run_id": ledger.run_id, "model_id": model.rpartition("/")[2]}
     made = registry.client.create_model_version(NAME, **kept, tags=tags, description=release.description())

@@ -16,32 +16,26 @@ from velocity.project import declared, stage_inputs
 def origin_tags(stage: str) -> dict[str, str]:
     """With the name that ``dvc exp show`` has for the experiment the run is part of."""
     name = os.environ.get("DVC_EXP_NAME")
-    return git_tags() | ({"dvc.experiment": name} if name else {}) | machine_tags() | input_tags(stage)
+    return place_tags() | ({"dvc.experiment": name} if name else {}) | input_tags(stage)
 
 
 def identity(stage: str, params: Mapping[str, str], tags: Mapping[str, str]) -> str | None:
-    """SHA-256 of the stage, its parameters and inputs: a resumed training has it again. None without known inputs.
-
-    The inputs are those in ``tags``, from when the run started: a kept record may be sent after they have changed.
-    """
+    """SHA-256 of the stage, its parameters and its inputs, by ``tags`` from when it started: a resumed training has it
+    again. None without known inputs."""
     inputs = {name: digest for name, digest in tags.items() if name.startswith("input/")}
     return hashlib.sha256(json.dumps([stage, params, inputs], sort_keys=True).encode()).hexdigest() if inputs else None
 
 
-def git_tags() -> dict[str, str]:
-    """The commit, and whether code or parameters differ from it; what the pipeline itself writes does not count."""
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
-        return {"mlflow.source.git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(changed)).lower()}
-    except (OSError, subprocess.CalledProcessError):
-        return {}  # no git here, or no commit yet
-
-
-def machine_tags() -> dict[str, str]:
-    """What kind of machine it is, not which."""
+def place_tags() -> dict[str, str]:
+    """The commit, and whether code or parameters differ from it: what the pipeline itself writes does not count. What
+    kind of machine it is, not which."""
     from velocity.evaluation.speed import processor
 
-    return {"machine.cpu": processor(), "machine.cores": str(os.cpu_count())}
+    machine = {"machine.cpu": processor(), "machine.cores": str(os.cpu_count())}
+    commit = git("rev-parse", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports")
+    code = {"mlflow.source.git.commit": commit, "git.dirty": str(bool(changed)).lower()} if commit else {}
+    return code | machine
 
 
 def input_tags(stage: str) -> dict[str, str]:
@@ -56,4 +50,8 @@ def output_tags(stage: str) -> dict[str, str]:
 
 
 def git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    """What it prints; nothing where there is no git, no repository or no commit yet."""
+    try:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
