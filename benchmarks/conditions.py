@@ -19,7 +19,7 @@ import numpy as np
 from velocity.audio import SAMPLE_RATE
 from velocity.commands.models import find_artefact
 from velocity.evaluation.testset import load_test_set
-from velocity.evaluation.wer import Score, score
+from velocity.evaluation.wer import Score, bootstrap, score
 from velocity.progress import track
 from velocity.recognition.offline import VelocityASR
 from velocity.text import normalize
@@ -50,8 +50,8 @@ def main() -> None:
         ]
 
     def report(name: str, found: Score, before: Score) -> None:
-        low, high = difference(found.word_errors - before.word_errors, found.words)
-        print(f"{name:40} {100 * found.wer:5.1f} %  {low:+5.1f} to {high:+5.1f}", flush=True)
+        low, high = bootstrap(found.word_errors - before.word_errors, found.words)
+        print(f"{name:40} {100 * found.wer:5.1f} %  {100 * low:+5.1f} to {100 * high:+5.1f}", flush=True)
 
     recordings = [utterance.samples() for utterance in chosen]
     unchanged = score(references, recognise("unchanged", recordings))
@@ -82,15 +82,6 @@ def changes() -> dict[str, Change]:
         [samples[: len(samples) // 2], 0.1 * samples[len(samples) // 2 :]]
     )
     return found
-
-
-def difference(errors: np.ndarray, words: np.ndarray, resamples: int = 1000) -> tuple[float, float]:
-    """The 95 % percentile interval over utterances of Σ errors / Σ words, in points."""
-    random = np.random.default_rng(SEED)
-    drawn = random.integers(len(words), size=(resamples, len(words)))
-    rates = 100 * errors[drawn].sum(1) / words[drawn].sum(1)
-    low, high = np.percentile(rates, [2.5, 97.5])
-    return float(low), float(high)
 
 
 if __name__ == "__main__":

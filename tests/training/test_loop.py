@@ -16,6 +16,7 @@ from velocity.config.reader import default_section
 from velocity.data.batches import START, Batch, Position
 from velocity.errors import VelocityError
 from velocity.model.asr import save_model
+from velocity.quantization import linear
 from velocity.quantization.linear import quantized_layers, set_mode
 from velocity.training.checkpoint import Checkpoints, checkpoints_of
 from velocity.training.devices import set_determinism, start
@@ -94,18 +95,19 @@ def test_an_interrupted_training_ends_in_the_same_bytes(manifest, workspace, kil
     assert train("killed", None) == undisturbed
 
 
-def test_a_training_with_more_steps_begins_where_the_shorter_one_turned(manifest, workspace):
-    """The result is that of the longer one from the start, and the steps before the rate falls are not repeated."""
+def test_a_training_with_more_steps_begins_where_the_shorter_one_turned(manifest, workspace, monkeypatch):
+    """The result is that of the longer one from the start, and what both have in common is not repeated."""
+    monkeypatch.setattr(linear, "REMEMBERED_STEPS", 2)
 
     def train(name: str, steps: int, **shares: float) -> tuple[bytes, list[int]]:
-        chosen, taken = settings(steps, **shares), []
+        chosen, taken, quantised = settings(steps, **shares), [], round(steps * 0.75)
         loader, objective = tone_loader(manifest), tone_objective(manifest)
 
         def before(step: int) -> None:
             taken.append(step)
-            set_mode(objective.model, "fake" if step >= steps * 0.75 else "observe")
+            set_mode(objective.model, linear.training_mode(step, quantised))
 
-        checkpoints = checkpoints_of(name, ["tones"], chosen, change=round(steps * 0.75))
+        checkpoints = checkpoints_of(name, ["tones"], chosen, change=quantised - 2)  # ranges are followed from there
         batches = lambda position: loader.training(manifest, 8.0, position)  # noqa: E731
         history = fit(start(chosen), objective, batches, chosen, 1, checkpoints, "tones", before_step=before)
         checkpoints.clear()
@@ -115,9 +117,9 @@ def test_a_training_with_more_steps_begins_where_the_shorter_one_turned(manifest
     short, first = train("grows", 8, warmup=0.25, decay=0.375)
     assert first == list(range(8))
     (kept,) = Path("models/checkpoints/grows").iterdir()
-    assert kept.name.startswith("00000005-"), "that after the last step of the constant rate"
+    assert kept.name.startswith("00000004-"), "the rate falls after step 5, and ranges are followed from 4 on"
     longer, rest = train("grows", 16, warmup=0.125, decay=0.25)
-    assert rest == list(range(5, 16))
+    assert rest == list(range(4, 16))
     assert longer == train("whole", 16, warmup=0.125, decay=0.25)[0] != short
     assert train("grows", 16, warmup=0.25, decay=0.25)[1][0] == 0, "another warm-up is another training"
 

@@ -21,7 +21,7 @@ def main() -> None:
     from velocity.data.manifests import load_cuts
     from velocity.files import write_json
     from velocity.model.asr import load_encoder, save_model
-    from velocity.quantization.linear import quantize_linears, set_mode, training_mode
+    from velocity.quantization.linear import REMEMBERED_STEPS, quantize_linears, set_mode, training_mode
     from velocity.quantization.low_bits import keep_rounded, learn_low_bits
     from velocity.text import TextTokenizer
     from velocity.training.checkpoint import checkpoints_of
@@ -53,7 +53,8 @@ def main() -> None:
     tokenizer, validation = TextTokenizer(TOKENIZER), load_cuts(VALIDATION)
     loader = Loader(tokenizer, seed, settings.augmentation, threads, training_shards(), schedule.loaders, clean)
     parts = [str((seed, config, settings)), TRAIN, FEATURES, TOKENIZER, *weights]
-    checkpoints = checkpoints_of("finetune", parts, schedule, change=qat_from)
+    observed_from = max(0, qat_from - REMEMBERED_STEPS)  # until then, trainings that quantise later are the same
+    checkpoints = checkpoints_of("finetune", parts, schedule, change=observed_from)
     journal = open_journal() if fabric.is_global_zero else Journal(None)
     journal.params({"seed": seed, "model": asdict(config), "finetune": asdict(settings)})
     history = fit(
