@@ -145,6 +145,13 @@ def max_pool(x: Value, *, kernel_shape: Sequence[int], pads: Sequence[int], **_:
     return tf.transpose(tf.nn.max_pool2d(tf.transpose(x, [0, 2, 3, 1]), kernel_shape, 1, padding), [0, 3, 1, 2])
 
 
+def pad(x: Value, pads: Value, value: Value = None, *, mode: bytes = b"constant") -> tf.Tensor:
+    """With a constant, on every axis: first what comes before each axis, then what comes after."""
+    if mode != b"constant":
+        raise VelocityError(f"Pad by {mode.decode()}: the export to TFLite knows constants only")
+    return tf.pad(x, tf.transpose(tf.reshape(pads, [2, -1])), constant_values=0.0 if value is None else value)
+
+
 def reduction(reduce: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     return lambda x, axes, *, keepdims=1, **_: reduce(x, _integers(axes), bool(keepdims))
 
@@ -230,7 +237,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "Mul": lambda x, y: x * y,
     "Neg": tf.negative,
     "Or": tf.logical_or,
-    "Pad": lambda x, pads, *_, **__: tf.pad(x, tf.transpose(tf.reshape(pads, [2, -1]))),  # with zeros
+    "Pad": pad,
     "Range": tf.range,
     "ReduceMax": reduction(tf.reduce_max),
     "ReduceMean": reduction(tf.reduce_mean),
