@@ -50,7 +50,7 @@ def main() -> None:
     from velocity.text import train_tokenizer
     from velocity.training.devices import set_determinism
     from velocity.training.objectives.ctc import CTC
-    from velocity.training.optimiser import adamw
+    from velocity.training.optimiser import optimisers
 
     distortions = {
         "params": load_params().finetune.augmentation,
@@ -62,8 +62,8 @@ def main() -> None:
     reference = read_params("profiles/reference.yaml")["model"]
     model = VelocityModel(default_section("model", ModelConfig, **reference, vocabulary=256)).train()
     fabric = Fabric(accelerator="cpu", devices=1, precision=options.precision)
-    objective, optimizer = fabric.setup(
-        CTC(model), adamw(model, default_section("finetune.optimisation", Optimisation))
+    objective, *optimizers = fabric.setup(
+        CTC(model), *optimisers(model, default_section("finetune.optimisation", Optimisation))
     )
 
     def train(batches: Iterator[Batch]) -> tuple[list[float], float]:
@@ -73,8 +73,9 @@ def main() -> None:
             started = time.perf_counter()
             batch = next(batches)
             fabric.backward(objective(batch))
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
             times.append(time.perf_counter() - started)
         return times, time.process_time() - processor
 

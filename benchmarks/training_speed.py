@@ -43,7 +43,7 @@ def main() -> None:
     from velocity.quantization.linear import quantize_linears, set_mode
     from velocity.training.devices import set_determinism
     from velocity.training.objectives.ctc import CTC
-    from velocity.training.optimiser import adamw
+    from velocity.training.optimiser import optimisers
 
     set_determinism(options.threads)
     torch.manual_seed(0)
@@ -61,15 +61,16 @@ def main() -> None:
         target_lengths=torch.full((options.batch,), labels),
     )
     fabric = Fabric(accelerator=options.accelerator, devices=1, precision=options.precision)
-    objective, optimizer = fabric.setup(
-        CTC(model), adamw(model, default_section("finetune.optimisation", Optimisation))
+    objective, *optimizers = fabric.setup(
+        CTC(model), *optimisers(model, default_section("finetune.optimisation", Optimisation))
     )
 
     def take_step() -> None:
         loss = objective(batch.to(fabric.device))
         fabric.backward(loss)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         loss.item()  # waits for the GPU's forward pass, as a training does; the next step's waits for the rest
 
     times = []

@@ -110,7 +110,7 @@ def test_only_what_is_hidden_has_a_gradient(objective):
     """Of the prediction: planted at the last layer, where each place has a weight in the loss of its own."""
     model, batch = still(objective, band_probability=1.0), batch_of(90, 41)
     caught = []
-    last = model.decoder if objective == "spectrogram" else model.head
+    last = model.head
     last.register_forward_hook(lambda module, inputs, output: caught.append(output) or output.retain_grad())
     model(batch).backward()
     gradient = caught[0].grad
@@ -127,8 +127,8 @@ def test_only_what_is_hidden_has_a_gradient(objective):
 def test_loss_is_the_mean_error_of_the_hidden_places():
     """By loops over places, with a decoder whose output is set."""
     objective, batch = still("spectrogram"), batch_of(50, 31)
-    torch.nn.init.zeros_(objective.decoder.weight)
-    torch.nn.init.constant_(objective.decoder.bias, 0.25)
+    torch.nn.init.zeros_(objective.head.weight)
+    torch.nn.init.constant_(objective.head.bias, 0.25)
     means = []
     for row, hidden, length in zip(batch.features.numpy(), objective.hidden(batch).numpy(), (50, 31), strict=True):
         errors = [abs(0.25 - row[t, f]) for t in range(length) for f in range(80) if hidden[t, f]]

@@ -78,3 +78,28 @@ def test_one_setting_starts_two_processes(tmp_path):
     run(str(program))
     found = {path.name: path.read_text() for path in tmp_path.glob("rank-*")}
     assert found == {"rank-0": "2 1 1.0 0 1", "rank-1": "2 1 1.0 0 1"}
+
+
+def test_processes_share_the_optimiser_s_work(tmp_path):
+    """Whoever computes a matrix, every process steps by the same numbers as one alone."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import torch\n"
+        "from pathlib import Path\n"
+        "from velocity.config.optimisation import Optimisation\n"
+        "from velocity.config.reader import default_section\n"
+        "from velocity.training import muon\n"
+        "from velocity.training.devices import set_determinism, start\n"
+        "set_determinism(1)\n"
+        "fabric = start(default_section('finetune.optimisation', Optimisation, devices=2))\n"
+        "torch.manual_seed(0)\n"
+        "matrices = [torch.randn(m, n) for m, n in ((8, 3), (4, 9), (5, 5))]\n"
+        "alone, computed = [muon.orthogonal(matrix) for matrix in matrices], []\n"
+        "orthogonal = muon.orthogonal\n"
+        "muon.orthogonal = lambda matrix: computed.append(matrix) or orthogonal(matrix)\n"
+        "same = all(a.equal(b) for a, b in zip(muon.orthogonalised(matrices), alone, strict=True))\n"
+        "Path(__file__).with_name(f'rank-{fabric.global_rank}').write_text(f'{same} {len(computed)}')\n"
+    )
+    run(str(program))
+    found = {path.name: path.read_text() for path in tmp_path.glob("rank-*")}
+    assert found == {"rank-0": "True 2", "rank-1": "True 1"}

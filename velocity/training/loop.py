@@ -24,7 +24,7 @@ from velocity.progress import Progress
 from velocity.training.checkpoint import Checkpoints
 from velocity.training.devices import gathered, total
 from velocity.training.guard import Guard, advice
-from velocity.training.optimiser import adamw, averaged, learning_rate, weight_average
+from velocity.training.optimiser import averaged, learning_rate, optimisers, weight_average
 from velocity.training.state import TrainingState, clone
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def fit(
     a checkpoint holds the state before that step.
     """
     average = weight_average(objective, settings.ema).to(fabric.device) if settings.ema else None
-    model, optimizer = fabric.setup(objective, adamw(objective, settings))
-    state = TrainingState(objective, optimizer, average, fabric.world_size)
+    model, *optimizers = fabric.setup(objective, *optimisers(objective, settings))
+    state = TrainingState(objective, optimizers, average, fabric.world_size)
     _resume(fabric, state, checkpoints, title)
     first = fabric.is_global_zero
     for row in (*state.history["training"], *map(_prefixed, state.history["validation"])) if first else ():
@@ -83,10 +83,11 @@ def fit(
                     if first:
                         checkpoints.save(suspect, *parts)
                     raise VelocityError(advice(title, trouble, suspect, names, settings))
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+                for optimizer in optimizers:
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
                 if average:
                     average.update_parameters(objective)
                 state.unlogged.append(loss)

@@ -1,4 +1,4 @@
-"""The optimiser and what changes over the steps: learning rate and the average of the weights."""
+"""The optimisers and what changes over the steps: learning rate and the average of the weights."""
 
 from __future__ import annotations
 
@@ -11,14 +11,26 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from velocity.config.optimisation import Optimisation
+from velocity.training.muon import Muon
 
 
-def adamw(model: nn.Module, settings: Optimisation) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only: decay rates, biases, norms and gains are left to the data."""
-    matrices = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+def optimisers(model: nn.Module, settings: Optimisation) -> list[torch.optim.Optimizer]:
+    """Muon for the linear layers, AdamW for the heads, which give probabilities, and for all that is no matrix.
+
+    Weights of layers decay. Decay rates, biases, norms and gains are left to the data.
+    """
+    linear = [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and "head" not in name and module.weight.requires_grad
+    ]
+    others = [p for p in model.parameters() if not any(p is weight for weight in linear)]
+    groups = [
+        {"params": [p for p in others if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
+    return [Muon(linear, settings.learning_rate, settings.weight_decay), adamw] if linear else [adamw]
 
 
 def learning_rate(step: int, settings: Optimisation) -> float:

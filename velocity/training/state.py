@@ -20,7 +20,7 @@ class TrainingState:
     """A training after ``step`` steps."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     average: AveragedModel | None
     processes: int = 1
     step: int = 0
@@ -40,7 +40,7 @@ class TrainingState:
         """Tensors and the rest, as ``Checkpoints.save`` takes them; ``buffers`` instead of the model's own."""
         model = self.model.state_dict()
         model |= {name: buffer for name, buffer in (buffers or {}).items() if name in model}
-        tensors = {"model": model, "optimizer": _flatten(self.optimizer)}
+        tensors = {"model": model, "optimizer": _flatten(self.optimizers)}
         tensors |= {"average": self.average.state_dict()} if self.average else {}
         tensors |= {"best": self.best} if self.best else {}
         return tensors, {name: getattr(self, name) for name in REMEMBERED}
@@ -48,7 +48,7 @@ class TrainingState:
     def take(self, tensors: dict[str, Weights], remembered: dict[str, Any]) -> None:
         """Restore what ``parts`` gave."""
         self.model.load_state_dict(tensors["model"])
-        _unflatten(self.optimizer, tensors["optimizer"])
+        _unflatten(self.optimizers, tensors["optimizer"])
         if self.average:
             self.average.load_state_dict(tensors["average"])
         self.best = tensors.get("best", {})
@@ -73,14 +73,19 @@ def clone(weights: Weights) -> Weights:
     return {name: tensor.detach().clone() for name, tensor in weights.items()}
 
 
-def _flatten(optimizer: torch.optim.Optimizer) -> Weights:
-    state = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": tensor for index, slots in state.items() for key, tensor in slots.items()}
+def _flatten(optimizers: list[torch.optim.Optimizer]) -> Weights:
+    return {
+        f"{number}.{index}.{key}": tensor
+        for number, optimizer in enumerate(optimizers)
+        for index, slots in optimizer.state_dict()["state"].items()
+        for key, tensor in slots.items()
+    }
 
 
-def _unflatten(optimizer: torch.optim.Optimizer, tensors: Weights) -> None:
-    state: dict[int, Weights] = {}
+def _unflatten(optimizers: list[torch.optim.Optimizer], tensors: Weights) -> None:
+    states: list[dict[int, Weights]] = [{} for _ in optimizers]
     for name, tensor in tensors.items():
-        index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        number, index, key = name.split(".")
+        states[int(number)].setdefault(int(index), {})[key] = tensor
+    for optimizer, state in zip(optimizers, states, strict=True):
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -20,14 +20,14 @@ class MaskedSpectrogram(MaskedPrediction):
     def __init__(self, model: VelocityModel, settings: Pretraining, seed: int) -> None:
         super().__init__(model, settings, seed)
         config = model.config
-        self.decoder = nn.Linear(config.dim, config.stride * config.mel_bins)
+        self.head = nn.Linear(config.dim, config.stride * config.mel_bins)
 
     def forward(self, batch: Batch) -> Tensor:
         features = self.model.normalize(batch.features, batch.lengths)  # (b, frames, bins)
         b, frames, bins = features.shape
         hidden = self.hidden(batch)
         encoded = self.model.encode(features.masked_fill(hidden, 0.0), batch.lengths).frames  # (b, l, dim)
-        guess = self.decoder(encoded).reshape(b, -1, bins)[:, :frames]  # each model frame gives ``stride`` frames
+        guess = self.head(encoded).reshape(b, -1, bins)[:, :frames]  # each model frame gives ``stride`` frames
         error = (guess.float() - features).abs().masked_fill(~hidden, 0.0)
         return (error.sum((1, 2)) / hidden.sum((1, 2))).mean()
 
