@@ -75,12 +75,13 @@ def project_model() -> Trained:
         raise VelocityError(
             f"{project.FINETUNED}: no trained model here; run `make run`, or name a folder with --model M"
         )
-    corpora = read_params()["corpora"]
+    params = read_params()
+    corpora = params["corpora"]
     return Trained(
         project.FINETUNED,
         calibration=project.CALIBRATION,
         tokenizer=project.TOKENIZER,
-        name="velocity-asr-v2-" + "-".join(sorted(corpora)),
+        name=params["name"] or "velocity-asr-v2-" + "-".join(sorted(corpora)),
         synthetic=all(corpus["kind"] == "synthetic" for corpus in corpora.values()),
         licence=LICENCE,
     )

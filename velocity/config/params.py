@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from velocity.config.calibration import Calibration
 from velocity.config.corpora import Corpus, CorpusName
@@ -16,9 +18,12 @@ from velocity.config.pretraining import Pretraining
 from velocity.config.reader import PARAMS_FILE, parse, read_params
 from velocity.config.section import Count, CountOrZero, section
 
+ModelName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+
 
 @section
 class Params:
+    name: ModelName | None  # of what is exported; None: of the corpora
     seed: CountOrZero
     threads: Count
     corpora: dict[CorpusName, Corpus]
