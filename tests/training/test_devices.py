@@ -1,9 +1,12 @@
-"""Precision follows what the hardware computes, and says so where it does not."""
+"""Precision follows what the hardware computes, and says so where it does not; processes talk within the machine."""
+
+import os
+import socket
 
 import pytest
 import torch
 
-from velocity.training.devices import precision
+from velocity.training.devices import precision, stay_on_this_machine
 
 
 @pytest.fixture
@@ -31,3 +34,13 @@ def test_emulated_bf16_has_one_warning_and_other_settings_none(hardware, capsys,
     monkeypatch.setenv("LOCAL_RANK", "1")  # the second process of a training
     assert precision("bf16-mixed") == "bf16-mixed"
     assert capsys.readouterr().out == ""
+
+
+def test_processes_of_one_machine_use_its_loopback_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "lo"), (4, "eth0")])
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    stay_on_this_machine()
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "eth0")
+    stay_on_this_machine()
+    assert os.environ["GLOO_SOCKET_IFNAME"] == "eth0"

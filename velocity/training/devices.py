@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,8 @@ def start(settings: Optimisation) -> Fabric:
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     elif devices == "auto":
         devices = max(1, torch.cuda.device_count())
+    if nodes == 1:
+        stay_on_this_machine()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # every process would introduce itself
     # Of the depthwise convolution; an axis of length 1 has any stride.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
@@ -53,6 +56,16 @@ def start(settings: Optimisation) -> Fabric:
     fabric.launch()
     torch.set_num_threads(threads)  # the launcher sets its own
     return fabric
+
+
+def stay_on_this_machine() -> None:
+    """Processes of one machine talk through its loopback interface, unless the environment names another.
+
+    By default Gloo takes the interface of the host's name: one that others reach, or that goes away with the network.
+    """
+    for _, name in socket.if_nameindex():
+        if name in ("lo", "lo0"):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def precision(setting: str) -> str:
