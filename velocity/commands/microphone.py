@@ -33,4 +33,5 @@ def pieces(seconds: float, device: str | None = None) -> Iterator[np.ndarray]:
     except (sounddevice.PortAudioError, ValueError) as error:  # ValueError: no device, or several, of this name
         reason = str(error).splitlines()[0]
         named = "the microphone" if device is None else f"the microphone {device!r}"
-        raise VelocityError(f"{named} cannot be opened ({reason}); `python -m sounddevice` lists the devices") from error
+        advice = "`python -m sounddevice` lists the devices"
+        raise VelocityError(f"{named} cannot be opened ({reason}); {advice}") from error
