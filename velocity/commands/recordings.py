@@ -8,6 +8,7 @@ import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +40,10 @@ class Recordings:
             self._root.mkdir(parents=True, exist_ok=True)
             if not os.access(self._root, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        self._earlier = {
-            normalize(transcript.text or "")
-            for path in find_transcripts(self._root)
-            for _, transcript in read_transcripts(path)
-        }
-        headers = [read_header(path) for path in walk(self._root) if is_audio(path)]
+        audio = {path.stem: path for path in walk(self._root) if is_audio(path)}
+        lines = chain.from_iterable(map(read_transcripts, find_transcripts(self._root)))
+        self._earlier = {normalize(transcript.text or "") for utterance, transcript in lines if utterance in audio}
+        headers = [read_header(path) for path in audio.values()]
         self._earlier_seconds = sum(header.frames / header.rate for header in headers)
 
     def __len__(self) -> int:
