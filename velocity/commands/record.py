@@ -140,13 +140,14 @@ def _read(recordings: Recordings, todo: list[str], minutes: float, device: str |
 
 def _take(recordings: Recordings, text: str, device: str | None, user: Dialogue) -> bool:
     """One take; whether it was kept."""
+    letters = len(normalize(text).replace(" ", ""))
     with closing(_open(device)) as pieces:
         next(pieces)  # a microphone takes a moment to open; the first piece has the click of the key, too
         while user.stopped():
             pass  # keys that were pressed too early
         print("● Speak now …", flush=True)
-        samples = takes.record(pieces, user.stopped)
-    verdict = takes.judge(samples, len(normalize(text).replace(" ", "")))
+        samples = takes.record(pieces, letters, user.stopped)
+    verdict = takes.judge(samples, letters)
     if verdict.kept:
         recordings.add(verdict.samples, text)
     outcome = (

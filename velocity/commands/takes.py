@@ -12,14 +12,17 @@ from velocity.recognition.segmentation import LIKELY_REACH, VOICE_STEP, voice_ac
 
 PIECE = 0.1  # seconds read at a time: as fast as a key has to be noticed
 LOOK_EVERY = 5  # pieces between two searches for the end of the speech
-QUIET = 1.5  # seconds without a voice that end a take
+QUIET = 1.5  # seconds without a voice that end a take …
+HARDLY_OVER = 3.0  # … and while the sentence can hardly be over: readers pause within it, too
+USUAL = 16  # letters a second: nine of ten readers are slower, pauses included
+DROP = 12.0  # dB from the level of the speech to what is quiet
 AROUND = LIKELY_REACH  # seconds around voiced sounds that ``voice_activity`` counts as speech
 LONGEST = 60.0  # seconds
 
 FULL_SCALE = 32_600  # of int16: a sample beyond it is clipped
 SOME_CLIPPED, MANY_CLIPPED = 1e-4, 3e-3  # shares of the samples
 FAINT, TOO_FAINT = -42.0, -55.0  # dB of full scale: the level of the speech
-FASTEST = 30  # letters a second: nobody reads faster
+FASTEST = 20  # letters a second, of what is kept: nobody reads faster
 
 
 class Verdict(NamedTuple):
@@ -30,18 +33,32 @@ class Verdict(NamedTuple):
     advice: str  # one line; "" if there is nothing to say
 
 
-def record(pieces: Iterable[np.ndarray], stopped: Callable[[], bool]) -> np.ndarray:
-    """(samples,) int16 until ``stopped``, or until QUIET seconds without a voice after speech, at most LONGEST."""
+def record(pieces: Iterable[np.ndarray], letters: int, stopped: Callable[[], bool]) -> np.ndarray:
+    """(samples,) int16 of a sentence of so many ``letters``: until ``stopped`` or ``_over``, at most LONGEST."""
     heard: list[np.ndarray] = []
     for piece in pieces:
         heard.append(piece)
         if stopped() or len(heard) * PIECE >= LONGEST:
             break
-        if len(heard) % LOOK_EVERY == 0:
-            _, end = speech(samples := np.concatenate(heard))
-            if end and len(samples) - end >= (QUIET - AROUND) * SAMPLE_RATE:
-                break
+        if len(heard) % LOOK_EVERY == 0 and _over(np.concatenate(heard), letters):
+            break
     return np.concatenate(heard) if heard else np.empty(0, dtype=np.int16)
+
+
+def _over(samples: np.ndarray, letters: int) -> bool:
+    """Whether (samples,) int16 hold speech and then quiet: no voice, and no noise that may be a voice after all."""
+    start, end = speech(samples)
+    if not end:
+        return False
+    wanted = QUIET if end - start >= letters / USUAL * SAMPLE_RATE else HARDLY_OVER
+    if len(samples) - end < (wanted - AROUND) * SAMPLE_RATE:
+        return False
+    return _level(samples[end:]) < _level(samples[start:end]) - DROP
+
+
+def _level(samples: np.ndarray) -> float:
+    """The mean power of (samples,) int16 in dB of full scale."""
+    return 10 * float(np.log10(np.mean(np.square(samples / 32768)) + 1e-10))
 
 
 def speech(samples: np.ndarray) -> tuple[int, int]:
@@ -72,7 +89,7 @@ def judge(samples: np.ndarray, letters: int) -> Verdict:
     clipped = float(np.mean(np.abs(spoken.astype(np.int32)) >= FULL_SCALE))
     if clipped >= MANY_CLIPPED:
         return Verdict(spoken, False, "The take is clipped: turn the microphone down, or move away from it.")
-    level = 10 * np.log10(np.mean(np.square(spoken / 32768)) + 1e-10)
+    level = _level(spoken)
     if level < TOO_FAINT:
         return Verdict(
             spoken, False, f"The take is too quiet ({level:.0f} dB): turn the microphone up, or come closer."
