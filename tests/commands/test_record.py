@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from contextlib import suppress
@@ -77,6 +78,11 @@ def test_repeat_takes_back_the_last_take(tmp_path: Path, read) -> None:
     assert soundfile.info(tmp_path / "speech/me/1/me-1-0002.flac").duration > 5
 
 
+def test_the_only_take_taken_back_leaves_no_file(tmp_path: Path, read) -> None:
+    read([voice()], ENTER, "r", "q")
+    assert not any(path.is_file() for path in (tmp_path / "speech").rglob("*"))
+
+
 def test_the_very_last_take_can_be_repeated_or_left_out(tmp_path: Path, read) -> None:
     read([voice()] * 5, ENTER, ENTER, ENTER, ENTER, "r", ENTER, "r", "s", ENTER)
     assert list(texts(tmp_path).values()) == PROMPTS[:3]
@@ -99,6 +105,11 @@ def test_a_useless_take_is_offered_again(tmp_path: Path, read, capsys) -> None:
     out = capsys.readouterr().out
     assert out.count("Not kept") == 2
     assert out.count(PROMPTS[0]) == 3
+
+
+def test_repeat_after_a_useless_take_leaves_the_good_one_before_it(tmp_path: Path, read) -> None:
+    read([voice(), quiet(1), voice()], ENTER, User.STOPS, "r", "q")
+    assert list(texts(tmp_path).values()) == PROMPTS[:2]
 
 
 def test_an_unknown_answer_changes_nothing(tmp_path: Path, read, capsys) -> None:
@@ -163,7 +174,9 @@ def test_the_command_shows_the_sentences_of_the_package_or_of_a_file(run, tmp_pa
     assert "A sentence of mine." in run("record", "speech", "--prompts", "own.txt", "--speaker", "anna")[1]
 
 
-def test_no_terminal_is_one_line(tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("stdin", [io.StringIO(), None])
+def test_no_terminal_is_one_line(tmp_path: Path, capsys, monkeypatch, stdin) -> None:
+    monkeypatch.setattr(sys, "stdin", stdin)
     status, _, err = run_command(capsys, "record", tmp_path / "speech")
     assert (status, err) == (2, "error: record needs a terminal: it shows sentences and waits for Enter\n")
     assert not (tmp_path / "speech").exists()

@@ -19,7 +19,7 @@ from velocity.text import foreign_letters, normalize
 SHIPPED = Path(__file__).parents[1] / "pretrained" / "prompts.txt"  # ten minutes of sentences
 HELP = """Read each sentence aloud, as you would say it to somebody.
 Enter starts a take. It ends when you are silent for a second and a half, or when you press Enter again.
-r: repeat the last sentence    s: skip this one    q: stop; the same command goes on from there
+r: take the last one back and repeat it    s: skip this one    q: stop; the same command goes on from there
 """
 
 
@@ -114,28 +114,31 @@ def session(recordings: Recordings, prompts: list[str], minutes: float, device: 
 
 def _read(recordings: Recordings, todo: list[str], minutes: float, device: str | None, user: Dialogue) -> None:
     pending = list(reversed(todo))  # the next one is the last
+    kept = True
     while True:
         complete = not pending or recordings.seconds >= 60 * minutes
         if complete:
-            answer = user.ask("That was the last one. Enter: finish, r: repeat it › ")
+            answer = user.ask("That was the last one. Enter: finish, r: repeat it > ")
         else:
             print(f"[{_progress(recordings, minutes)}]\n\n    {pending[-1]}\n")
-            answer = user.ask("Enter: record, r, s, q › ")
+            answer = user.ask("Enter: record, r, s, q > ")
         if answer == "q" or (complete and answer != "r"):
             return
-        if answer == "r":
-            if len(recordings):
-                pending.append(recordings.take_back())
-                print("The last take is removed.\n")
-            else:
-                print("There is no take yet to repeat.\n")
+        if answer == "" or (answer == "r" and not kept):  # after a useless take, r cannot mean the good one before it
+            kept = _take(recordings, pending[-1], device, user)
+            if kept:
+                pending.pop()
         elif answer == "s":
             pending.pop()
+            kept = True
             print()
-        elif answer:
+        elif answer != "r":
             print(f"{answer!r} is no answer. Enter starts a take, r repeats, s skips, q stops.\n")
-        elif _take(recordings, pending[-1], device, user):
-            pending.pop()
+        elif len(recordings):
+            pending.append(recordings.take_back())
+            print("The last take is removed.\n")
+        else:
+            print("There is no take yet to repeat.\n")
 
 
 def _take(recordings: Recordings, text: str, device: str | None, user: Dialogue) -> bool:
@@ -145,14 +148,13 @@ def _take(recordings: Recordings, text: str, device: str | None, user: Dialogue)
         next(pieces)  # a microphone takes a moment to open; the first piece has the click of the key, too
         while user.stopped():
             pass  # keys that were pressed too early
-        print("● Speak now …", flush=True)
+        print("Speak now …", flush=True)
         samples = takes.record(pieces, letters, user.stopped)
     verdict = takes.judge(samples, letters)
     if verdict.kept:
         recordings.add(verdict.samples, text)
-    outcome = (
-        f"✓ {len(verdict.samples) / takes.SAMPLE_RATE:.1f} s." if verdict.kept else "✗ Not kept; once more, please."
-    )
+    seconds = len(verdict.samples) / takes.SAMPLE_RATE
+    outcome = f"Kept: {seconds:.1f} s." if verdict.kept else "Not kept; once more, please."
     print(f"{outcome} {verdict.advice}".rstrip() + "\n")
     return verdict.kept
 

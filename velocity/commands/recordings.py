@@ -68,7 +68,7 @@ class Recordings:
             audio = self._audio(len(self._takes) + 1)
             takes = [*self._takes, (text, len(samples) / SAMPLE_RATE)]
             # Both are on the disk before either gets its name: no error, and hardly a kill, can part them.
-            with self._transcript(takes), atomic_path(audio) as temporary:
+            with self._new_transcript(takes), atomic_path(audio) as temporary:
                 try:
                     soundfile.write(temporary, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
                 except soundfile.LibsndfileError as error:
@@ -79,8 +79,11 @@ class Recordings:
         """Remove the last take of this chapter; its text."""
         text, _ = self._takes[-1]
         with _named(self._root), _uninterrupted():
-            with self._transcript(self._takes[:-1]):
-                pass
+            if len(self._takes) > 1:
+                with self._new_transcript(self._takes[:-1]):
+                    pass
+            else:
+                self._transcript.unlink()
             self._audio(len(self._takes)).unlink()
             del self._takes[-1]
         return text
@@ -96,10 +99,14 @@ class Recordings:
     def _audio(self, number: int) -> Path:
         return self._root / self._chapter / f"{self._id(number)}.flac"
 
+    @property
+    def _transcript(self) -> Path:
+        return self._root / self._chapter / f"{self.speaker}-{self._chapter}.trans.txt"
+
     @contextmanager
-    def _transcript(self, takes: list[tuple[str, float]]) -> Iterator[None]:
+    def _new_transcript(self, takes: list[tuple[str, float]]) -> Iterator[None]:
         """The chapter's transcript with these ``takes``: it replaces the old one if the block succeeds."""
-        with atomic_path(self._root / self._chapter / f"{self.speaker}-{self._chapter}.trans.txt") as temporary:
+        with atomic_path(self._transcript) as temporary:
             lines = (f"{self._id(number)} {text}\n" for number, (text, _) in enumerate(takes, 1))
             temporary.write_text("".join(lines), encoding="utf-8")
             yield
@@ -110,9 +117,8 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise VelocityError(
-            f"{printable(path)}: cannot be written ({(error.strerror or str(error)).lower()})"
-        ) from error
+        reason = (error.strerror or str(error)).lower()
+        raise VelocityError(f"{printable(path)}: cannot be written ({reason})") from error
 
 
 @contextmanager
