@@ -207,6 +207,30 @@ def test_no_microphone_is_one_line(run, monkeypatch, module, named: str) -> None
     assert named in err
 
 
+@pytest.mark.parametrize(("device", "given"), [(None, None), ("USB", "USB"), ("3", 3)])
+def test_the_microphone_gives_pieces_and_is_closed(monkeypatch, device: str | None, given: str | int | None) -> None:
+    steps = []
+
+    class Stream:
+        def __init__(self, rate: int, size: int, device: str | int | None, channels: int, dtype: str) -> None:
+            steps.append((rate, size, device, channels, dtype))
+
+        def __enter__(self) -> Stream:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            steps.append("closed")
+
+        def read(self, size: int) -> tuple[np.ndarray, bool]:
+            return np.ones((size, 1), dtype=np.int16), False
+
+    monkeypatch.setitem(sys.modules, "sounddevice", SimpleNamespace(InputStream=Stream, PortAudioError=OSError))
+    pieces = microphone.pieces(0.1, device)
+    assert np.array_equal(next(pieces), np.ones(1600, dtype=np.int16))
+    pieces.close()
+    assert steps == [(16_000, 1600, given, 1, "int16"), "closed"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -26,7 +26,7 @@ def pieces(seconds: float, device: str | None = None) -> Iterator[np.ndarray]:
     size = round(seconds * SAMPLE_RATE)
     chosen = int(device) if device and device.isdecimal() else device
     try:
-        with sounddevice.InputStream(SAMPLE_RATE, size, chosen, channels=1, dtype="int16") as stream:
+        with sounddevice.InputStream(SAMPLE_RATE, size, device=chosen, channels=1, dtype="int16") as stream:
             while True:
                 samples, _ = stream.read(size)
                 yield samples[:, 0]
