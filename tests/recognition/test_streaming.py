@@ -300,8 +300,8 @@ def test_the_microphone_is_switched_off_with_ctrl_c(exports, capsys, monkeypatch
     blocks = cut(spoken, [5120])
 
     class Microphone:
-        def __init__(self, rate, size, channels, dtype):
-            assert (rate, size, channels, dtype) == (16_000, 5120, 1, "int16")
+        def __init__(self, rate, size, device, channels, dtype):
+            assert (rate, size, device, channels, dtype) == (16_000, 5120, None, 1, "int16")
 
         def __enter__(self):
             return self

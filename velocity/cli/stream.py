@@ -61,6 +61,7 @@ def stream(
       velocity-asr stream talk.flac --model models/export
     """
     from velocity.commands import stream as live
+    from velocity.commands.microphone import pieces as microphone_pieces
     from velocity.recognition.streaming import Endpoint
 
     if microphone == (file is not None):
@@ -68,7 +69,7 @@ def stream(
     recogniser = live.load(model, quantized, threads, lm)
     seconds = chunk_ms / 1000
     if microphone:
-        pieces = live.microphone_pieces(seconds)
+        pieces = microphone_pieces(seconds)
     elif str(file) == "-":
         pieces = live.raw_pieces(standard_input(), rate, channels, seconds)
     else:

@@ -80,25 +80,6 @@ def file_pieces(path: Path, seconds: float, live: bool) -> Iterator[np.ndarray]:
     yield buffer
 
 
-def microphone_pieces(seconds: float) -> Iterator[np.ndarray]:
-    """The samples of the default microphone. Raises VelocityError without sounddevice or a microphone."""
-    try:
-        import sounddevice
-    except (ImportError, OSError) as error:  # OSError: PortAudio is missing
-        raise VelocityError(
-            f"--microphone needs sounddevice ({error}): pip install 'velocity-asr[microphone]', "
-            "on Linux also apt-get install libportaudio2"
-        ) from error
-    size = round(seconds * SAMPLE_RATE)
-    try:
-        with sounddevice.InputStream(SAMPLE_RATE, size, channels=1, dtype="int16") as microphone:
-            while True:
-                samples, _ = microphone.read(size)
-                yield samples[:, 0]
-    except sounddevice.PortAudioError as error:
-        raise VelocityError(f"--microphone: cannot be opened ({str(error).splitlines()[0]})") from error
-
-
 def write_json(event: Event, latency: float) -> None:
     value: dict[str, Any] = {"type": event.type, "text": event.text, "stable": event.stable}
     value |= {"start": round(event.start, 3), "end": round(event.end, 3), "latency": round(latency, 3)}
