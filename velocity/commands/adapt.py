@@ -1,0 +1,185 @@
+"""``velocity-asr adapt``: a released model fitted to one person's speech, by the stages of the project's own pipeline.
+
+Everything before the verdict happens in a folder beside the result: a killed run goes on there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import velocity
+from velocity.adaptation.judgement import GENERAL, OWN, judge_adaptation, rates
+from velocity.adaptation.speech import TRAIN, Parts, divide, total, write_parts
+from velocity.adaptation.workspace import Workspace
+from velocity.commands.models import find_artefact
+from velocity.commands.profile import merge
+from velocity.config import parse_params
+from velocity.config.gate import Gate
+from velocity.config.reader import SHIPPED, default_section, read_params
+from velocity.corpora.collection import read_collection
+from velocity.errors import VelocityError
+from velocity.evaluation.testset import load_test_set
+from velocity.files import atomic_directory, md5, write_json
+from velocity.gate import Judgement, Verdict, recognise
+from velocity.gate.facts import Model
+from velocity.project import ACCEPTED, CALIBRATION, FINETUNED, PARAMS, TOKENIZER, test_manifests
+from velocity.run import prepare_child
+
+PACKAGE = Path(velocity.__file__).parent
+OVERLAY = PACKAGE / "adaptation" / "params.yaml"
+CORPUS = "speech"
+STAGES = ("fetch", "validate", "prepare", "finetune", "calibrate")
+HEARD_A_SECOND = 20.0  # of speech, by a training of the 4 M-parameter model on two cores
+MOST_EPOCHS = 40  # little speech is not heard more often, however much time there is
+FEWEST_STEPS = 20
+GENERAL_UTTERANCES, GENERAL_VOICES, GENERAL_SEED = 300, 50, 1  # a minute's work; the synthesiser has 104 voices
+
+
+def adapt(
+    source: Path, out: Path, base: str | None, minutes: float, general: str | None
+) -> tuple[Judgement, dict[str, Any]]:
+    """Adapt ``base`` to the speech in ``source``; write the result to ``out`` if the judgement is a pass.
+
+    Returns the judgement and the error rates of both models (``velocity.adaptation.judgement.rates``).
+    Raises VelocityError for an ``out`` that exists, a model that cannot be adapted, and speech that is missing, too
+    little, or refused by the stage ``validate``.
+    """
+    if out.exists() or out.is_symlink():
+        raise VelocityError(f"{out}: exists already; name another folder, or remove it")
+    started_from = find_artefact(base, quantized=True).resolve()
+    described = _described(started_from)
+    others = None if general is None else load_test_set(general)[1]
+    spoken = read_collection(source)
+    parts = divide(spoken, source)
+    files = [(str(one.path.resolve()), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in spoken]
+    texts = [(one.text, one.speaker) for one in spoken]
+    inputs = {"base": str(started_from), "model": md5(started_from / "model.onnx"), "minutes": minutes}
+    inputs |= {"speech": [files, texts], "settings": OVERLAY.read_text(encoding="utf-8")}
+    workspace = Workspace(out.parent / f"{out.name}.adapting", {**inputs, "version": velocity.__version__})
+    folder = workspace.folder
+
+    workspace.step("speech", partial(_lay_out, folder, parts, started_from, described["model"], minutes))
+    for number, stage in enumerate(STAGES, 1):
+        if not (folder / "done" / stage).exists():
+            print(f"adapt: step {number} of {len(STAGES) + 2}: {stage}", file=sys.stderr, flush=True)
+        workspace.step(stage, partial(_run_stage, folder, stage, *([CORPUS] if stage == "fetch" else [])))
+    print(f"adapt: step {len(STAGES) + 1} of {len(STAGES) + 2}: export", file=sys.stderr, flush=True)
+    workspace.step("export", partial(_export, folder, out.name, started_from, described))
+    if others is None:
+        workspace.step("general", partial(_synthesise, folder / "general"))
+        others = load_test_set(str(folder / "general"))[1]
+
+    print(f"adapt: step {len(STAGES) + 2} of {len(STAGES) + 2}: judge", file=sys.stderr, flush=True)
+    (manifest,) = test_manifests(folder)
+    speech = {OWN: load_test_set(str(manifest))[1], GENERAL: others}
+    adapted, original = Model(out.name, folder / "model"), Model(described["name"], started_from)
+    hypotheses = recognise(adapted, original, speech)
+    resamples = default_section("gate", Gate).bootstrap
+    judgement = judge_adaptation(original.name, adapted.name, hypotheses, resamples)
+    if judgement.verdict is Verdict.PASS:
+        os.replace(folder / "model", out)
+        workspace.remove()
+    return judgement, rates(hypotheses, resamples)
+
+
+def _described(base: Path) -> dict[str, Any]:
+    """``config.json`` of a model that can be adapted. Raises VelocityError for any other."""
+    from velocity.quantization.base import read_base
+
+    read_base(base)
+    return json.loads((base / "config.json").read_text(encoding="utf-8"))
+
+
+def _lay_out(folder: Path, parts: Parts, base: Path, model: Mapping[str, Any], minutes: float) -> None:
+    """The project that the stages work in: the speech, params.yaml, and nothing accepted yet to compare it with."""
+    with atomic_directory(folder / CORPUS) as speech:
+        write_parts(parts, speech)
+    write_json(folder / ACCEPTED, {})
+    params = read_params(SHIPPED)
+    list(merge(params, read_params(OVERLAY)))
+    params["corpora"] = {
+        # Absolute, as the test set is read from another folder.
+        CORPUS: {"kind": "folder", "source": str((folder / CORPUS).resolve()), "test": "^test_", "validation": "^val"}
+    }
+    params["model"] = {key: value for key, value in model.items() if key != "vocabulary"}
+    params["prepare"]["tokenizer"]["kind"] = "bpe"  # for validate: it counts labels by words; prepare has the tokenizer
+    params["finetune"]["base"] = str(base)
+    optimisation = params["finetune"]["optimisation"]
+    optimisation["steps"] = steps(minutes, total(parts[TRAIN]), optimisation["batch_seconds"] * optimisation["devices"])
+    parse_params(params, str(OVERLAY))
+    write_json(folder / PARAMS, params)  # JSON is YAML
+
+
+def steps(minutes: float, train_seconds: float, step_seconds: float) -> int:
+    """Of the training: about what ``minutes`` suffice for; the same on every machine, so that results are the same."""
+    heard = min(60 * minutes * HEARD_A_SECOND, MOST_EPOCHS * train_seconds)
+    return max(FEWEST_STEPS, round(heard / step_seconds))
+
+
+def _run_stage(folder: Path, stage: str, *arguments: str) -> None:
+    """Run a stage in ``folder``; pass on what it prints. Raises VelocityError with its error, naming the folder."""
+    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", f"velocity.stages.{stage}", *arguments]
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=prepare_child,
+    )
+    failure = ""
+    try:
+        for line in process.stdout:
+            if line.startswith("error: "):
+                failure = line.removeprefix("error: ").strip()
+            else:
+                print(line, end="", file=sys.stderr, flush=True)
+        status = process.wait()
+    finally:
+        process.kill()
+    if status:
+        raise VelocityError(f"{folder}: {failure or f'the stage {stage} failed with status {status}; see above'}")
+
+
+def _export(folder: Path, name: str, base: Path, described: Mapping[str, Any]) -> None:
+    """``<folder>/model``, with the base's licence and, if it has one, its language model."""
+    from velocity.artefacts.target import RELEASED, export_target
+    from velocity.artefacts.trained import Trained
+
+    trained = Trained(
+        folder / FINETUNED,
+        calibration=folder / CALIBRATION,
+        tokenizer=folder / TOKENIZER,
+        name=name,
+        synthetic=False,
+        licence=described.get("licence"),
+        provenance={"base": described["name"], "base_provenance": described.get("provenance", {})},
+    )
+    export_target(RELEASED, trained, folder / "model")
+    if entry := described.get("language_model"):
+        config = json.loads((folder / "model/config.json").read_text(encoding="utf-8"))
+        if (base / entry["file"]).is_file():
+            shutil.copyfile(base / entry["file"], folder / "model" / entry["file"])
+        write_json(folder / "model/config.json", config | {"language_model": entry})
+
+
+def _synthesise(folder: Path) -> None:
+    """Commands and numbers by the embedded synthesiser: not how people speak, but it shows what was forgotten."""
+    from velocity.corpora.kinds.synthetic import SyntheticCorpus
+    from velocity.corpora.synthetic import VOICES, synthesise_corpus
+
+    corpus = SyntheticCorpus(kind="synthetic", source=str(VOICES), utterances=GENERAL_UTTERANCES, voices=GENERAL_VOICES)
+    with atomic_directory(folder) as partial_folder:
+        synthesise_corpus(corpus, GENERAL_SEED, partial_folder)
