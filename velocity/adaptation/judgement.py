@@ -26,6 +26,12 @@ def judge_adaptation(base: str, adapted: str, hypotheses: dict[str, Hypotheses],
     return Judgement(adapted, base, worst, rows)
 
 
+def keeps(general: Hypotheses) -> bool:
+    """Whether the adapted model is at most TOLERANCE points worse."""
+    base, adapted = general.scores()
+    return 100 * (adapted.wer - base.wer) <= TOLERANCE
+
+
 def _own(wer: Difference) -> Row:
     row = _row(OWN, wer, limit=0.0)
     if wer.interval[1] < 0:

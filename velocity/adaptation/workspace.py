@@ -37,12 +37,15 @@ class Workspace:
             shutil.rmtree(folder)
         write_text(known, wanted)
 
+    def has(self, name: str) -> bool:
+        """Whether a run has finished this step."""
+        return (self.folder / DONE / name).exists()
+
     def step(self, name: str, work: Callable[[], None]) -> None:
         """Run ``work``, unless a run before has finished it."""
-        done = self.folder / DONE / name
-        if not done.exists():
+        if not self.has(name):
             work()
-            write_text(done, "")
+            write_text(self.folder / DONE / name, "")
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

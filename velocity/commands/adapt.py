@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import velocity
-from velocity.adaptation.judgement import GENERAL, OWN, judge_adaptation, rates
+from velocity.adaptation.average import export_average
+from velocity.adaptation.judgement import GENERAL, OWN, judge_adaptation, keeps, rates
 from velocity.adaptation.speech import TRAIN, Parts, divide, total, write_parts
 from velocity.adaptation.workspace import Workspace
 from velocity.commands.models import find_artefact
@@ -26,17 +26,18 @@ from velocity.config.gate import Gate
 from velocity.config.reader import SHIPPED, default_section, read_params
 from velocity.corpora.collection import read_collection
 from velocity.errors import VelocityError
-from velocity.evaluation.testset import load_test_set
+from velocity.evaluation.isolated import IsolatedRecogniser
+from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.files import atomic_directory, md5, write_json
-from velocity.gate import Judgement, Verdict, recognise
-from velocity.gate.facts import Model
-from velocity.project import ACCEPTED, CALIBRATION, FINETUNED, PARAMS, TOKENIZER, test_manifests
+from velocity.gate import Hypotheses, Judgement, Verdict
+from velocity.project import ACCEPTED, FINETUNED, PARAMS, test_manifests
 from velocity.run import prepare_child
 
 PACKAGE = Path(velocity.__file__).parent
 OVERLAY = PACKAGE / "adaptation" / "params.yaml"
 CORPUS = "speech"
-STAGES = ("fetch", "validate", "prepare", "finetune", "calibrate")
+STAGES = ("fetch", "validate", "prepare", "finetune")
+SHARES = (1.0, 0.75, 0.5, 0.25)  # of what was trained, the rest being the base: the first that keeps general speech
 HEARD_A_SECOND = 20.0  # of speech, by a training of the 4 M-parameter model on two cores
 MOST_EPOCHS = 40  # little speech is not heard more often, however much time there is
 FEWEST_STEPS = 20
@@ -64,30 +65,59 @@ def adapt(
     inputs = {"base": str(started_from), "model": md5(started_from / "model.onnx"), "minutes": minutes}
     inputs |= {"speech": [files, texts], "settings": OVERLAY.read_text(encoding="utf-8")}
     workspace = Workspace(out.parent / f"{out.name}.adapting", {**inputs, "version": velocity.__version__})
-    folder = workspace.folder
 
-    workspace.step("speech", partial(_lay_out, folder, parts, started_from, described["model"], minutes))
+    lay_out = partial(_lay_out, workspace.folder, parts, started_from, described["model"], minutes)
+    workspace.step("speech", lay_out)
     for number, stage in enumerate(STAGES, 1):
-        if not (folder / "done" / stage).exists():
-            print(f"adapt: step {number} of {len(STAGES) + 2}: {stage}", file=sys.stderr, flush=True)
-        workspace.step(stage, partial(_run_stage, folder, stage, *([CORPUS] if stage == "fetch" else [])))
-    print(f"adapt: step {len(STAGES) + 1} of {len(STAGES) + 2}: export", file=sys.stderr, flush=True)
-    workspace.step("export", partial(_export, folder, out.name, started_from, described))
+        if not workspace.has(stage):
+            _say(f"step {number} of {len(STAGES) + 1}: {stage}")
+        workspace.step(stage, partial(_run_stage, workspace.folder, stage, *([CORPUS] if stage == "fetch" else [])))
     if others is None:
-        workspace.step("general", partial(_synthesise, folder / "general"))
-        others = load_test_set(str(folder / "general"))[1]
-
-    print(f"adapt: step {len(STAGES) + 2} of {len(STAGES) + 2}: judge", file=sys.stderr, flush=True)
-    (manifest,) = test_manifests(folder)
+        workspace.step("general", partial(_synthesise, workspace.folder / "general"))
+        others = load_test_set(str(workspace.folder / "general"))[1]
+    (manifest,) = test_manifests(workspace.folder)
     speech = {OWN: load_test_set(str(manifest))[1], GENERAL: others}
-    adapted, original = Model(out.name, folder / "model"), Model(described["name"], started_from)
-    hypotheses = recognise(adapted, original, speech)
+
+    chosen, hypotheses = _choose(workspace, started_from, described, out.name, speech)
     resamples = default_section("gate", Gate).bootstrap
-    judgement = judge_adaptation(original.name, adapted.name, hypotheses, resamples)
+    judgement = judge_adaptation(described["name"], out.name, hypotheses, resamples)
     if judgement.verdict is Verdict.PASS:
-        os.replace(folder / "model", out)
+        os.replace(chosen, out)
         workspace.remove()
     return judgement, rates(hypotheses, resamples)
+
+
+def _choose(
+    workspace: Workspace, base: Path, described: Mapping[str, Any], name: str, speech: Mapping[str, list[Utterance]]
+) -> tuple[Path, dict[str, Hypotheses]]:
+    """The artefact with the first of SHARES that keeps general speech, or else with the last, and what was heard.
+
+    General speech alone chooses it, so the held-out speech judges one model.
+    """
+    before = {part: _hear(base, utterances, f"{part}, base") for part, utterances in speech.items()}
+
+    def compare(model: Path, part: str) -> Hypotheses:
+        return Hypotheses(speech[part], before[part], _hear(model, speech[part], f"{part}, adapted"))
+
+    for share in SHARES:
+        _say(f"step {len(STAGES) + 1} of {len(STAGES) + 1}: judge, with {share:.0%} of what was learned")
+        folder = workspace.folder / "averages" / f"{share:g}"
+        export = partial(export_average, workspace.folder / FINETUNED, base, share, name, described, folder)
+        workspace.step(f"average-{share:g}", export)
+        elsewhere = compare(folder / "model", GENERAL)
+        if keeps(elsewhere):
+            break
+    return folder / "model", {OWN: compare(folder / "model", OWN), GENERAL: elsewhere}
+
+
+def _say(text: str) -> None:
+    print(f"adapt: {text}", file=sys.stderr, flush=True)
+
+
+def _hear(model: Path, utterances: Sequence[Utterance], title: str) -> list[str]:
+    """Greedily: the models are compared, not their language model."""
+    with IsolatedRecogniser(model) as recogniser:
+        return recogniser.transcribe(utterances, title)
 
 
 def _described(base: Path) -> dict[str, Any]:
@@ -151,28 +181,6 @@ def _run_stage(folder: Path, stage: str, *arguments: str) -> None:
         process.kill()
     if status:
         raise VelocityError(f"{folder}: {failure or f'the stage {stage} failed with status {status}; see above'}")
-
-
-def _export(folder: Path, name: str, base: Path, described: Mapping[str, Any]) -> None:
-    """``<folder>/model``, with the base's licence and, if it has one, its language model."""
-    from velocity.artefacts.target import RELEASED, export_target
-    from velocity.artefacts.trained import Trained
-
-    trained = Trained(
-        folder / FINETUNED,
-        calibration=folder / CALIBRATION,
-        tokenizer=folder / TOKENIZER,
-        name=name,
-        synthetic=False,
-        licence=described.get("licence"),
-        provenance={"base": described["name"], "base_provenance": described.get("provenance", {})},
-    )
-    export_target(RELEASED, trained, folder / "model")
-    if entry := described.get("language_model"):
-        config = json.loads((folder / "model/config.json").read_text(encoding="utf-8"))
-        if (base / entry["file"]).is_file():
-            shutil.copyfile(base / entry["file"], folder / "model" / entry["file"])
-        write_json(folder / "model/config.json", config | {"language_model": entry})
 
 
 def _synthesise(folder: Path) -> None:
