@@ -29,7 +29,11 @@ def judge_adaptation(base: str, adapted: str, hypotheses: dict[str, Hypotheses],
 def keeps(general: Hypotheses) -> bool:
     """Whether the adapted model is at most TOLERANCE points worse."""
     base, adapted = general.scores()
-    return 100 * (adapted.wer - base.wer) <= TOLERANCE
+    return _within(100 * (adapted.wer - base.wer))
+
+
+def _within(points: float) -> bool:
+    return round(points, 6) <= TOLERANCE
 
 
 def _own(wer: Difference) -> Row:
@@ -42,7 +46,7 @@ def _own(wer: Difference) -> Row:
 
 def _general(wer: Difference) -> Row:
     row = _row(GENERAL, wer, limit=TOLERANCE)
-    if row.difference <= TOLERANCE:
+    if _within(row.difference):
         return replace(row, reason=f"not more than {TOLERANCE:g} point worse")
     reason = f"worse by {row.difference:.1f} points: it would forget how others speak"
     return replace(row, verdict=Verdict.REGRESSION, reason=reason)

@@ -55,11 +55,11 @@ def adapt(
     """
     if out.exists() or out.is_symlink():
         raise VelocityError(f"{out}: exists already; name another folder, or remove it")
+    spoken = read_collection(source)
+    parts = divide(spoken, source)
     started_from = find_artefact(base, quantized=True).resolve()
     described = _described(started_from)
     others = None if general is None else load_test_set(general)[1]
-    spoken = read_collection(source)
-    parts = divide(spoken, source)
     files = [(str(one.path.resolve()), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in spoken]
     texts = [(one.text, one.speaker) for one in spoken]
     inputs = {"base": str(started_from), "model": md5(started_from / "model.onnx"), "minutes": minutes}
