@@ -109,6 +109,6 @@ def test_another_network_in_params_is_refused_by_its_key(released, rebuilt, tmp_
     config = json.loads((tmp_path / "model/config.json").read_text())
     base = read_base(tmp_path / "model")
     other = base._replace(config=type(base.config)(**{**config["model"], "conv_kernel": 9}))
-    with pytest.raises(VelocityError, match=r"model\.conv_kernel is 4, but 9 in"):
+    with pytest.raises(VelocityError, match=r"model\.conv_kernel is 15, but 9 in"):
         load_base(rebuilt, other)
     load_base(rebuilt, base._replace(config=type(base.config)(**{**config["model"], "dropout": 0.3})))
