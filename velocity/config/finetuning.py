@@ -17,7 +17,7 @@ class Finetuning:
     """Stage 2: CTC with quantisation-aware training. ``qat_start`` is in no ``repr``: see ``Optimisation``.
 
     Nor are ``base`` and ``adapted_share``: the graph of the base is in the fingerprint itself, and the average with it
-    is taken after the last step. They have defaults so that a training of an older params.yaml can go on.
+    is taken after the last step.
     """
 
     optimisation: Optimisation
@@ -29,8 +29,8 @@ class Finetuning:
     weight_bits: Literal[8, 4, 2]  # of the linear layers; 4 and 2 are of the weights alone
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on
     augmentation: Annotated[Augmentation | None, BeforeValidator(lambda value: None if value == "off" else value)]
-    base: str | None = field(default=None, repr=False)  # folder of a released model: weights, statistics, tokenizer
-    adapted_share: Share = field(default=1.0, repr=False)  # result = base + share · (trained − base)
+    base: str | None = field(repr=False)  # folder of a released model: weights, statistics, tokenizer
+    adapted_share: Share = field(repr=False)  # result = base + share · (trained − base)
 
     def __post_init__(self) -> None:
         if self.base and (self.start_from != "random" or self.weight_bits != 8):
