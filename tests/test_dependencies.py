@@ -29,11 +29,11 @@ LAYERS = [
         "reading",
     },
     {"model", "data", "corpora", "recognition", "quantization"},
-    {"runtime", "training", "artefacts", "evaluation", "tracking", "gate", "registry"},
+    {"runtime", "training", "artefacts", "evaluation", "tracking", "gate", "registry", "adaptation"},
     {"stages", "commands", "server", "cli", "run"},
     {"flows"},
 ]
-AFTERWARDS = {"tracking", "registry", "gate", "server", "commands", "cli", "run", "integrity"}
+AFTERWARDS = {"adaptation", "tracking", "registry", "gate", "server", "commands", "cli", "run", "integrity"}
 HEAVY = {
     "torch",
     "lhotse",

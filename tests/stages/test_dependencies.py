@@ -14,8 +14,9 @@ STAGES = stages((ROOT / PIPELINE).read_text())
 TRAINED = ("pretrain", "finetune", "calibrate")
 # What may change without a new training: docs/pipeline.md gives this list.
 HARMLESS = (
-    "velocity/artefacts", "velocity/cli", "velocity/commands", "velocity/corpora", "velocity/gate",
-    "velocity/registry", "velocity/run.py", "velocity/runtime.py", "velocity/server", "velocity/tracking",
+    "velocity/adaptation", "velocity/artefacts", "velocity/cli", "velocity/commands", "velocity/corpora",
+    "velocity/gate", "velocity/registry", "velocity/run.py", "velocity/runtime.py", "velocity/server",
+    "velocity/tracking",
     "velocity/web", "velocity/recognition/offline.py", "velocity/recognition/streaming.py",
     "velocity/recognition/segmentation.py", "velocity/recognition/decoding/beam.py",
     "velocity/stages/report.py", "velocity/stages/benchmark.py", "velocity/stages/evaluate.py",

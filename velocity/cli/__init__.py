@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-from velocity.cli import transcribe, stream, record, serve, lm, evaluate, project, release  # noqa: F401  # isort: skip  (order of --help)
+from velocity.cli import transcribe, stream, record, adapt, serve, lm, evaluate, project, release  # noqa: F401  # isort: skip  (order of --help)
 from velocity.cli.app import app
 from velocity.errors import VelocityError, notes_on_stderr
 from velocity.loopback import bypass_proxies

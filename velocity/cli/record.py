@@ -50,6 +50,7 @@ def record(
       velocity-asr record speech/mine
       velocity-asr record speech/mine --speaker anna --minutes 20 --prompts sentences.txt
       velocity-asr evaluate --test-set speech/mine
+      velocity-asr adapt speech/mine --out my-model
     """
     from velocity.commands.record import SHIPPED, Terminal, read_prompts, session
     from velocity.commands.recordings import Recordings

@@ -56,14 +56,14 @@ def gate(
     """
     from velocity.commands.gate import gate, limits
 
-    with _errors_as_json(as_json):
+    with errors_as_json(as_json):
         judgement = gate(candidate, champion, test_set, limits(tolerance, rtf_tolerance))
     _show(judgement, as_json, markdown)
     return judgement.verdict.status
 
 
 @contextmanager
-def _errors_as_json(as_json: bool) -> Iterator[None]:
+def errors_as_json(as_json: bool) -> Iterator[None]:
     """With --json, print a verdict even for invalid input."""
     try:
         yield
@@ -156,7 +156,7 @@ def promote(
     from velocity.commands.registry import promote, standing
     from velocity.gate import Verdict
 
-    with _errors_as_json(as_json):
+    with errors_as_json(as_json):
         number = str(version) if version else None
         judgement, champions = promote(number, test_set, limits(tolerance, rtf_tolerance), only_better)
     _show(judgement, as_json, markdown)

@@ -14,7 +14,11 @@ from velocity.config.section import CountOrZero, Share, section
 
 @section
 class Finetuning:
-    """Stage 2: CTC with quantisation-aware training. ``qat_start`` is in no ``repr``: see ``Optimisation``."""
+    """Stage 2: CTC with quantisation-aware training. ``qat_start`` is in no ``repr``: see ``Optimisation``.
+
+    Nor are ``base`` and ``adapted_share``: the graph of the base is in the fingerprint itself, and the average with it
+    is taken after the last step.
+    """
 
     optimisation: Optimisation
     start_from: Literal["random", "pretrained"]  # models/<start_from>.safetensors
@@ -25,8 +29,12 @@ class Finetuning:
     weight_bits: Literal[8, 4, 2]  # of the linear layers; 4 and 2 are of the weights alone
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on
     augmentation: Annotated[Augmentation | None, BeforeValidator(lambda value: None if value == "off" else value)]
+    base: str | None = field(repr=False)  # folder of a released model: weights, statistics, tokenizer
+    adapted_share: Share = field(repr=False)  # result = base + share · (trained − base)
 
     def __post_init__(self) -> None:
+        if self.base and (self.start_from != "random" or self.weight_bits != 8):
+            raise ValueError("base, a released model to start from, needs start_from: random and weight_bits: 8")
         if self.weight_bits != 8 and not self.qat:
             raise ValueError("weight_bits below 8 need qat: true: few bits have to be trained")
         if self.weight_bits != 8 and self.activation_ranges == "learned":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 from velocity.config.finetuning import Finetuning
 from velocity.config.model import ModelConfig
@@ -21,6 +22,7 @@ def main() -> None:
     from velocity.data.manifests import load_cuts
     from velocity.files import write_json
     from velocity.model.asr import load_encoder, save_model
+    from velocity.quantization.base import average_with, load_base, read_base
     from velocity.quantization.linear import REMEMBERED_STEPS, quantize_linears, set_mode, training_mode
     from velocity.quantization.low_bits import keep_rounded, learn_low_bits
     from velocity.text import TextTokenizer
@@ -33,19 +35,23 @@ def main() -> None:
     seed, threads = load_section("seed", int), load_section("threads", int)
     config, settings = load_section("model", ModelConfig), load_section("finetune", Finetuning)
     schedule, seconds = settings.optimisation, settings.optimisation.batch_seconds
-    weights = [PRETRAINED] if settings.start_from == "pretrained" else []
+    base = read_base(settings.base) if settings.base else None
+    weights = [Path(settings.base, "model.onnx")] if base else []
+    weights += [PRETRAINED] if settings.start_from == "pretrained" else []
 
     set_determinism(threads)
     fabric = start(schedule)
     torch.manual_seed(seed)
     model = fresh_model(config)
-    for path in weights:
-        load_encoder(model, path)
+    if settings.start_from == "pretrained":
+        load_encoder(model, PRETRAINED)
     parameters = model.parameter_count()  # of the recogniser, without the learned ranges of quantisation
     if settings.weight_bits < 8:
         learn_low_bits(model, settings.weight_bits)
     elif settings.qat:
         quantize_linears(model, learned=settings.activation_ranges == "learned")
+    if base:
+        load_base(model, base)
     qat_from = max(1, round(settings.qat_start * schedule.steps))  # ranges are observed before they are used
     clean = settings.clean_epochs
     objective = CTC(model, settings.early, settings.augmentation, clean)
@@ -72,13 +78,17 @@ def main() -> None:
     )
     if not fabric.is_global_zero:
         return
+    kept = history["kept"]
+    if base and settings.adapted_share < 1:
+        average_with(model, base, settings.adapted_share)
+        kept = validation_scores(objective, loader.plain(validation, seconds), tokenizer)
     metrics = {
         "steps": history["training"][-1]["step"],
         "audio_hours": round(history["audio_seconds"] / 3600, 4),
         "parameters": parameters,
         "loss": history["training"][-1]["loss"],
-        "validation_loss": history["kept"]["loss"],
-        "validation_wer": history["kept"]["wer"],
+        "validation_loss": kept["loss"],
+        "validation_wer": kept["wer"],
     }
     write_curve(REPORTS / "finetune.csv", history["training"])
     write_curve(REPORTS / "finetune-validation.csv", history["validation"])

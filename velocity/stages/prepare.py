@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from velocity.config import load_params
 from velocity.data.cuts import LEFT_OUT, Alignable, Cut, place_cuts, write_splits
@@ -16,7 +18,7 @@ from velocity.errors import VelocityError
 from velocity.files import atomic_directory, write_json
 from velocity.project import EXCLUSIONS, MANIFESTS, PREPARED
 from velocity.stages import run
-from velocity.text import train_tokenizer
+from velocity.text import TextTokenizer, train_tokenizer
 
 
 def main() -> None:
@@ -29,9 +31,14 @@ def main() -> None:
             yield from place_cuts(name, corpus, MANIFESTS / name, splits, excluded, alignable)
 
     with atomic_directory(PREPARED) as folder:
-        kind, vocabulary = params.prepare.tokenizer.kind, params.prepare.tokenizer.vocabulary
-        texts = (cut["supervisions"][0]["text"] for place, cut in placed(lambda text, frames: True) if place == "train")
-        tokenizer = train_tokenizer(texts, kind, vocabulary, folder / "tokenizer.model")
+        if params.finetune.base:  # its classes are the base's
+            tokenizer = TextTokenizer(Path(params.finetune.base, "tokenizer.model"))
+            shutil.copyfile(Path(params.finetune.base, "tokenizer.model"), folder / "tokenizer.model")
+        else:
+            everything = placed(lambda text, frames: True)
+            texts = (cut["supervisions"][0]["text"] for place, cut in everything if place == "train")
+            settings = params.prepare.tokenizer
+            tokenizer = train_tokenizer(texts, settings.kind, settings.vocabulary, folder / "tokenizer.model")
         stride = params.model.stride
         summary = write_splits(
             placed(lambda text, frames: tokenizer.ctc_frames(text) <= -(-frames // stride)), params.seed, folder

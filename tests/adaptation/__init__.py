@@ -1,0 +1,1 @@
+"""Tests of ``velocity.adaptation``, and a released model to adapt."""

@@ -1,0 +1,114 @@
+"""A released model as a start: the weights of its graph are those it computes with, and other models are refused."""
+
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from tests.adaptation.released import release
+from velocity.errors import VelocityError
+from velocity.model.asr import load_model
+from velocity.quantization.base import average_with, load_base, read_base
+from velocity.quantization.calibration import load_quantized
+from velocity.quantization.linear import floating_point, quantize_linears, quantized_layers, set_mode
+from velocity.recognition.offline import VelocityASR
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    return release(tmp_path_factory.mktemp("released"))
+
+
+@pytest.fixture
+def rebuilt(released):
+    base = read_base(released / "model")
+    model = quantize_linears(load_model(released / "model.safetensors")).eval()
+    load_base(model, base)
+    return model
+
+
+@pytest.mark.slow
+def test_the_weights_are_those_of_the_artefact_to_the_last_bit(released, rebuilt):
+    graph = onnx.load(released / "model/model.onnx").graph
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    layers = quantized_layers(rebuilt)
+    assert len(layers) > 5
+    for name, layer in layers.items():
+        integers, scale = layer.integer_weight()
+        np.testing.assert_array_equal(integers.numpy().T, tensors[f"{name}.weight"], name)
+        np.testing.assert_array_equal(scale.numpy(), tensors[f"{name}.weight_scale"], name)
+        step, zero = layer.activation_grid()
+        assert step.item() == pytest.approx(float(tensors[f"{name}.input_scale"]), rel=1e-6)
+        assert zero.item() == int(tensors[f"{name}.input_zero"])
+    trained = load_model(released / "model.safetensors").state_dict()
+    others = {name: value for name, value in rebuilt.state_dict().items() if name in trained and "weight" not in name}
+    assert {"feature_mean", "feature_std"} < others.keys()
+    for name, value in others.items():
+        assert torch.equal(value, trained[name]), name
+
+
+@pytest.mark.slow
+def test_it_computes_what_the_artefact_computes(released, rebuilt):
+    mel = np.random.default_rng(1).standard_normal((1, 400, 80)).astype(np.float32)
+    heard = VelocityASR(released / "model")(mel)
+    set_mode(rebuilt, "fake")
+    with torch.no_grad():
+        rounded = rebuilt(torch.from_numpy(mel))[0].numpy()
+        reference = load_quantized(released / "model.safetensors", released / "calibration.json")
+        np.testing.assert_allclose(rounded, reference(torch.from_numpy(mel))[0].numpy(), atol=0.05)
+    assert (rounded.argmax(-1) == heard.argmax(-1)).mean() >= 0.99
+    with floating_point(rebuilt):
+        plain = rebuilt(torch.from_numpy(mel))[0].numpy()
+    assert np.abs(plain - rounded).mean() < 0.1  # what rounding the activations costs
+
+
+@pytest.mark.slow
+def test_an_average_lies_between_the_base_and_what_was_trained(released, rebuilt):
+    base = read_base(released / "model")
+    with torch.no_grad():
+        for parameter in rebuilt.parameters():
+            parameter.add_(1.0)
+    average_with(rebuilt, base, 1.0)
+    torch.testing.assert_close(rebuilt.head.bias, base.state["head.bias"] + 1.0)
+    average_with(rebuilt, base, 0.25)
+    torch.testing.assert_close(rebuilt.head.bias, base.state["head.bias"] + 0.25)
+    average_with(rebuilt, base, 0.0)
+    for name, value in rebuilt.state_dict().items():
+        torch.testing.assert_close(value, base.state[name])
+
+
+@pytest.mark.parametrize("name", ["velocity-asr-v2", "velocity-asr-v2-streaming"])
+def test_a_model_of_an_older_network_is_refused(name):
+    with pytest.raises(VelocityError, match=f"{name}: made by another version, so it cannot be adapted"):
+        read_base(f"velocity/pretrained/{name}")
+
+
+@pytest.mark.slow
+def test_a_graph_without_some_weight_is_refused(released, tmp_path):
+    shutil.copytree(released / "model", tmp_path / "model")
+    proto = onnx.load(tmp_path / "model/model.onnx")
+    proto.graph.initializer.remove(next(value for value in proto.graph.initializer if value.name == "head.weight"))
+    onnx.save(proto, tmp_path / "model/model.onnx")
+    with pytest.raises(VelocityError, match=r"its graph has no head\.weight, so it cannot be adapted"):
+        read_base(tmp_path / "model")
+    (tmp_path / "model/model.onnx").write_bytes(b"no graph")
+    with pytest.raises(VelocityError, match="not an ONNX model"):
+        read_base(tmp_path / "model")
+    (tmp_path / "model/model.onnx").unlink()
+    with pytest.raises(VelocityError, match="no weights to adapt"):
+        read_base(tmp_path / "model")
+
+
+@pytest.mark.slow
+def test_another_network_in_params_is_refused_by_its_key(released, rebuilt, tmp_path):
+    shutil.copytree(released / "model", tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    base = read_base(tmp_path / "model")
+    other = base._replace(config=type(base.config)(**{**config["model"], "conv_kernel": 9}))
+    with pytest.raises(VelocityError, match=r"model\.conv_kernel is 15, but 9 in"):
+        load_base(rebuilt, other)
+    load_base(rebuilt, base._replace(config=type(base.config)(**{**config["model"], "dropout": 0.3})))

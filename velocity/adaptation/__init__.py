@@ -1,0 +1,1 @@
+"""A released model fitted to one person's speech: what ``velocity-asr adapt`` keeps apart, trains and judges."""

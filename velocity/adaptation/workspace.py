@@ -1,0 +1,51 @@
+"""The folder that an adaptation works in: a project of its own for the stages, which a later run goes on in."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from velocity.errors import VelocityError
+from velocity.files import read_text, write_json, write_text
+
+INPUTS, DONE = "inputs.json", "done"
+
+
+class Workspace:
+    """``inputs`` is all that the result depends on: a folder of other inputs is emptied, one of the same goes on.
+
+    Raises VelocityError for a folder with something else in it.
+    """
+
+    def __init__(self, folder: Path, inputs: Any) -> None:
+        self.folder = folder
+        known = folder / INPUTS
+        if folder.exists() and not known.is_file() and any(folder.iterdir()):
+            raise VelocityError(f"{folder}: is in the way, and no unfinished adaptation; rename or remove it")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / f".{INPUTS}", inputs)
+        wanted = read_text(folder / f".{INPUTS}")
+        if known.is_file() and read_text(known) == wanted:
+            if any((folder / DONE).glob("*")):
+                print(f"adapt: goes on in {folder}", file=sys.stderr, flush=True)
+            return
+        if known.is_file():
+            print(f"adapt: {folder} was made of other speech or settings: starts over", file=sys.stderr, flush=True)
+            shutil.rmtree(folder)
+        write_text(known, wanted)
+
+    def has(self, name: str) -> bool:
+        """Whether a run has finished this step."""
+        return (self.folder / DONE / name).exists()
+
+    def step(self, name: str, work: Callable[[], None]) -> None:
+        """Run ``work``, unless a run before has finished it."""
+        if not self.has(name):
+            work()
+            write_text(self.folder / DONE / name, "")
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
