@@ -78,9 +78,10 @@ lint: $(INSTALLED) ## check the style
 	@$(BIN)/ruff format --check .
 
 # Keeps every version that still fits; delete lines of requirements.lock first to let them move.
+# For the first 3.11: later ones need less.
 lock: $(INSTALLED) ## resolve pyproject.toml anew into requirements.lock
 	@sed '/^torch==/d' requirements.lock > .uv/requirements.lock
-	@$(sources) $(UV) pip compile pyproject.toml --all-extras --python $(BIN)/python $(if $(cpu_wheel),,--torch-backend=cpu) \
+	@$(sources) $(UV) pip compile pyproject.toml --all-extras --python $(BIN)/python --python-version 3.11 $(if $(cpu_wheel),,--torch-backend=cpu) \
 		--no-annotate --custom-compile-command 'make lock' --quiet --output-file .uv/requirements.lock
 	@sed 's/^\(torch==[^+]*\)+cpu$$/\1/' .uv/requirements.lock > requirements.lock
 

@@ -1,5 +1,6 @@
 """What the lock pins, what the wheel holds, and what installing it brings."""
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -30,6 +31,17 @@ def test_the_lock_satisfies_every_requirement(extra):
     for requirement in map(Requirement, requirements):
         if requirement.name != PROJECT["name"] and (requirement.marker is None or requirement.marker.evaluate()):
             assert requirement.specifier.contains(PINNED[canonicalize_name(requirement.name)]), requirement
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.2", "3.11.9"])  # 3.11.2 is Debian 12's
+def test_the_lock_holds_what_its_packages_need_on_any_python_3_11(python):
+    environment = {"python_full_version": python, "extra": ""}
+    for distribution in importlib.metadata.distributions():
+        if canonicalize_name(distribution.name) not in PINNED:
+            continue
+        for requirement in map(Requirement, distribution.requires or []):
+            if requirement.marker is None or requirement.marker.evaluate(environment):
+                assert canonicalize_name(requirement.name) in PINNED, f"{distribution.name} needs {requirement}"
 
 
 @pytest.fixture(scope="module")
