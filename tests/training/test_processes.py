@@ -61,45 +61,44 @@ def test_two_processes_train_one_model_and_the_first_speaks(rehearsed):
     assert len(list((rehearsed / "two/models/checkpoints/t").iterdir())) == 2
 
 
-def test_one_setting_starts_two_processes(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import torch\n"
-        "from pathlib import Path\n"
-        "from velocity.config.optimisation import Optimisation\n"
-        "from velocity.config.reader import default_section\n"
-        "from velocity.training.devices import gathered, set_determinism, start, total\n"
-        "set_determinism(1)\n"
-        "fabric = start(default_section('finetune.optimisation', Optimisation, devices=2))\n"
-        "threads, ranks = torch.get_num_threads(), gathered(fabric, [str(fabric.global_rank)])\n"
-        "found = fabric.world_size, threads, total(fabric, 0.5), *ranks\n"
-        "Path(__file__).with_name(f'rank-{fabric.global_rank}').write_text(' '.join(map(str, found)))\n"
+def two_processes(folder: Path, *lines: str) -> dict[str, str]:
+    """Run ``lines`` in two processes that ``fabric`` started; file → text of what they write into ``folder``."""
+    program = folder / "program.py"
+    start = (
+        "import torch",
+        "from pathlib import Path",
+        "from velocity.config.optimisation import Optimisation",
+        "from velocity.config.reader import default_section",
+        "from velocity.training import devices, muon",
+        "devices.set_determinism(1)",
+        "fabric = devices.start(default_section('finetune.optimisation', Optimisation, devices=2))",
+        "result = Path(__file__).with_name(f'rank-{fabric.global_rank}')",
     )
+    program.write_text("\n".join((*start, *lines)))
     run(str(program))
-    found = {path.name: path.read_text() for path in tmp_path.glob("rank-*")}
+    return {path.name: path.read_text() for path in folder.glob("rank-*")}
+
+
+def test_one_setting_starts_two_processes(tmp_path):
+    found = two_processes(
+        tmp_path,
+        "ranks = devices.gathered(fabric, [str(fabric.global_rank)])",
+        "found = fabric.world_size, torch.get_num_threads(), devices.total(fabric, 0.5), *ranks",
+        "result.write_text(' '.join(map(str, found)))",
+    )
     assert found == {"rank-0": "2 1 1.0 0 1", "rank-1": "2 1 1.0 0 1"}
 
 
-def test_processes_share_the_optimiser_s_work(tmp_path):
+def test_processes_share_the_work_of_the_optimiser(tmp_path):
     """Whoever computes a matrix, every process steps by the same numbers as one alone."""
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import torch\n"
-        "from pathlib import Path\n"
-        "from velocity.config.optimisation import Optimisation\n"
-        "from velocity.config.reader import default_section\n"
-        "from velocity.training import muon\n"
-        "from velocity.training.devices import set_determinism, start\n"
-        "set_determinism(1)\n"
-        "fabric = start(default_section('finetune.optimisation', Optimisation, devices=2))\n"
-        "torch.manual_seed(0)\n"
-        "matrices = [torch.randn(m, n) for m, n in ((8, 3), (4, 9), (5, 5))]\n"
-        "alone, computed = [muon.orthogonal(matrix) for matrix in matrices], []\n"
-        "orthogonal = muon.orthogonal\n"
-        "muon.orthogonal = lambda matrix: computed.append(matrix) or orthogonal(matrix)\n"
-        "same = all(a.equal(b) for a, b in zip(muon.orthogonalised(matrices), alone, strict=True))\n"
-        "Path(__file__).with_name(f'rank-{fabric.global_rank}').write_text(f'{same} {len(computed)}')\n"
+    found = two_processes(
+        tmp_path,
+        "torch.manual_seed(0)",
+        "matrices = [torch.randn(m, n) for m, n in ((8, 3), (4, 9), (5, 5))]",
+        "orthogonal, computed = muon.orthogonal, []",
+        "alone = [orthogonal(matrix) for matrix in matrices]",
+        "muon.orthogonal = lambda matrix: computed.append(matrix) or orthogonal(matrix)",
+        "same = all(a.equal(b) for a, b in zip(muon.orthogonalised(matrices), alone, strict=True))",
+        "result.write_text(f'{same} {len(computed)}')",
     )
-    run(str(program))
-    found = {path.name: path.read_text() for path in tmp_path.glob("rank-*")}
     assert found == {"rank-0": "True 2", "rank-1": "True 1"}
