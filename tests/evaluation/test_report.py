@@ -110,7 +110,7 @@ def test_failed_parity_is_reported_at_the_top(project: Path) -> None:
 def test_recorded_speech_is_not_called_synthetic(project: Path) -> None:
     params = project / "params.yaml"
     kept = params.read_text().split("validate:\n")
-    corpus = "seed: 1\nthreads: 2\ncorpora:\n  own: {kind: folder, source: speech}\n\n"
+    corpus = "name: null\nseed: 1\nthreads: 2\ncorpora:\n  own: {kind: folder, source: speech}\n\n"
     params.write_text("validate:\n".join([corpus, *kept[1:]]))
     figures = FIGURES["reports/metrics.json"]["test_sets"]["synthetic-test"]
     change("reports/metrics.json", lambda metrics: metrics.update(test_sets={"own-test": figures}))
