@@ -16,8 +16,7 @@ from velocity.config.section import CountOrZero, Share, section
 class Finetuning:
     """Stage 2: CTC with quantisation-aware training. ``qat_start`` is in no ``repr``: see ``Optimisation``.
 
-    Nor are ``base`` and ``adapted_share``: the graph of the base is in the fingerprint itself, and the average with it
-    is taken after the last step.
+    Nor is ``base``: its graph is in the fingerprint itself.
     """
 
     optimisation: Optimisation
@@ -30,7 +29,6 @@ class Finetuning:
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on
     augmentation: Annotated[Augmentation | None, BeforeValidator(lambda value: None if value == "off" else value)]
     base: str | None = field(repr=False)  # folder of a released model: weights, statistics, tokenizer
-    adapted_share: Share = field(repr=False)  # result = base + share · (trained − base)
 
     def __post_init__(self) -> None:
         if self.base and (self.start_from != "random" or self.weight_bits != 8):

@@ -22,7 +22,7 @@ def main() -> None:
     from velocity.data.manifests import load_cuts
     from velocity.files import write_json
     from velocity.model.asr import load_encoder, save_model
-    from velocity.quantization.base import average_with, load_base, read_base
+    from velocity.quantization.base import load_base, read_base
     from velocity.quantization.linear import REMEMBERED_STEPS, quantize_linears, set_mode, training_mode
     from velocity.quantization.low_bits import keep_rounded, learn_low_bits
     from velocity.text import TextTokenizer
@@ -78,17 +78,13 @@ def main() -> None:
     )
     if not fabric.is_global_zero:
         return
-    kept = history["kept"]
-    if base and settings.adapted_share < 1:
-        average_with(model, base, settings.adapted_share)
-        kept = validation_scores(objective, loader.plain(validation, seconds), tokenizer)
     metrics = {
         "steps": history["training"][-1]["step"],
         "audio_hours": round(history["audio_seconds"] / 3600, 4),
         "parameters": parameters,
         "loss": history["training"][-1]["loss"],
-        "validation_loss": kept["loss"],
-        "validation_wer": kept["wer"],
+        "validation_loss": history["kept"]["loss"],
+        "validation_wer": history["kept"]["wer"],
     }
     write_curve(REPORTS / "finetune.csv", history["training"])
     write_curve(REPORTS / "finetune-validation.csv", history["validation"])

@@ -38,7 +38,9 @@ class Muon(torch.optim.Optimizer):
     def _direction(self, weight: Tensor) -> Tensor:
         """Nesterov's momentum: the gradient, led by the moving average that it has just been added to."""
         state = self.state[weight]
-        momentum = state.setdefault("momentum", torch.zeros_like(weight))
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(weight)
+        momentum = state["momentum"]
         momentum.lerp_(weight.grad, 1 - MOMENTUM)
         return weight.grad.lerp(momentum, MOMENTUM)
 
@@ -66,10 +68,11 @@ def orthogonal(matrix: Tensor) -> Tensor:
     x = x / (x.norm() + 1e-7)
     gram = x @ x.T
     identity = torch.eye(gram.size(0), dtype=x.dtype, device=x.device)
-    product = identity
     a, b, c = POLYNOMIAL
-    for _ in range(ITERATIONS):
+    product = factor = a * identity + b * gram + c * gram @ gram
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ gram @ factor
         factor = a * identity + b * gram + c * gram @ gram
-        product, gram = factor @ product, factor @ gram @ factor
+        product = factor @ product
     x = product @ x
     return x if matrix.size(0) <= matrix.size(1) else x.T
