@@ -14,7 +14,7 @@ import soundfile
 
 from tests.adaptation.released import draw, release, speak
 from tests.command import run
-from velocity.commands.adapt import steps
+from velocity.adaptation.training import steps
 
 SHIFT = 180.0  # Hz: about half of the tones so high are the next letter to the base
 

@@ -15,13 +15,13 @@ TOLERANCE = 1.0  # points of WER that may be lost on general speech
 
 
 def judge_adaptation(base: str, adapted: str, hypotheses: dict[str, Hypotheses], resamples: int) -> Judgement:
-    """``hypotheses`` of both models (the base as champion) for OWN and, if there is such speech, for GENERAL.
+    """``hypotheses`` of both models (the base as champion) for OWN, GENERAL or both.
 
     Pass: on OWN the 95 % interval of the difference lies below 0 (paired bootstrap over utterances), and on GENERAL the
     adapted model is at most TOLERANCE points worse. All else is refused, for there is a model already: the base.
     """
     found = {name: paired_difference(*both.scores(), resamples) for name, both in hypotheses.items()}
-    rows = [_own(found[OWN])] + [_general(found[name]) for name in found if name == GENERAL]
+    rows = [{OWN: _own, GENERAL: _general}[name](difference) for name, difference in found.items()]
     worst = Verdict.PASS if all(row.verdict is Verdict.PASS for row in rows) else Verdict.REGRESSION
     return Judgement(adapted, base, worst, rows)
 

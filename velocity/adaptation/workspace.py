@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,13 @@ INPUTS, DONE = "inputs.json", "done"
 
 class Workspace:
     """``inputs`` is all that the result depends on: a folder of other inputs is emptied, one of the same goes on.
+    ``steps``: the names that are announced.
 
     Raises VelocityError for a folder with something else in it.
     """
 
-    def __init__(self, folder: Path, inputs: Any) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, inputs: Any, steps: Sequence[str] = ()) -> None:
+        self.folder, self._steps = folder, list(steps)
         known = folder / INPUTS
         if folder.exists() and not known.is_file() and any(folder.iterdir()):
             raise VelocityError(f"{folder}: is in the way, and no unfinished adaptation; rename or remove it")
@@ -37,15 +38,20 @@ class Workspace:
             shutil.rmtree(folder)
         write_text(known, wanted)
 
-    def has(self, name: str) -> bool:
-        """Whether a run has finished this step."""
-        return (self.folder / DONE / name).exists()
+    def announce(self, step: str, detail: str = "") -> None:
+        """Print which step comes now, unless a run before has finished it."""
+        if not self._has(step):
+            number = f"step {self._steps.index(step) + 1} of {len(self._steps)}"
+            print(f"adapt: {number}: {step}{detail and ', '}{detail}", file=sys.stderr, flush=True)
 
     def step(self, name: str, work: Callable[[], None]) -> None:
         """Run ``work``, unless a run before has finished it."""
-        if not self.has(name):
+        if not self._has(name):
             work()
             write_text(self.folder / DONE / name, "")
+
+    def _has(self, name: str) -> bool:
+        return (self.folder / DONE / name).exists()
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

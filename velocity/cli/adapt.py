@@ -1,4 +1,4 @@
-"""The command that fits a model to one person's speech."""
+"""The command that fits a model to one person's speech and words."""
 
 from __future__ import annotations
 
@@ -15,17 +15,25 @@ from velocity.cli.release import errors_as_json
 
 @app.command()
 def adapt(
-    speech: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FOLDER",
-            help="Recordings with text: LibriSpeech layout (*.trans.txt), a .txt of the same name beside each "
-            "recording, or a .csv or .tsv with the columns path and text.",
-        ),
-    ],
     out: Annotated[
         Path, typer.Option(help="The folder for the new model. Work in progress is in DIR.adapting.", metavar="DIR")
     ],
+    speech: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]",
+            help="Recordings with text: LibriSpeech layout (*.trans.txt), a .txt of the same name beside each "
+            "recording, or a .csv or .tsv with the columns path and text.",
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        str | None,
+        typer.Option(
+            help="Words and phrases that the model shall know, as --hotwords of transcribe. Without FOLDER nothing is "
+            "trained: that takes a minute.",
+            metavar="FILE",
+        ),
+    ] = None,
     base: Annotated[
         str | None,
         typer.Option(help="The INT8 model to start from. Default: as for transcribe.", metavar="NAME|FOLDER"),
@@ -43,7 +51,7 @@ def adapt(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Adapt a model to your voice, your words and your microphone.
+    """Adapt a model to your voice, your microphone and your words.
 
     Ten minutes of recordings with their text are good, one is the least. The last fifth of them is not trained on: the
     new model is written only if it makes significantly fewer errors there, and is at most one point worse on general
@@ -54,6 +62,8 @@ def adapt(
     \b
     Examples:
       velocity-asr adapt my-recordings --out my-model
+      velocity-asr adapt my-recordings --vocabulary names.txt --out my-model
+      velocity-asr adapt --vocabulary names.txt --out my-model
       velocity-asr transcribe speech.wav --model my-model
     """
     from velocity.adaptation.judgement import table
@@ -61,7 +71,7 @@ def adapt(
     from velocity.gate import Verdict
 
     with errors_as_json(as_json):
-        judgement, measured = adapt_to(speech, out, base, minutes, general)
+        judgement, measured = adapt_to(speech, out, base, minutes, general, vocabulary)
     written = judgement.verdict is Verdict.PASS
     if as_json:
         model = str(out) if written else None

@@ -1,4 +1,4 @@
-"""``velocity-asr adapt``: a released model fitted to one person's speech, by the stages of the project's own pipeline.
+"""``velocity-asr adapt``: a released model fitted to one person's speech and words.
 
 Everything before the verdict happens in a folder beside the result: a killed run goes on there.
 """
@@ -7,184 +7,118 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import velocity
 from velocity.adaptation.average import export_average
-from velocity.adaptation.judgement import GENERAL, OWN, judge_adaptation, keeps, rates
-from velocity.adaptation.speech import TRAIN, Parts, divide, total, write_parts
+from velocity.adaptation.comparison import Comparison
+from velocity.adaptation.judgement import GENERAL, OWN, judge_adaptation, rates
+from velocity.adaptation.speech import divide
+from velocity.adaptation.training import OVERLAY, STAGES, train
+from velocity.adaptation.vocabulary import export_with_vocabulary
 from velocity.adaptation.workspace import Workspace
+from velocity.commands.decoder import read_hotwords
 from velocity.commands.models import find_artefact
-from velocity.commands.profile import merge
-from velocity.config import parse_params
 from velocity.config.gate import Gate
-from velocity.config.reader import SHIPPED, default_section, read_params
+from velocity.config.reader import default_section
 from velocity.corpora.collection import read_collection
 from velocity.errors import VelocityError
-from velocity.evaluation.isolated import IsolatedRecogniser
 from velocity.evaluation.testset import Utterance, load_test_set
-from velocity.files import atomic_directory, md5, write_json
-from velocity.gate import Hypotheses, Judgement, Verdict
-from velocity.project import ACCEPTED, FINETUNED, PARAMS, test_manifests
-from velocity.run import prepare_child
+from velocity.files import atomic_directory, md5
+from velocity.gate import Judgement, Verdict
+from velocity.project import FINETUNED
 
-PACKAGE = Path(velocity.__file__).parent
-OVERLAY = PACKAGE / "adaptation" / "params.yaml"
-CORPUS = "speech"
-STAGES = ("fetch", "validate", "prepare", "finetune")
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of what was trained, the rest being the base: the first that keeps general speech
-HEARD_A_SECOND = 20.0  # of speech, by a training of the 4 M-parameter model on two cores
-MOST_EPOCHS = 40  # little speech is not heard more often, however much time there is
-FEWEST_STEPS = 20
+REWARDS = (1.0, 0.7, 0.4)  # of the hot words' nats: likewise
 GENERAL_UTTERANCES, GENERAL_VOICES, GENERAL_SEED = 300, 50, 1  # a minute's work; the synthesiser has 104 voices
 
 
 def adapt(
-    source: Path, out: Path, base: str | None, minutes: float, general: str | None
+    source: Path | None, out: Path, base: str | None, minutes: float, general: str | None, vocabulary: str | None
 ) -> tuple[Judgement, dict[str, Any]]:
-    """Adapt ``base`` to the speech in ``source``; write the result to ``out`` if the judgement is a pass.
+    """Adapt ``base`` to the speech in ``source``, to the words that ``vocabulary`` lists, or to both; write the result
+    to ``out`` if the judgement is a pass.
 
     Returns the judgement and the error rates of both models (``velocity.adaptation.judgement.rates``).
     Raises VelocityError for an ``out`` that exists, a model that cannot be adapted, and speech that is missing, too
     little, or refused by the stage ``validate``.
     """
+    if source is None and vocabulary is None:
+        raise VelocityError("nothing to adapt to: name a FOLDER of recordings, --vocabulary FILE, or both")
     if out.exists() or out.is_symlink():
         raise VelocityError(f"{out}: exists already; name another folder, or remove it")
-    spoken = read_collection(source)
-    parts = divide(spoken, source)
+    phrases = {} if vocabulary is None else read_hotwords(vocabulary)
+    spoken = [] if source is None else read_collection(source)
+    parts = {} if source is None else divide(spoken, source)
     started_from = find_artefact(base, quantized=True).resolve()
-    described = _described(started_from)
+    config = _read_config(started_from, trained=source is not None)
     others = None if general is None else load_test_set(general)[1]
     files = [(str(one.path.resolve()), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in spoken]
-    texts = [(one.text, one.speaker) for one in spoken]
-    inputs = {"base": str(started_from), "model": md5(started_from / "model.onnx"), "minutes": minutes}
-    inputs |= {"speech": [files, texts], "settings": OVERLAY.read_text(encoding="utf-8")}
-    workspace = Workspace(out.parent / f"{out.name}.adapting", {**inputs, "version": velocity.__version__})
+    inputs = {
+        "base": [str(started_from), md5(started_from / "model.onnx"), config],
+        "speech": [files, [(one.text, one.speaker) for one in spoken]],
+        "vocabulary": phrases,
+        "settings": [minutes, OVERLAY.read_text(encoding="utf-8"), velocity.__version__],
+    }
+    steps = [*((*STAGES, "average") if parts else ()), *(("vocabulary",) if phrases else ())]
+    workspace = Workspace(out.parent / f"{out.name}.adapting", inputs, steps)
 
-    lay_out = partial(_lay_out, workspace.folder, parts, started_from, described["model"], minutes)
-    workspace.step("speech", lay_out)
-    for number, stage in enumerate(STAGES, 1):
-        if not workspace.has(stage):
-            _say(f"step {number} of {len(STAGES) + 1}: {stage}")
-        workspace.step(stage, partial(_run_stage, workspace.folder, stage, *([CORPUS] if stage == "fetch" else [])))
-    if others is None:
-        workspace.step("general", partial(_synthesise, workspace.folder / "general"))
-        others = load_test_set(str(workspace.folder / "general"))[1]
-    (manifest,) = test_manifests(workspace.folder)
-    speech = {OWN: load_test_set(str(manifest))[1], GENERAL: others}
-
-    chosen, hypotheses = _choose(workspace, started_from, described, out.name, speech)
+    speech = {OWN: train(workspace, parts, started_from, config["model"], minutes)} if parts else {}
+    speech[GENERAL] = others or _general_speech(workspace)
+    model = started_from
+    if parts:
+        comparison = Comparison(started_from, speech, greedy=True)
+        model = comparison.first_that_keeps(_averages(workspace, started_from, config, out.name))
+    if phrases:
+        comparison = Comparison(started_from, speech, greedy=False)
+        model = comparison.first_that_keeps(_with_vocabulary(workspace, model, phrases, out.name))
+    hypotheses = comparison.hypotheses(model)
     resamples = default_section("gate", Gate).bootstrap
-    judgement = judge_adaptation(described["name"], out.name, hypotheses, resamples)
+    judgement = judge_adaptation(config["name"], out.name, hypotheses, resamples)
     if judgement.verdict is Verdict.PASS:
-        os.replace(chosen, out)
+        os.replace(model, out)
         workspace.remove()
     return judgement, rates(hypotheses, resamples)
 
 
-def _choose(
-    workspace: Workspace, base: Path, described: Mapping[str, Any], name: str, speech: Mapping[str, list[Utterance]]
-) -> tuple[Path, dict[str, Hypotheses]]:
-    """The artefact with the first of SHARES that keeps general speech, or else with the last, and what was heard.
+def _read_config(base: Path, trained: bool) -> dict[str, Any]:
+    """``config.json`` of a model. Raises VelocityError for one that cannot be ``trained``."""
+    if trained:
+        from velocity.quantization.base import read_base
 
-    General speech alone chooses it, so the held-out speech judges one model.
-    """
-    before = {part: _hear(base, utterances, f"{part}, base") for part, utterances in speech.items()}
-
-    def compare(model: Path, part: str) -> Hypotheses:
-        return Hypotheses(speech[part], before[part], _hear(model, speech[part], f"{part}, adapted"))
-
-    for share in SHARES:
-        _say(f"step {len(STAGES) + 1} of {len(STAGES) + 1}: judge, with {share:.0%} of what was learned")
-        folder = workspace.folder / "averages" / f"{share:g}"
-        export = partial(export_average, workspace.folder / FINETUNED, base, share, name, described, folder)
-        workspace.step(f"average-{share:g}", export)
-        elsewhere = compare(folder / "model", GENERAL)
-        if keeps(elsewhere):
-            break
-    return folder / "model", {OWN: compare(folder / "model", OWN), GENERAL: elsewhere}
-
-
-def _say(text: str) -> None:
-    print(f"adapt: {text}", file=sys.stderr, flush=True)
-
-
-def _hear(model: Path, utterances: Sequence[Utterance], title: str) -> list[str]:
-    """Greedily: the models are compared, not their language model."""
-    with IsolatedRecogniser(model) as recogniser:
-        return recogniser.transcribe(utterances, title)
-
-
-def _described(base: Path) -> dict[str, Any]:
-    """``config.json`` of a model that can be adapted. Raises VelocityError for any other."""
-    from velocity.quantization.base import read_base
-
-    read_base(base)
+        read_base(base)
     return json.loads((base / "config.json").read_text(encoding="utf-8"))
 
 
-def _lay_out(folder: Path, parts: Parts, base: Path, model: Mapping[str, Any], minutes: float) -> None:
-    """The project that the stages work in: the speech, params.yaml, and nothing accepted yet to compare it with."""
-    with atomic_directory(folder / CORPUS) as speech:
-        write_parts(parts, speech)
-    write_json(folder / ACCEPTED, {})
-    params = read_params(SHIPPED)
-    list(merge(params, read_params(OVERLAY)))
-    params["corpora"] = {
-        # Absolute, as the test set is read from another folder.
-        CORPUS: {"kind": "folder", "source": str((folder / CORPUS).resolve()), "test": "^test_", "validation": "^val"}
-    }
-    params["model"] = {key: value for key, value in model.items() if key != "vocabulary"}
-    params["prepare"]["tokenizer"]["kind"] = "bpe"  # for validate: it counts labels by words; prepare has the tokenizer
-    params["finetune"]["base"] = str(base)
-    optimisation = params["finetune"]["optimisation"]
-    optimisation["steps"] = steps(minutes, total(parts[TRAIN]), optimisation["batch_seconds"] * optimisation["devices"])
-    parse_params(params, str(OVERLAY))
-    write_json(folder / PARAMS, params)  # JSON is YAML
+def _averages(workspace: Workspace, base: Path, config: Mapping[str, Any], name: str) -> Iterator[Path]:
+    for share in SHARES:
+        workspace.announce("average", f"with {share:.0%} of what was learned")
+        folder = workspace.folder / "averages" / f"{share:g}"
+        export = partial(export_average, workspace.folder / FINETUNED, base, share, name, config, folder)
+        workspace.step(f"average-{share:g}", export)
+        yield folder / "model"
 
 
-def steps(minutes: float, train_seconds: float, step_seconds: float) -> int:
-    """Of the training: about what ``minutes`` suffice for; the same on every machine, so that results are the same."""
-    heard = min(60 * minutes * HEARD_A_SECOND, MOST_EPOCHS * train_seconds)
-    return max(FEWEST_STEPS, round(heard / step_seconds))
+def _with_vocabulary(workspace: Workspace, model: Path, phrases: Mapping[str, float], name: str) -> Iterator[Path]:
+    for reward in REWARDS:
+        workspace.announce("vocabulary", f"with {reward:.0%} of the hot words' weight")
+        rewarded = {phrase: round(reward * nats, 3) for phrase, nats in phrases.items()}
+        folder = workspace.folder / "vocabulary" / f"{reward:g}"
+        export_with_vocabulary(model, rewarded, name, folder)
+        yield folder
 
 
-def _run_stage(folder: Path, stage: str, *arguments: str) -> None:
-    """Run a stage in ``folder``; pass on what it prints. Raises VelocityError with its error, naming the folder."""
-    path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", f"velocity.stages.{stage}", *arguments]
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        text=True,
-        errors="replace",
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        preexec_fn=prepare_child,
-    )
-    failure = ""
-    try:
-        for line in process.stdout:
-            if line.startswith("error: "):
-                failure = line.removeprefix("error: ").strip()
-            else:
-                print(line, end="", file=sys.stderr, flush=True)
-        status = process.wait()
-    finally:
-        process.kill()
-    if status:
-        raise VelocityError(f"{folder}: {failure or f'the stage {stage} failed with status {status}; see above'}")
+def _general_speech(workspace: Workspace) -> list[Utterance]:
+    """Commands and numbers by the embedded synthesiser: not how people speak, but they show what was forgotten."""
+    folder = workspace.folder / "general"
+    workspace.step("general", partial(_synthesise, folder))
+    return load_test_set(str(folder))[1]
 
 
 def _synthesise(folder: Path) -> None:
-    """Commands and numbers by the embedded synthesiser: not how people speak, but it shows what was forgotten."""
     from velocity.corpora.kinds.synthetic import SyntheticCorpus
     from velocity.corpora.synthetic import VOICES, synthesise_corpus
 

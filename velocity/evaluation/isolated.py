@@ -3,8 +3,8 @@
 Two versions of a project differ in their features, segmentation and decoding as well as in their weights. So each model
 runs with the code of its own checkout: a fault in shared code would change both models alike, and nobody would see it.
 
-``python -P isolated.py FOLDER`` is that process, with the checkout on its PYTHONPATH. It reads requests and writes
-results, one JSON object a line. It uses only the public names of the package, so it runs checkouts of any layout.
+``python -P isolated.py FOLDER [greedy]`` is that process, with the checkout on its PYTHONPATH. It reads requests and
+writes results, one JSON object a line. It uses only public names of the package, so it runs checkouts of any layout.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ HERE = Path(__file__).resolve().parents[2]  # where this package lies
 class IsolatedRecogniser:
     """``with IsolatedRecogniser(folder) as recogniser``: the artefact in ``folder``.
 
-    ``code`` is the folder of a checkout whose package runs it; the default is this one.
+    ``code`` is the folder of a checkout whose package runs it; the default is this one. ``greedy`` compares models and
+    not their language models; without it, each decodes as its configuration says.
     """
 
-    def __init__(self, folder: Path, code: Path | None = None) -> None:
-        self.folder, self.code = folder, Path(code or HERE).resolve()
+    def __init__(self, folder: Path, code: Path | None = None, greedy: bool = True) -> None:
+        self.folder, self.code, self.greedy = folder, Path(code or HERE).resolve(), greedy
 
     def __enter__(self) -> IsolatedRecogniser:
         path = os.pathsep.join(filter(None, [str(self.code), os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-P", str(Path(__file__).resolve()), str(self.folder)]
+        command = [sys.executable, "-P", str(Path(__file__).resolve()), str(self.folder), *["greedy"] * self.greedy]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, env=os.environ | ONE_THREAD | {"PYTHONPATH": path}, **pipes)
         return self
@@ -85,14 +86,14 @@ class IsolatedRecogniser:
         return result["result"]
 
 
-def _results(folder: str) -> Iterator[Any]:
+def _results(folder: str, greedy: str = "") -> Iterator[Any]:
     """In the other process: the results of each request on stdin, one for each utterance."""
     import numpy as np
 
     from velocity import VelocityASR, compute_mel_spectrogram, load_audio
 
     try:
-        model = VelocityASR.from_pretrained(folder, lm="none")  # the models are compared, not their language models
+        model = VelocityASR.from_pretrained(folder, lm="none" if greedy else None)
     except TypeError:  # the code of a version without language models of its own
         model = VelocityASR.from_pretrained(folder)
     rate = model.config["sample_rate"]
@@ -115,10 +116,10 @@ def _results(folder: str) -> Iterator[Any]:
                 yield time.process_time() - begun
 
 
-def _work(folder: str) -> None:
+def _work(*arguments: str) -> None:
     results, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed is no result
     try:
-        for result in _results(folder):
+        for result in _results(*arguments):
             print(json.dumps({"result": result}), file=results, flush=True)
     except Exception as error:
         if type(error).__name__ != "VelocityError":
@@ -127,4 +128,4 @@ def _work(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _work(sys.argv[1])
+    _work(*sys.argv[1:])

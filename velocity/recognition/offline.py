@@ -23,7 +23,7 @@ from velocity.recognition.decoding.decoder import Decoder, Hypothesis
 from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.segments import Segment, segments
 from velocity.recognition.decoding.words import Word
-from velocity.recognition.language_model.choice import SHIPPED, language_model
+from velocity.recognition.language_model.choice import SHIPPED, language_model, own_hotwords
 from velocity.recognition.segmentation import SURE, chunks, silenced, split_posteriors, stretches, voice_activity
 from velocity.text import TextTokenizer
 
@@ -76,6 +76,7 @@ class VelocityASR:
                 f"but config.json has {self.config['vocabulary']}: the files belong to different models"
             )
         self.language_model = language_model(self.folder, self.config, lm)
+        self.hotwords = own_hotwords(self.folder, self.config, lm)
         self.decoder = self.new_decoder()  # may be replaced
         texts = pieces(self.tokenizer)
         self._begins = np.array([text.startswith(" ") for text in texts])  # (V,): begins a word
@@ -104,13 +105,14 @@ class VelocityASR:
         lm_weight: float | None = None,
         word_bonus: float | None = None,
     ) -> Decoder:
-        """A decoder with this model's language model; the arguments are those of ``Decoder``."""
+        """A decoder with this model's language model and hot words; the arguments are those of ``Decoder``."""
         lm = self.language_model
         weight = {} if lm is None else {"lm": lm.ngram, "lm_weight": lm.weight, "word_bonus": lm.word_bonus}
         given = {"lm_weight": lm_weight, "word_bonus": word_bonus}
         weight |= {name: value for name, value in given.items() if value is not None}
+        phrases = {**self.hotwords, **(hotwords or {})}
         return Decoder(
-            self.tokenizer, self.config["frame_seconds"], hotwords=hotwords, beam=beam, n_best=n_best, **weight
+            self.tokenizer, self.config["frame_seconds"], hotwords=phrases, beam=beam, n_best=n_best, **weight
         )
 
     def __call__(self, mel: Any) -> np.ndarray:

@@ -26,7 +26,7 @@ from velocity.reading.downmix import Downmix
 from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.words import EARLY, LATE, Word, spelled
-from velocity.recognition.language_model.choice import language_model
+from velocity.recognition.language_model.choice import language_model, own_hotwords
 from velocity.recognition.offline import FILES, find_model
 from velocity.recognition.onset import FeatureStream, Onset
 from velocity.text import TextTokenizer
@@ -105,11 +105,13 @@ class StreamingASR:
             self._outputs = ["log_probs", *(layout["after"] + name for name in self._initial)]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VelocityError(f"{self.folder / 'config.json'}: not of an exported model; export it again") from error
-        lm = language_model(self.folder, self.config, lm)
-        self.decoder = None  # of finals; without a language model they are the best path
-        if lm is not None:
-            weights = {"lm_weight": lm.weight, "word_bonus": lm.word_bonus}
-            self.decoder = Decoder(self.tokenizer, self.frame_seconds, lm.ngram, **weights)
+        model, hotwords = language_model(self.folder, self.config, lm), own_hotwords(self.folder, self.config, lm)
+        self.decoder = None  # of finals; without a language model and hot words they are the best path
+        if model is not None or hotwords:
+            weights = (
+                {} if model is None else {"lm": model.ngram, "lm_weight": model.weight, "word_bonus": model.word_bonus}
+            )
+            self.decoder = Decoder(self.tokenizer, self.frame_seconds, hotwords=hotwords, **weights)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
         path = self.folder / "model.onnx"

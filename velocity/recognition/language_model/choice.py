@@ -35,9 +35,18 @@ def language_model(folder: Path, config: Mapping[str, Any], lm: str | Path | Non
     """
     if str(lm) == NONE:
         return None
+    shipped = language_model_file(folder, config)
+    if shipped is None:
+        return LanguageModel(NGram(lm)) if lm is not None else None
+    entry = config["language_model"]
+    return LanguageModel(NGram(shipped if lm is None else lm), float(entry["weight"]), float(entry["word_bonus"]))
+
+
+def language_model_file(folder: Path, config: Mapping[str, Any]) -> Path | None:
+    """The file that ``config`` names, which may be missing. Raises VelocityError for an entry that is not as above."""
     entry = config.get("language_model")
     if entry is None:
-        return LanguageModel(NGram(lm)) if lm is not None else None
+        return None
     try:
         name, weight, bonus = str(entry["file"]), float(entry["weight"]), float(entry["word_bonus"])
         if not (math.isfinite(weight) and weight >= 0 and math.isfinite(bonus)) or Path(name).name != name:
@@ -47,5 +56,16 @@ def language_model(folder: Path, config: Mapping[str, Any], lm: str | Path | Non
             f"{folder / 'config.json'}: language_model is not a file's name, a weight and a word_bonus; "
             "`velocity-asr lm tune` writes it, --lm none does without"
         ) from error
-    own = folder / name if (folder / name).exists() else SHIPPED / name
-    return LanguageModel(NGram(own if lm is None else lm), weight, bonus)
+    return folder / name if (folder / name).exists() else SHIPPED / name
+
+
+def own_hotwords(folder: Path, config: Mapping[str, Any], lm: str | Path | None = None) -> dict[str, float]:
+    """``"hotwords": {phrase: nats per letter}`` of a model's ``config``, which ``velocity-asr adapt --vocabulary``
+    writes; for ``lm`` "none", which asks for the best path, none.
+
+    Raises VelocityError when the entry is not like this.
+    """
+    entry = config.get("hotwords", {})
+    if not isinstance(entry, dict) or not all(type(nats) in (int, float) and 0 < nats < 100 for nats in entry.values()):
+        raise VelocityError(f"{folder / 'config.json'}: hotwords are not phrases with their nats per letter")
+    return {} if str(lm) == NONE else dict(entry)

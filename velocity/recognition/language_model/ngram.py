@@ -29,7 +29,7 @@ class NGram:
 
         Raises VelocityError when ``path`` is missing, damaged or neither of them.
         """
-        self._open(_read(Path(path)))
+        self._open(read_tables(path))
 
     @classmethod
     def of(cls, tables: Tables) -> NGram:
@@ -124,7 +124,8 @@ def _values(values: Values) -> Callable[[int], float]:
     return lambda row: book[codes[row]]
 
 
-def _read(path: Path) -> Tables:
+def read_tables(path: str | Path) -> Tables:
+    """As ``NGram`` reads it. Raises VelocityError when ``path`` is missing, damaged or no language model."""
     try:
         with open(path, "rb") as file:
             head = file.read(len(KENLM))
