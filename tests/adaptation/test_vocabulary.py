@@ -105,5 +105,8 @@ def test_nothing_to_adapt_to_is_said_in_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, _, err = run(capsys, "adapt", "--out", "my")
     assert (status, err) == (2, "error: nothing to adapt to: name a FOLDER of recordings, --vocabulary FILE, or both\n")
+    status, _, err = run(capsys, "adapt", "--out", "my", "--unlabelled", tmp_path)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "--unlabelled needs a FOLDER of recordings with text as well" in err
     status, _, err = run(capsys, "adapt", "--out", "my", "--vocabulary", "names.txt")
     assert (status, err) == (2, "error: names.txt: no such file with hot words\n")

@@ -26,6 +26,13 @@ def adapt(
             "recording, or a .csv or .tsv with the columns path and text.",
         ),
     ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            help="More recordings, without text: what the base is confident of in them is trained on as well.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     vocabulary: Annotated[
         str | None,
         typer.Option(
@@ -67,11 +74,12 @@ def adapt(
       velocity-asr transcribe speech.wav --model my-model
     """
     from velocity.adaptation.judgement import table
+    from velocity.commands.adapt import Request
     from velocity.commands.adapt import adapt as adapt_to
     from velocity.gate import Verdict
 
     with errors_as_json(as_json):
-        judgement, measured = adapt_to(speech, out, base, minutes, general, vocabulary)
+        judgement, measured = adapt_to(Request(out, speech, unlabelled, vocabulary, base, minutes, general))
     written = judgement.verdict is Verdict.PASS
     if as_json:
         model = str(out) if written else None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import velocity
 from velocity.adaptation.average import export_average
 from velocity.adaptation.comparison import Comparison
 from velocity.adaptation.judgement import GENERAL, OWN, judge_adaptation, rates
-from velocity.adaptation.speech import divide
+from velocity.adaptation.speech import TRAIN, divide
 from velocity.adaptation.training import OVERLAY, STAGES, train
+from velocity.adaptation.transcripts import transcribed
 from velocity.adaptation.vocabulary import export_with_vocabulary
 from velocity.adaptation.workspace import Workspace
 from velocity.commands.decoder import read_hotwords
@@ -25,6 +27,7 @@ from velocity.commands.models import find_artefact
 from velocity.config.gate import Gate
 from velocity.config.reader import default_section
 from velocity.corpora.collection import read_collection
+from velocity.corpora.layout import find_audio
 from velocity.errors import VelocityError
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.files import atomic_directory, md5
@@ -36,52 +39,80 @@ REWARDS = (1.0, 0.7, 0.4)  # of the hot words' nats: likewise
 GENERAL_UTTERANCES, GENERAL_VOICES, GENERAL_SEED = 300, 50, 1  # a minute's work; the synthesiser has 104 voices
 
 
-def adapt(
-    source: Path | None, out: Path, base: str | None, minutes: float, general: str | None, vocabulary: str | None
-) -> tuple[Judgement, dict[str, Any]]:
-    """Adapt ``base`` to the speech in ``source``, to the words that ``vocabulary`` lists, or to both; write the result
-    to ``out`` if the judgement is a pass.
+@dataclass(frozen=True)
+class Request:
+    """``speech``: recordings with text; ``unlabelled``: more without; ``vocabulary``: words, as for --hotwords.
+
+    ``base``: a model; ``minutes``: of training; ``general``: a test set of other people, or None for synthetic speech.
+    """
+
+    out: Path
+    speech: Path | None = None
+    unlabelled: Path | None = None
+    vocabulary: str | None = None
+    base: str | None = None
+    minutes: float = 10.0
+    general: str | None = None
+
+    def check(self) -> None:
+        """Raises VelocityError for a combination that makes no sense, and for an ``out`` that exists."""
+        if self.speech is None and self.unlabelled is not None:
+            raise VelocityError("--unlabelled needs a FOLDER of recordings with text as well: they judge the result")
+        if self.speech is None and self.vocabulary is None:
+            raise VelocityError("nothing to adapt to: name a FOLDER of recordings, --vocabulary FILE, or both")
+        if self.out.exists() or self.out.is_symlink():
+            raise VelocityError(f"{self.out}: exists already; name another folder, or remove it")
+
+
+def adapt(request: Request) -> tuple[Judgement, dict[str, Any]]:
+    """Adapt the base to the speech, to the words, or to both; write the result to ``out`` if the judgement is a pass.
 
     Returns the judgement and the error rates of both models (``velocity.adaptation.judgement.rates``).
-    Raises VelocityError for an ``out`` that exists, a model that cannot be adapted, and speech that is missing, too
-    little, or refused by the stage ``validate``.
+    Raises VelocityError for a request that makes no sense, a model that cannot be adapted, and speech that is missing,
+    too little, or refused by the stage ``validate``.
     """
-    if source is None and vocabulary is None:
-        raise VelocityError("nothing to adapt to: name a FOLDER of recordings, --vocabulary FILE, or both")
-    if out.exists() or out.is_symlink():
-        raise VelocityError(f"{out}: exists already; name another folder, or remove it")
-    phrases = {} if vocabulary is None else read_hotwords(vocabulary)
-    spoken = [] if source is None else read_collection(source)
-    parts = {} if source is None else divide(spoken, source)
-    started_from = find_artefact(base, quantized=True).resolve()
-    config = _read_config(started_from, trained=source is not None)
-    others = None if general is None else load_test_set(general)[1]
-    files = [(str(one.path.resolve()), one.path.stat().st_size, one.path.stat().st_mtime_ns) for one in spoken]
+    request.check()
+    phrases = read_hotwords(request.vocabulary) if request.vocabulary else {}
+    spoken = read_collection(request.speech) if request.speech else []
+    parts = divide(spoken, request.speech) if request.speech else {}
+    untranscribed = [path for _, path in find_audio(request.unlabelled)] if request.unlabelled else []
+    base = find_artefact(request.base, quantized=True).resolve()
+    config = _read_config(base, trained=bool(parts))
+    others = load_test_set(request.general)[1] if request.general else None
     inputs = {
-        "base": [str(started_from), md5(started_from / "model.onnx"), config],
-        "speech": [files, [(one.text, one.speaker) for one in spoken]],
+        "base": [str(base), md5(base / "model.onnx"), config],
+        "speech": [*_state(one.path for one in spoken), [(one.text, one.speaker) for one in spoken]],
+        "unlabelled": _state(untranscribed),
         "vocabulary": phrases,
-        "settings": [minutes, OVERLAY.read_text(encoding="utf-8"), velocity.__version__],
+        "settings": [request.minutes, OVERLAY.read_text(encoding="utf-8"), velocity.__version__],
     }
-    steps = [*((*STAGES, "average") if parts else ()), *(("vocabulary",) if phrases else ())]
-    workspace = Workspace(out.parent / f"{out.name}.adapting", inputs, steps)
+    steps = [("transcribe", untranscribed), *((step, parts) for step in (*STAGES, "average")), ("vocabulary", phrases)]
+    folder = request.out.parent / f"{request.out.name}.adapting"
+    workspace = Workspace(folder, inputs, [step for step, wanted in steps if wanted])
 
-    speech = {OWN: train(workspace, parts, started_from, config["model"], minutes)} if parts else {}
+    if untranscribed:
+        parts[TRAIN] += transcribed(workspace, base, untranscribed)
+    speech = {OWN: train(workspace, parts, base, config["model"], request.minutes)} if parts else {}
     speech[GENERAL] = others or _general_speech(workspace)
-    model = started_from
+    name, model = request.out.name, base
     if parts:
-        comparison = Comparison(started_from, speech, greedy=True)
-        model = comparison.first_that_keeps(_averages(workspace, started_from, config, out.name))
+        comparison = Comparison(base, speech, greedy=True)
+        model = comparison.first_that_keeps(_averages(workspace, base, config, name))
     if phrases:
-        comparison = Comparison(started_from, speech, greedy=False)
-        model = comparison.first_that_keeps(_with_vocabulary(workspace, model, phrases, out.name))
+        comparison = Comparison(base, speech, greedy=False)
+        model = comparison.first_that_keeps(_with_vocabulary(workspace, model, phrases, name))
     hypotheses = comparison.hypotheses(model)
     resamples = default_section("gate", Gate).bootstrap
-    judgement = judge_adaptation(config["name"], out.name, hypotheses, resamples)
+    judgement = judge_adaptation(config["name"], name, hypotheses, resamples)
     if judgement.verdict is Verdict.PASS:
-        os.replace(model, out)
+        os.replace(model, request.out)
         workspace.remove()
     return judgement, rates(hypotheses, resamples)
+
+
+def _state(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """By which a later run knows that the files have not changed."""
+    return [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
 def _read_config(base: Path, trained: bool) -> dict[str, Any]:
