@@ -70,8 +70,8 @@ def parse(data: bytes) -> Header | None:
 class Window:
     """Random access to a file that is mostly read forwards."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._first, self._data = file, 0, b""
+    def __init__(self, file: BinaryIO, chunk: int = CHUNK) -> None:
+        self._file, self._chunk, self._first, self._data = file, chunk, 0, b""
 
     def read(self, place: int, count: int) -> bytes:
         start = place - self._first
@@ -79,7 +79,7 @@ class Window:
             self._first = max(0, place - KEPT)
             self._file.seek(self._first)
             start = place - self._first
-            self._data = self._file.read(start + max(count, CHUNK))
+            self._data = self._file.read(start + max(count, self._chunk))
         return self._data[start : start + count]
 
 
@@ -104,6 +104,13 @@ def walk(file: BinaryIO, start: int, end: int) -> list[Stream]:
         if _read_information(window.read(place, header.size), streams[-1]):
             place += header.size
     return [stream for stream in streams if stream.frames]
+
+
+def begins(file: BinaryIO, place: int, end: int) -> bool:
+    """Whether a stream begins at ``place``."""
+    window = Window(file, KEPT)
+    header = parse(window.read(place, 4))
+    return header is not None and _confirmed(window, header, place, end)
 
 
 def _confirmed(window: Window, header: Header, place: int, end: int) -> bool:
