@@ -85,6 +85,18 @@ def test_recordings_one_after_the_other(name: str) -> None:
     np.testing.assert_array_equal(quietly(TAG.join(data) + TAG), expected)
 
 
+@pytest.mark.parametrize("second", ["WAV", "AU", "FLAC", "OGG", "MP3"])
+def test_different_formats_one_after_the_other(second: str) -> None:
+    behind = encoded(second, SECONDS, 1)
+    for first in ("WAV", "AIFF", "AU", "OGG", "MP3"):
+        data = encoded(first, SECONDS)
+        if first != second:
+            expected = np.append(load_audio(data), load_audio(behind))
+            found = quietly(data + behind)
+            assert abs(len(found) - len(expected)) < (2_000 if second == "MP3" else 1)  # the delay of its decoder
+            np.testing.assert_allclose(found[: len(expected) // 2], expected[: len(expected) // 2], atol=1e-4)
+
+
 def test_what_follows_the_samples_is_no_sound() -> None:
     wav, w64 = written("WAV"), written("W64")
     levels = b"levl" + w64[w64.index(b"data") + 4 :][:12] + (24 + 8_000).to_bytes(8, "little") + b"\x07" * 8_000

@@ -69,7 +69,7 @@ def _parts_at(file: BinaryIO, place: int, size: int) -> list[Part]:
     if head.startswith(FLAC_START):
         return [_flac(file, place, size)]
     if head.startswith(b"OggS"):
-        return [_ogg(file, link) for link in links(file, place, size)]
+        return [_ogg(file, link) for link in links(file, place, size, lambda other: _begins(file, other, size))]
     if order := _au_order(head):
         return [_au(file, head, order, place, size)]
     layout = layout_of(head)
@@ -107,7 +107,7 @@ def mpeg_parts(file: BinaryIO) -> list[Part]:
 
 
 def _mpeg(file: BinaryIO, start: int, end: int, wrapped: bool = False) -> list[Part]:
-    streams = mpeg.walk(file, start, end)
+    streams, end = mpeg.walk(file, start, end, lambda other: _begins(file, other, end))
     return [_mpeg_part(stream, start, end, wrapped or len(streams) > 1) for stream in streams]
 
 
