@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 RATE = 16_000  # Hz
@@ -24,7 +25,9 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray:
 
 
 @lru_cache
-def encoded(form: str, seconds: float = 3.0, seed: int = 0, subtype: str | None = None, rate: int = RATE) -> bytes:
+def encoded(
+    form: str, seconds: float = 3.0, seed: int = 0, subtype: str | None = None, rate: int = RATE, endian: str = "FILE"
+) -> bytes:
     """``noise`` in a format of soundfile; as a stereo file of another rate when ``rate`` is one."""
     samples = noise(seconds, seed)
     if rate != RATE:
@@ -32,7 +35,34 @@ def encoded(form: str, seconds: float = 3.0, seed: int = 0, subtype: str | None 
 
         samples = np.stack([resample(samples, RATE, rate)] * 2, axis=1)
     file, options = io.BytesIO(), {"bitrate_mode": "VARIABLE", "compression_level": 0.4} if form == "MP3" else {}
-    soundfile.write(file, samples, rate, format=form, subtype=subtype, **options)
+    soundfile.write(file, samples, rate, format=form, subtype=subtype, endian=endian, **options)
+    return file.getvalue()
+
+
+FFMPEG = {  # suffix → FFmpeg's format and codec, rate, and the seconds that codecs add at most
+    ".m4a": ("ipod", "aac", 44_100, 0.1),
+    ".aac": ("adts", "aac", RATE, 0.15),
+    ".webm": ("webm", "libopus", 48_000, 0.02),
+    ".mka": ("matroska", "flac", RATE, 0.02),
+    ".wma": ("asf", "wmav2", 44_100, 0.15),
+}
+
+
+def made(suffix: str, samples: np.ndarray) -> bytes:
+    """(samples,) at 16 kHz, encoded by FFmpeg."""
+    av = pytest.importorskip("av")
+    form, codec, rate, _ = FFMPEG[suffix]
+    file = io.BytesIO()
+    with av.open(file, "w", format=form) as container:
+        stream = container.add_stream(codec, rate=rate, layout="mono")
+        stream.bit_rate = 64_000
+        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+        frame.sample_rate = RATE
+        size = 0 if codec in ("flac",) else stream.codec_context.frame_size
+        resampler = av.AudioResampler(stream.codec_context.format, "mono", rate, size or 4096)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(piece))
+        container.mux([packet for packet in stream.encode(None) if packet.size])
     return file.getvalue()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 import warnings
 from pathlib import Path
@@ -10,41 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.reading.files import RATE, encoded, noise
+from tests.reading.files import FFMPEG, RATE, encoded, made, noise
 from velocity.audio import load_audio
 from velocity.data.inspection import measure_recording
 from velocity.errors import VelocityError, VelocityWarning
 from velocity.reading.ffmpeg import format_of
 from velocity.reading.recording import read_header
 
-FORMATS = {  # suffix → FFmpeg's format and codec, rate, and the seconds that codecs add at most
-    ".m4a": ("ipod", "aac", 44_100, 0.1),
-    ".aac": ("adts", "aac", RATE, 0.15),
-    ".webm": ("webm", "libopus", 48_000, 0.02),
-    ".mka": ("matroska", "flac", RATE, 0.02),
-    ".wma": ("asf", "wmav2", 44_100, 0.15),
-}
 
-
-def made(suffix: str, samples: np.ndarray) -> bytes:
-    """(samples,) at 16 kHz, encoded by FFmpeg."""
-    av = pytest.importorskip("av")
-    form, codec, rate, _ = FORMATS[suffix]
-    file = io.BytesIO()
-    with av.open(file, "w", format=form) as container:
-        stream = container.add_stream(codec, rate=rate, layout="mono")
-        stream.bit_rate = 64_000
-        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
-        frame.sample_rate = RATE
-        size = 0 if codec in ("flac",) else stream.codec_context.frame_size
-        resampler = av.AudioResampler(stream.codec_context.format, "mono", rate, size or 4096)
-        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(stream.encode(piece))
-        container.mux([packet for packet in stream.encode(None) if packet.size])
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("suffix", FFMPEG)
 def test_the_sound_is_that_of_before(tmp_path: Path, suffix: str) -> None:
     sound = noise(3.0)
     path = tmp_path / f"a{suffix}"
@@ -52,7 +25,7 @@ def test_the_sound_is_that_of_before(tmp_path: Path, suffix: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = load_audio(path)
-    assert 3.0 - 0.03 <= len(found) / RATE <= 3.0 + FORMATS[suffix][3]  # FFmpeg's WMA encoder loses 28 ms
+    assert 3.0 - 0.03 <= len(found) / RATE <= 3.0 + FFMPEG[suffix][3]  # FFmpeg's WMA encoder loses 28 ms
     level = lambda samples: np.sqrt(np.square(samples[: 3 * RATE]).reshape(-1, RATE // 4).mean(axis=1))  # noqa: E731
     shift = len(found) - len(sound)  # delays are at the beginning, fillings at the end
     found_at = (np.pad(found, (0, 800))[at:] for at in range(0, max(1, shift), 160))

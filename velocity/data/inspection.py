@@ -15,7 +15,7 @@ from velocity.reading.recording import open_recording
 from velocity.text import foreign_letters, normalize
 
 # Names and versions of the measurements: another version whenever a row changes.
-AUDIO_WORK, TEXT_WORK = "validate-audio-3", "validate-text-2"
+AUDIO_WORK, TEXT_WORK = "validate-audio-4", "validate-text-2"
 PART = 500  # lines: what an interruption loses, and what a worker takes at a time
 
 FULL_SCALE = 0.999  # a sample at least as large is clipped

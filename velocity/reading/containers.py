@@ -1,20 +1,25 @@
 """What a file holds, by its structure and not by the lengths in its headers.
 
-Decoders believe headers: what follows in a chained Ogg or after the first of several MP3s, and all of a WAV that a pipe
-has left without a length, would be lost without an error.
+Decoders believe headers: what follows in a chained Ogg or after the first of several MP3s, all of a WAV that a pipe has
+left without a length, and what was recorded after the last time that a recorder wrote one, would be lost without an
+error.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from velocity.reading import mpeg
+from velocity.reading.chunks import RIFF, W64, Layout, chunks, layout_of, padded
 from velocity.reading.ogg import HEADERS, VORBIS, Link, links
 from velocity.reading.spans import Piece
 
-STREAMED = 0x7FFF0000  # lengths from here on are what programs write that cannot return to the header
+STREAMED = {4: 0x7FFF0000, 8: 1 << 62}  # lengths of so many bytes from here on are what programs write to a pipe
+LONGEST = 0xFFFFFFFF  # that four bytes can tell
+TRIFLE = 512  # bytes: what follows the audio, and is shorter than both this and the audio, is left out
+HEAD = 16  # bytes that tell what begins there
 FLAC_START = b"fLaC\0\0\0\x22"  # its first block is STREAMINFO, of 34 bytes
 FLAC_HEADER = 42  # bytes up to the end of that block
 FLAC_IN_OGG = 9  # bytes before it
@@ -40,17 +45,23 @@ class Part:
 
 
 def parts(file: BinaryIO) -> list[Part]:
-    """The recordings in ``file``, in their order; [] when its structure is none of those known here."""
+    """The recordings in ``file``, in their order; [] when its structure is none of those known here.
+
+    What lies between two of a kind, such as a tag, is skipped.
+    """
     size, place, found = file.seek(0, 2), 0, []
-    while place < size and (more := _parts_at(file, place, size)):
+    while more := _parts_at(file, place, size):
         found += more
         place = more[-1].end
-        place += place % 2 and _read(file, place, 1) == b"\0"  # chunks are padded
+        if (head := _read(file, place, HEAD)).startswith(b"ID3"):
+            place += mpeg.tag_size(head)
+        if not _begins(file, place, size):
+            place = _next(file, more[-1].start, place, size)
     return found
 
 
 def _parts_at(file: BinaryIO, place: int, size: int) -> list[Part]:
-    head = _read(file, place, 16)
+    head = _read(file, place, HEAD)
     if head.startswith(b"ID3") and _read(file, after := place + mpeg.tag_size(head), 8) == FLAC_START:
         return [_flac(file, after, size)]
     if head.startswith(b"ID3") or mpeg.parse(head[:4]):
@@ -58,13 +69,31 @@ def _parts_at(file: BinaryIO, place: int, size: int) -> list[Part]:
     if head.startswith(FLAC_START):
         return [_flac(file, place, size)]
     if head.startswith(b"OggS"):
-        return [_ogg(file, link) for link in links(file, place, size)]
-    if head.startswith(b".snd") and len(head) >= 12:
-        return [_au(file, head, place, size)]
-    for layout in LAYOUTS:
-        if head.startswith(layout.magic) and head[8:12] in layout.kinds:
-            return _chunked(file, layout, place, size)
-    return []
+        return [_ogg(file, link) for link in links(file, place, size, lambda other: _begins(file, other, size))]
+    if order := _au_order(head):
+        return [_au(file, head, order, place, size)]
+    layout = layout_of(head)
+    return _chunked(file, layout, place, size) if layout else []
+
+
+def _begins(file: BinaryIO, place: int, size: int) -> bool:
+    """Whether a recording begins at ``place``."""
+    head = _read(file, place, HEAD)
+    if head.startswith((FLAC_START, b"OggS")) or _au_order(head) or layout_of(head):
+        return True
+    return mpeg.parse(head[:4]) is not None and mpeg.begins(file, place, size)
+
+
+def _next(file: BinaryIO, start: int, place: int, end: int) -> int:
+    """Where, from ``place`` on, the next recording of the kind that begins at ``start`` does; ``end`` if nowhere."""
+    magic = _read(file, start, 4)
+    while place < end:
+        data = _read(file, place, SCANNED)
+        found = data.find(magic)
+        if found >= 0 and _begins(file, place + found, end):
+            return place + found
+        place += found + 1 if found >= 0 else max(1, len(data) - len(magic) + 1)
+    return end
 
 
 def _read(file: BinaryIO, place: int, count: int) -> bytes:
@@ -78,7 +107,7 @@ def mpeg_parts(file: BinaryIO) -> list[Part]:
 
 
 def _mpeg(file: BinaryIO, start: int, end: int, wrapped: bool = False) -> list[Part]:
-    streams = mpeg.walk(file, start, end)
+    streams, end = mpeg.walk(file, start, end, lambda other: _begins(file, other, end))
     return [_mpeg_part(stream, start, end, wrapped or len(streams) > 1) for stream in streams]
 
 
@@ -95,7 +124,7 @@ def _mpeg_part(stream: mpeg.Stream, start: int, end: int, cut_out: bool) -> Part
 
 def _flac(file: BinaryIO, start: int, size: int) -> Part:
     """A decoder stops at the total of STREAMINFO, so it is given none: 0 is unknown."""
-    end = _find(file, FLAC_START, start + FLAC_HEADER, size)
+    end = _next(file, start, start + FLAC_HEADER, size)
     header, frames, rate = _without_total(_read(file, start, FLAC_HEADER))
     return Part(start, end, [header, (start + FLAC_HEADER, end)], frames=frames, rate=rate)
 
@@ -106,17 +135,6 @@ def _without_total(header: bytes) -> tuple[bytes, int, int]:
         return header, 0, 0
     total = (header[21] & 15) << 32 | int.from_bytes(header[22:26], "big")
     return header[:21] + bytes([header[21] & 0xF0, 0, 0, 0, 0]) + header[26:], total, int.from_bytes(header[18:21]) >> 4
-
-
-def _find(file: BinaryIO, pattern: bytes, start: int, end: int) -> int:
-    """Where ``pattern`` is next, or else ``end``."""
-    place = start
-    while place < end:
-        data = _read(file, place, SCANNED)
-        if (found := data.find(pattern)) >= 0:
-            return place + found
-        place += max(1, len(data) - len(pattern) + 1)
-    return end
 
 
 def _ogg(file: BinaryIO, link: Link) -> Part:
@@ -135,84 +153,91 @@ def _ogg(file: BinaryIO, link: Link) -> Part:
     return part
 
 
-def _au(file: BinaryIO, head: bytes, start: int, size: int) -> Part:
-    first, promised = struct.unpack(">II", head[4:12])
-    held = size - start - first
-    if 0 < promised <= held:
-        return Part(start, start + first + promised)
-    part = Part(start, size, [head[:8], struct.pack(">I", max(0, held)), (start + 12, size)])
-    if held < promised < STREAMED:
-        part.missing = promised / max(1, held) - 1
+def _au_order(head: bytes) -> str | None:
+    """The byte order of a Sun or NeXT audio file, by its magic number; None if ``head`` begins none."""
+    order = {b".snd": ">", b"dns.": "<"}.get(head[:4])
+    if order and len(head) == HEAD:
+        first, _, encoding = struct.unpack(order + "III", head[4:])
+        if 24 <= first < 1 << 16 and 0 < encoding < 256:
+            return order
+    return None
+
+
+def _au(file: BinaryIO, head: bytes, order: str, start: int, size: int) -> Part:
+    """Its header: magic number, place of the audio, its length, encoding, rate, channels, a remark."""
+    first, promised = struct.unpack(order + "II", head[4:12])
+    part, end = _delimited(file, start, start + first, promised, STREAMED[4], size)
+    if end != start + first + promised:
+        length = struct.pack(order + "I", min(end - start - first, LONGEST))  # the longest one is "unknown"
+        part.pieces = [(start, start + 8), length, (start + 12, end)]
     return part
 
 
-class Layout(NamedTuple):
-    """Of a format made of chunks, each with an id and a length."""
+def _delimited(
+    file: BinaryIO, start: int, body: int, promised: int, streamed: int, size: int, layout: Layout | None = None
+) -> tuple[Part, int]:
+    """The part whose audio begins at ``body``, without its pieces, and where that audio ends.
 
-    magic: bytes
-    kinds: tuple[bytes, ...]  # bytes 8 to 12
-    header: int  # bytes before the first chunk
-    id: int  # bytes of a chunk's id
-    length: str  # format of the lengths
-    included: int  # bytes of a chunk's header that its length includes
-    aligned: int  # bytes
-    audio: bytes  # beginning of the id of the chunk with the audio
-    outer: tuple[int, int] | None  # place of the length of the whole, and the bytes that it leaves out
+    The length in its header is believed if the file ends there but for a trifle, or if a chunk, a tag or another
+    recording follows. Otherwise the audio lasts up to the next recording of its kind, or the end of the file.
+    ``streamed``: lengths from here on promise nothing.
+    """
+    claimed = body + promised
+    if promised >= 0 and claimed <= size:
+        place = after = claimed
+        if layout:
+            place = after = padded(file, layout, start, claimed, size)
+            for chunk in chunks(file, layout, start, place, size):
+                if _begins(file, chunk.place, size):
+                    break
+                after = chunk.after
+        if after > place or _may_end(file, place, size, min(TRIFLE, promised + 1)):
+            open_end = after > size or not _may_end(file, after, size, TRIFLE)
+            return Part(start, min(after, size), open_end=open_end), claimed
+    end = _next(file, start, body, size)
+    held = max(0, end - body)
+    missing = promised / max(1, held) - 1 if held < promised < streamed else 0.0
+    return Part(start, end, missing=missing), body + held
 
 
-LAYOUTS = (
-    Layout(b"RIFF", (b"WAVE",), 12, 4, "<I", 0, 2, b"data", (4, 8)),
-    Layout(b"RF64", (b"WAVE",), 12, 4, "<I", 0, 2, b"data", None),
-    Layout(b"FORM", (b"AIFF", b"AIFC"), 12, 4, ">I", 0, 2, b"SSND", (4, 8)),
-    Layout(b"caff\0\1", (b"desc",), 8, 4, ">q", 0, 1, b"data", None),
-    Layout(b"riff\x2e\x91\xcf\x11", (b"\xa5\xd6\x28\xdb",), 40, 16, "<Q", 24, 8, b"data", (16, 0)),  # W64
-)
+def _may_end(file: BinaryIO, place: int, size: int, trifle: int) -> bool:
+    """Whether a recording may end at ``place``: less than a trifle follows, a tag, or another recording."""
+    return size - place < trifle or _read(file, place, 3) in mpeg.MAY_FOLLOW or _begins(file, place, size)
 
 
 def _chunked(file: BinaryIO, layout: Layout, start: int, size: int) -> list[Part]:
-    width = struct.calcsize(layout.length)
-    place, tag, long_lengths = start + layout.header, 0, 0
-    while True:
-        head = _read(file, place, layout.id + width)
-        if len(head) < layout.id + width:
-            return []
-        (length,) = struct.unpack(layout.length, head[layout.id :])
-        body = place + len(head)
-        if head.startswith(layout.audio):
+    tag = long_lengths = 0
+    for chunk in chunks(file, layout, start, start + layout.header, size):
+        if chunk.id.startswith(layout.audio):
             break
-        if head.startswith(b"fmt "):
-            tag = int.from_bytes(_read(file, body, 2), "little")
-        elif head.startswith(b"ds64"):
-            long_lengths = body
-        place = body + max(0, length - layout.included)
-        place += -(place - start) % layout.aligned
-    promised, held = length - layout.included, size - body
+        if chunk.id.startswith(b"fmt "):
+            tag = int.from_bytes(_read(file, chunk.body, 2), "little")
+        elif chunk.id == b"ds64":
+            long_lengths = chunk.body
+    else:
+        return []
+    body, promised, width = chunk.body, chunk.length, struct.calcsize(layout.length)
     if long_lengths:
-        (promised,) = struct.unpack("<Q", _read(file, long_lengths + 8, 8).ljust(8, b"\0"))
-    end = _outer_end(file, layout, start)
-    streamed = promised < 0 or promised >= (STREAMED if width == 4 and not long_lengths else 1 << 62)
-    streamed |= promised <= (4 if layout.magic.startswith(b"caff") else 0) < held and end != size
-    part = Part(start, size if streamed or promised > held else max(end if end <= size else 0, body + promised))
-    if not streamed and promised > held:
-        part.missing = promised / max(1, held) - 1
-    if tag in MPEG_TAGS:
-        wrapped = _mpeg(file, body, size if streamed else min(size, body + promised), wrapped=True)
-        if wrapped:
-            wrapped[-1].end, wrapped[-1].missing = part.end, part.missing
-            return wrapped
-    if streamed or promised > held:
-        part.pieces = [(start, body - width), struct.pack(layout.length, held + layout.included), (body, size)]
-        if long_lengths:
-            lengths = struct.pack("<QQ", size - start - 8, held)
-            part.pieces = [(start, long_lengths), lengths, (long_lengths + 16, size)]
+        promised, width = int.from_bytes(_read(file, long_lengths + 8, 8), "little"), 8
+    part, end = _delimited(file, start, body, promised, STREAMED[width], size, layout)
+    if tag in MPEG_TAGS and (wrapped := _mpeg(file, body, end, wrapped=True)):
+        wrapped[-1].end, wrapped[-1].missing = part.end, part.missing
+        return wrapped
+    if end != body + promised:
+        part.pieces = _with_length(layout, start, body, end, long_lengths)
+    elif layout is W64 and end < part.end:
+        part.pieces = [(start, end)]  # libsndfile takes the chunks that follow for audio
     return [part]
 
 
-def _outer_end(file: BinaryIO, layout: Layout, start: int) -> int:
-    """Where the header says that the whole ends; 0 if it does not."""
-    if layout.outer is None:
-        return 0
-    place, left_out = layout.outer
-    width = struct.calcsize(layout.length)
-    (length,) = struct.unpack(layout.length, _read(file, start + place, width))
-    return start + length + left_out
+def _with_length(layout: Layout, start: int, body: int, end: int, long_lengths: int) -> list[Piece]:
+    """A file made of chunks with the true length of its audio. Raises ValueError where none can be written."""
+    held, width = end - body, struct.calcsize(layout.length)
+    if long_lengths:
+        return [(start, long_lengths), struct.pack("<QQ", end - start - 8, held), (long_lengths + 16, end)]
+    if layout is RIFF and held > LONGEST:  # RF64 is made for that
+        head = b"RF64\xff\xff\xff\xffWAVEds64" + struct.pack("<IQQQI", 28, end - start + 28, held, 0, 0)
+        return [head, (start + layout.header, body - width), b"\xff\xff\xff\xff", (body, end)]
+    if width == 4 and held > LONGEST:
+        raise ValueError("longer than the 4 GB that its format can have")
+    return [(start, body - width), struct.pack(layout.length, held + layout.included), (body, end)]

@@ -7,6 +7,7 @@ are concatenated or cut, or estimate it from the first bit rate, which is wrong 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import BinaryIO, NamedTuple
@@ -70,8 +71,8 @@ def parse(data: bytes) -> Header | None:
 class Window:
     """Random access to a file that is mostly read forwards."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._first, self._data = file, 0, b""
+    def __init__(self, file: BinaryIO, chunk: int = CHUNK) -> None:
+        self._file, self._chunk, self._first, self._data = file, chunk, 0, b""
 
     def read(self, place: int, count: int) -> bytes:
         start = place - self._first
@@ -79,12 +80,13 @@ class Window:
             self._first = max(0, place - KEPT)
             self._file.seek(self._first)
             start = place - self._first
-            self._data = self._file.read(start + max(count, CHUNK))
+            self._data = self._file.read(start + max(count, self._chunk))
         return self._data[start : start + count]
 
 
-def walk(file: BinaryIO, start: int, end: int) -> list[Stream]:
-    """The streams between two bytes of ``file``; what is no frame is skipped. [] when there are none."""
+def walk(file: BinaryIO, start: int, end: int, is_other: Callable[[int], bool]) -> tuple[list[Stream], int]:
+    """The streams between two bytes of ``file``, and where they end: at ``end``, or where ``is_other`` says so of a
+    place after a frame, of what else begins there. What is no frame is skipped. [] when there are none."""
     window, streams, place = Window(file), [], start
     while place + 4 <= end:
         header = parse(window.read(place, 4))
@@ -98,12 +100,22 @@ def walk(file: BinaryIO, start: int, end: int) -> list[Stream]:
             stream.open_end = True
             break
         if header is None or not _confirmed(window, header, place, end):
+            if stream and is_other(place):
+                end = place
+                break
             place = _next(window, place, end)
             continue
         streams.append(Stream(header.kind, header.samples))
         if _read_information(window.read(place, header.size), streams[-1]):
             place += header.size
-    return [stream for stream in streams if stream.frames]
+    return [stream for stream in streams if stream.frames], end
+
+
+def begins(file: BinaryIO, place: int, end: int) -> bool:
+    """Whether a stream begins at ``place``."""
+    window = Window(file, KEPT)
+    header = parse(window.read(place, 4))
+    return header is not None and _confirmed(window, header, place, end)
 
 
 def _confirmed(window: Window, header: Header, place: int, end: int) -> bool:
@@ -121,6 +133,8 @@ def _next(window: Window, place: int, end: int) -> int:
     tag = window.read(place, 10)
     if tag[:3] == b"ID3" and len(tag) == 10:
         return place + tag_size(tag)
+    if tag[:3] == b"TAG":
+        return place + 128
     place += 1
     while place < end:
         data = window.read(place, min(CHUNK, end - place))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -29,12 +30,18 @@ class Link:
     damaged: bool = False  # a page with them has another check sum
 
 
-def links(file: BinaryIO, start: int, size: int) -> list[Link]:
-    """The links of the chain that begins at byte ``start``; what lies between pages belongs to the link before."""
+def links(file: BinaryIO, start: int, size: int, is_other: Callable[[int], bool]) -> list[Link]:
+    """The links of the chain that begins at byte ``start``; what lies between pages belongs to the link before.
+
+    The chain ends where ``is_other`` says so of a place after a page, of what else begins there.
+    """
     window, found, place = Window(file), [], start
     while place < size:
         header = window.read(place, 27)
         if len(header) < 27 or not header.startswith(b"OggS"):
+            if found and is_other(place):
+                found[-1].end = place
+                break
             place = _next(window, place, size)
             continue
         table = window.read(place + 27, header[26])

@@ -26,8 +26,8 @@ class SndfileRecording:
         """``file`` is ``path``, open, and is closed with the recording. Raises what libsndfile and the system raise."""
         self._file, self._path, self._name, self._seeking = file, path, name, seeking
         self.missing, self.remark = 0.0, None
-        known = parts(file)
-        self._parts = known or [Part(0, os.path.getsize(path))]
+        known, self._size = parts(file), file.seek(0, 2)
+        self._parts = known or [Part(0, self._size)]
         self._decoder = self._open(self._parts[0])  # of the part that is being decoded
         if not known and self._decoder.format == "MP3" and (found := mpeg_parts(file)):
             self._decoder.close()  # libsndfile has skipped something at the beginning
@@ -43,13 +43,10 @@ class SndfileRecording:
         self._file.close()
 
     def _open(self, part: Part) -> Any:
-        """A SoundFile of one part; of the file itself where that is enough, as Python's reading takes longer."""
-        if self._whole(part) and (not part.pieces or self._seeking):
+        """A SoundFile of one part; of the file itself where that is the same, as Python's reading takes longer."""
+        if not part.pieces and (part.start, part.end) == (0, self._size):
             return _forward()(os.fsencode(self._path))
         return _forward()(Spans(self._file, part.pieces or [(part.start, part.end)], part.endless))
-
-    def _whole(self, part: Part) -> bool:
-        return len(self._parts) == 1 and part.start == 0 and part.seekable
 
     @property
     def frames(self) -> int:
@@ -70,9 +67,8 @@ class SndfileRecording:
 
     def blocks(self, first: int = 0, frames: int | None = None) -> Iterator[np.ndarray]:
         try:
-            if self._seeking and self._whole(self._parts[0]):
-                self._decoder.seek(min(first, self._decoder.frames))
-                yield from self._read(self._decoder.frames if frames is None else frames)
+            if self._seeking and len(self._parts) == 1 and self._parts[0].seekable:
+                yield from self._stretch(self._parts[0], first, frames)
             elif first or frames is not None:
                 yield from stretch(self._all(), first, frames)
             else:
@@ -80,16 +76,45 @@ class SndfileRecording:
         except _refusals() as error:
             raise VelocityError(f"{self._name}: cannot be read as audio ({reason(error)})") from error
 
-    def _read(self, frames: int) -> Iterator[np.ndarray]:
-        decoder = self._decoder
+    def _stretch(self, part: Part, first: int, frames: int | None) -> Iterator[np.ndarray]:
+        """``frames`` frames (None: all) of the only part from frame ``first`` on; what lies before is not decoded."""
+        try:
+            self._decoder.seek(min(first, self._decoder.frames))
+        except _refusals():
+            if first < (self._promised(part) or UNKNOWN_LENGTH):
+                raise
+            return  # the end of a FLAC, which its decoder is not told, lies before
+        yield from self._read(part, first, frames)
+
+    def _promised(self, part: Part) -> int:
+        """Frames by the header; 0 if it has none, or an estimate."""
+        promised = 0 if part.counted else part.frames or self._decoder.frames
+        return promised if promised < UNKNOWN_LENGTH else 0
+
+    def _read(self, part: Part, place: int = 0, frames: int | None = None) -> Iterator[np.ndarray]:
+        """``frames`` frames (None: all) from frame ``place`` on, where the decoder is.
+
+        A block ends where the header ends the audio. If not even one frame can be decoded there, the header is right,
+        and a tag or padding follows.
+        """
+        decoder, promised = self._decoder, self._promised(part)
+        left = UNKNOWN_LENGTH if frames is None else frames
         block = np.empty((max(1, BLOCK // decoder.channels), decoder.channels), dtype=np.float32)
-        full = True
-        while full and frames > 0:
-            samples = decoder.read(out=block[: min(len(block), frames)])
-            full = len(samples) == min(len(block), frames)
-            frames -= len(samples)
-            if len(samples):
-                yield samples
+        try:
+            while left > 0:
+                size = min(len(block), left)
+                if place <= promised > 0:
+                    size = min(size, max(1, promised - place))
+                samples = decoder.read(out=block[:size])
+                if len(samples):
+                    yield samples
+                if len(samples) < size:
+                    return
+                place, left = place + size, left - size
+        except _refusals():
+            if not place == promised > 0:
+                raise
+            part.open_end = True
 
     def _all(self) -> Iterator[np.ndarray]:
         """Every part to its end, with the rate and the channels of the first one."""
@@ -110,20 +135,17 @@ class SndfileRecording:
 
     def _counted(self, part: Part) -> Iterator[np.ndarray]:
         """The blocks of one part, in its own rate and channels, which must be as many as its header says."""
-        rate, read = self._decoder.samplerate, 0
-        promised = 0 if part.counted else part.frames or self._decoder.frames
+        rate, promised, read = self._decoder.samplerate, self._promised(part), 0
         try:
-            for block in stretch(self._read(self._decoder.frames), part.skip):
+            for block in stretch(self._read(part), part.skip):
                 read += len(block)
                 yield block
         except _refusals() as error:
-            if not promised or promised >= UNKNOWN_LENGTH:
+            if read >= promised:
                 raise
-            if read < promised:
-                end = f"{promised / rate:.1f} s"
-                message = f"cut off or damaged before its end at {end} ({reason(error)})"
-                raise VelocityError(f"{self._name}: {message}") from error
-        if read < promised < UNKNOWN_LENGTH and self._decoder.format != "MP3":
+            message = f"cut off or damaged before its end at {promised / rate:.1f} s ({reason(error)})"
+            raise VelocityError(f"{self._name}: {message}") from error
+        if read < promised and self._decoder.format != "MP3":
             message = f"cut off after {read / rate:.1f} s of {promised / rate:.1f} s"
             raise VelocityError(f"{self._name}: {message}")
 
