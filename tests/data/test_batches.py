@@ -184,10 +184,10 @@ def test_batches_and_distortions_follow_from_the_position_whatever_the_threads(s
     assert not any(map(same, other, whole))
 
 
-def test_the_first_epochs_are_not_distorted(spoken, tokenizer):
+def test_the_first_epoch_is_not_distorted(spoken, tokenizer):
     settings = augmentation(noise=1.0, quiet=0.5, joined=0.5)
     clean, always, never = (
-        Loader(tokenizer, 1, settings, clean_epochs=1),
+        Loader(tokenizer, 1, settings, ramp=1),
         Loader(tokenizer, 1, settings),
         Loader(tokenizer, 1),
     )
@@ -196,6 +196,18 @@ def test_the_first_epochs_are_not_distorted(spoken, tokenizer):
     found, expected = (training(loader, spoken, 6, second) for loader in (clean, always))
     assert all(map(same, found, expected))
     assert not any(map(same, expected, training(never, spoken, 6, second)))
+
+
+def test_the_share_of_distorted_batches_rises_with_the_epochs(spoken, tokenizer):
+    loader = Loader(tokenizer, 1, augmentation(noise=1.0), ramp=4)
+    positions = [[Position(epoch, block, batch) for block in range(10) for batch in range(50)] for epoch in range(6)]
+    shares = [sum(map(loader._augments, each)) / len(each) for each in positions]
+    assert shares == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1], abs=0.06)
+    assert (shares[0], shares[4:]) == (0, [1, 1])
+    plain = Loader(tokenizer, 1)
+    third = Position(2, 0, 0)
+    for batch, undistorted in zip(training(loader, spoken, 20, third), training(plain, spoken, 20, third), strict=True):
+        assert same(batch, undistorted) != batch.augmented == loader._augments(batch.position)
 
 
 def test_processes_make_the_batches_that_threads_make(spoken, tokenizer):

@@ -23,7 +23,7 @@ class Finetuning:
     start_from: Literal["random", "pretrained"]  # models/<start_from>.safetensors
     qat: bool
     qat_start: Share = field(repr=False)  # share of the steps trained in floating point first
-    clean_epochs: CountOrZero  # the first ones, in which speech is not augmented: alignment is learned sooner
+    augmentation_ramp: CountOrZero  # epochs until every batch is augmented: none in the first, then a rising share
     early: Share  # weight of the loss behind the middle block; 0: none
     weight_bits: Literal[8, 4, 2]  # of the linear layers; 4 and 2 are of the weights alone
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on

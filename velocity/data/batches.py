@@ -63,16 +63,18 @@ class Batch:
     targets: Tensor  # (b, longest) int64
     target_lengths: Tensor  # (b,) int64
     position: Position = START  # among the batches of a training
+    augmented: bool = False
 
     def to(self, device: torch.device) -> Batch:
         tensors = (self.features, self.lengths, self.targets, self.target_lengths)
-        return Batch(self.ids, *(tensor.to(device) for tensor in tensors), self.position)
+        return Batch(self.ids, *(tensor.to(device) for tensor in tensors), self.position, self.augmented)
 
 
 class Loader:
     """Turns cuts into batches, distorted by ``augmentation`` but for its masks, which the objective applies.
 
-    The first ``clean_epochs`` of a training are not distorted. ``shards`` holds the audio of training cuts that were
+    No batch of the first epoch is distorted, every one from epoch ``ramp`` on, and in between a share that rises, so
+    that what was learned from clean speech is not lost at once. ``shards`` holds the audio of training cuts that were
     put there. Training batches are made by ``threads`` threads, or where ``processes`` is not 0 by as many processes: a
     GPU hears faster than one interpreter can distort.
     """
@@ -85,14 +87,14 @@ class Loader:
         threads: int = 2,
         shards: Shards | None = None,
         processes: int = 0,
-        clean_epochs: int = 0,
+        ramp: int = 0,
     ) -> None:
-        self._arguments = (tokenizer, seed, augmentation, threads, shards, processes, clean_epochs)
+        self._arguments = (tokenizer, seed, augmentation, threads, shards, processes, ramp)
         self.tokenizer, self.seed = tokenizer, seed
         self.augmentation = augmentation
         self.distortion = Distortion(augmentation, seed) if augmentation else None
         self.threads, self.shards, self.processes = threads, shards, processes
-        self.clean_epochs = clean_epochs
+        self.ramp = ramp
 
     def __reduce__(self) -> tuple[type[Loader], tuple[Any, ...]]:
         """In another process it is made anew: what distorts cannot be sent."""
@@ -143,22 +145,25 @@ class Loader:
         position, cuts = next(plan)
         groups, around = self._arrange(list(cuts), position)
         batch = self._collate(list(readers.map(lambda group: self._example(group, around, position), groups)))
-        return replace(batch, position=position)
+        return replace(batch, position=position, augmented=self._augments(position))
 
-    def _distorts(self, position: Position) -> bool:
-        return self.augmentation is not None and position.epoch >= self.clean_epochs
+    def _augments(self, position: Position) -> bool:
+        """The same in all processes of a training, whose batches at a position take about the same time."""
+        if self.augmentation is None or position.epoch >= self.ramp:
+            return self.augmentation is not None
+        return np.random.default_rng([*position, self.seed]).random() < position.epoch / self.ramp
 
     def _arrange(self, cuts: list[MonoCut], position: Position) -> tuple[list[list[MonoCut]], float]:
         """The cuts of a batch that become one utterance, and the seconds of quiet around each."""
         together, around = 1, 0.0
-        if self._distorts(position):
+        if self._augments(position):
             random = np.random.default_rng([self.seed, *position])
             together, around = self.augmentation.draw(max(cut.duration for cut in cuts), random)
         return [cuts[first : first + together] for first in range(0, len(cuts), together)], around
 
     def _example(self, cuts: list[MonoCut], around: float, position: Position) -> Example:
         """One or several cuts as one utterance, each distorted by itself."""
-        if not self._distorts(position):
+        if not self._augments(position):
             return self._plain_example(*cuts)
         parts = []
         for cut in cuts:
@@ -204,7 +209,7 @@ class Planned(Dataset):
         loader = self.loader
         groups, around = loader._arrange(list(cuts), position)
         batch = loader._collate([loader._example(group, around, position) for group in groups])
-        return replace(batch, position=position)
+        return replace(batch, position=position, augmented=loader._augments(position))
 
 
 def _as_it_is(batch: Batch) -> Batch:

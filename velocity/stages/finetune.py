@@ -53,11 +53,11 @@ def main() -> None:
     if base:
         load_base(model, base)
     qat_from = max(1, round(settings.qat_start * schedule.steps))  # ranges are observed before they are used
-    clean = settings.clean_epochs
-    objective = CTC(model, settings.early, settings.augmentation, clean)
+    objective = CTC(model, settings.early, settings.augmentation)
 
     tokenizer, validation = TextTokenizer(TOKENIZER), load_cuts(VALIDATION)
-    loader = Loader(tokenizer, seed, settings.augmentation, threads, training_shards(), schedule.loaders, clean)
+    distortion = settings.augmentation, threads, training_shards(), schedule.loaders, settings.augmentation_ramp
+    loader = Loader(tokenizer, seed, *distortion)
     parts = [str((seed, config, settings)), TRAIN, FEATURES, TOKENIZER, *weights]
     observed_from = max(0, qat_from - REMEMBERED_STEPS)  # until then, trainings that quantise later are the same
     checkpoints = checkpoints_of("finetune", parts, schedule, change=observed_from)

@@ -15,8 +15,8 @@ class CTC(nn.Module):
     """Connectionist temporal classification (Graves et al. 2006): mean over utterances of loss per label.
 
     ``early`` is the weight of the same loss on the posteriors of a head of its own behind the middle block, which the
-    recogniser does without (Lee & Watanabe 2021, "Intermediate loss regularization"). In training the features are
-    masked as ``augmentation`` says, but for the first ``clean_epochs``.
+    recogniser does without (Lee & Watanabe 2021, "Intermediate loss regularization"). The features of augmented
+    batches are masked as ``augmentation`` says.
     """
 
     def __init__(
@@ -24,10 +24,9 @@ class CTC(nn.Module):
         model: VelocityModel,
         early: float = 0.0,
         augmentation: Augmentation | None = None,
-        clean_epochs: int = 0,
     ) -> None:
         super().__init__()
-        self.model, self.early, self.augmentation, self.clean_epochs = model, early, augmentation, clean_epochs
+        self.model, self.early, self.augmentation = model, early, augmentation
         config = model.config
         head = ctc_head(config.dim, config.classes, config.head_rank)
         self.early_head = nn.Sequential(nn.LayerNorm(config.dim), head) if early else None
@@ -35,7 +34,7 @@ class CTC(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         model = self.model
         features = model.normalize(batch.features, batch.lengths)
-        if self.training and batch.position.epoch >= self.clean_epochs:
+        if self.training and batch.augmented:
             features = masked(self.augmentation, features, batch.lengths)
         encoded = model.encode(features, batch.lengths)
         loss = ctc_loss(model.log_posteriors(model.head(encoded.frames)), encoded.lengths, batch)
