@@ -14,7 +14,7 @@ import soundfile
 
 from tests.adaptation.released import draw, release, speak
 from tests.command import run
-from velocity.adaptation.training import steps
+from velocity.commands.adaptation import steps
 
 SHIFT = 180.0  # Hz: about half of the tones so high are the next letter to the base
 

@@ -18,10 +18,10 @@ from velocity.adaptation.average import export_average
 from velocity.adaptation.comparison import Comparison
 from velocity.adaptation.judgement import GENERAL, OWN, judge_adaptation, rates
 from velocity.adaptation.speech import TRAIN, divide
-from velocity.adaptation.training import OVERLAY, STAGES, train
 from velocity.adaptation.transcripts import transcribed
 from velocity.adaptation.vocabulary import export_with_vocabulary
 from velocity.adaptation.workspace import Workspace
+from velocity.commands.adaptation import OVERLAY, STAGES, train
 from velocity.commands.decoder import read_hotwords
 from velocity.commands.models import find_artefact
 from velocity.config.gate import Gate
