@@ -8,10 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from velocity.commands.decoder import HOT, decoder_from, read_hotwords
 from velocity.errors import VelocityError
 from velocity.recognition.decoding.decoder import Decoder
+from velocity.recognition.decoding.hotwords import HotWords
 from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.language_model.choice import LanguageModel
 from velocity.recognition.language_model.kneser_ney import estimate
@@ -172,3 +175,8 @@ def test_what_are_no_hot_words_is_refused(tmp_path: Path, source: str, content: 
         (tmp_path / source).write_bytes(content)
     with pytest.raises(VelocityError, match=message):
         read_hotwords(str(tmp_path / source))
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=4), min_size=1), st.text("abc", max_size=4))
+def test_whether_a_hot_word_begins_so(words: list[str], letters: str) -> None:
+    assert HotWords(dict.fromkeys(words, 1.0)).begins(letters) == any(word.startswith(letters) for word in words)

@@ -91,7 +91,7 @@ class TextFusion:
             if before and self._ahead.get(before) == self._dead_end:
                 return self._dead_end
             likely = self.lm.best_beginning(beginning)
-            if likely is None and any(word.startswith(beginning) for word in self._hot_words):
+            if likely is None and self.hotwords and self.hotwords.begins(beginning):
                 likely = self.lm.unknown
             score = self._dead_end if likely is None else self.lm_weight * likely + self.word_bonus
             if len(self._ahead) >= MOST_CACHED:

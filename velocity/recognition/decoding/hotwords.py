@@ -7,6 +7,7 @@ is only lent, as in the context graph of icefall (k2-fsa), here for CTC prefixes
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Mapping
 
@@ -34,6 +35,7 @@ class HotWords:
 
     def __init__(self, phrases: Mapping[str, float]) -> None:
         self.words = frozenset(word for phrase in phrases for word in phrase.split())
+        self._sorted = sorted(self.words)
         self._root = Node()
         for phrase, weight in phrases.items():
             node = self._root
@@ -62,6 +64,11 @@ class HotWords:
         while character not in node.next and node is not self._root:
             node = node.fail
         return node.next.get(character, self._root)
+
+    def begins(self, letters: str) -> bool:
+        """Whether a word of them begins with ``letters``."""
+        place = bisect_left(self._sorted, letters)
+        return place < len(self._sorted) and self._sorted[place].startswith(letters)
 
     def step(self, node: Node, character: str) -> tuple[Node, float]:
         """(the next node, the nats earned for good). ``node.lent`` counts only while the text is at that node."""
