@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from velocity.model.ssd import exporting, scan_chunked
+from velocity.model.ssd import WHOLE, exporting, scan_chunked, scan_whole
 
 STEP_MIN, STEP_MAX = 0.001, 0.1  # range of the initial step Δ (Mamba, section 3.6)
 
@@ -49,8 +49,7 @@ class SelectiveSSM(nn.Module):
             step = F.softplus(step.float() + self.step_bias) * mask  # (b, l, h)
             x, B, C = x.float(), B.float(), C.float()
             decay = -self.log_rate.exp() * step
-            y, _ = scan_chunked(x * step.unsqueeze(-1), decay, B, C, self.chunk, bidirectional=self.groups == 2)
-            y = self.add_skip(y, x)
+            y = self.add_skip(self.scan(x * step.unsqueeze(-1), decay, B, C), x)
         return self.output(self.norm(y * F.silu(gate)))
 
     def convolve(self, around: Tensor) -> Tensor:
@@ -70,6 +69,13 @@ class SelectiveSSM(nn.Module):
         gate, x, B, C, step = self.input(v).split([self.inner, self.inner, shared, shared, self.heads], -1)
         B, C = (part.reshape(b, l, self.groups, self.state) for part in (B, C))
         return gate, x.reshape(b, l, self.heads, self.head_dim), B, C, step
+
+    def scan(self, x: Tensor, decay: Tensor, B: Tensor, C: Tensor) -> Tensor:
+        """From an empty state: shapes as ``scan_chunked`` takes them → (b, l, h, p)."""
+        if not exporting() and x.size(1) <= WHOLE:
+            return scan_whole(x, decay, B, C, bidirectional=self.groups == 2)
+        y, _ = scan_chunked(x, decay, B, C, self.chunk, bidirectional=self.groups == 2)
+        return y
 
     def add_skip(self, y: Tensor, x: Tensor) -> Tensor:
         """y and x (b, l, h, p) → (b, l, inner)."""

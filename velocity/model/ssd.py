@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+WHOLE = 128  # frames: up to twice a usual chunk, products of (l, l) are cheaper than two chunks and their states
 GROUP = 8  # chunks that are joined by one matrix product before groups are joined with each other
 
 
@@ -66,18 +67,11 @@ def scan_chunked(
     pad = (chunk - 1, 0)[::-1]
     fill = lambda tensor: F.pad(tensor, (0, 0) * (tensor.dim() - 2) + pad)[:, : c * chunk]  # noqa: E731
     # Batch and chunks are one axis: no tensor has more than five, which is all that Core ML knows.
-    x = fill(x).reshape(b * c, chunk, g, h // g, p).permute(0, 2, 3, 1, 4)  # (bc, g, h/g, q, p)
-    a = fill(log_decay).reshape(b * c, chunk, g, h // g).permute(0, 2, 3, 1)  # (bc, g, h/g, q)
-    B = fill(B).reshape(b * c, chunk, g, n).transpose(1, 2)  # (bc, g, q, n)
-    C = fill(C).reshape(b * c, chunk, g, n).transpose(1, 2)
-
-    # Within a chunk: y_i += Σ_{j ≤ i} (C_i · B_j) exp(a_{j+1} + … + a_i) x_j; backwards over j ≥ i, a_i + … + a_{j-1}
-    cumulative = a.cumsum(-1)  # (bc, g, h/g, q)
-    total = cumulative[..., -1:]  # (bc, g, h/g, 1)
-    if bidirectional:  # backwards, the sum from a frame to the end of its chunk
-        cumulative = torch.cat([cumulative[:, :1], (total - cumulative + a)[:, 1:]], 1)
-    similarity = C @ B.transpose(-1, -2)  # (bc, g, q, q), shared by the heads of a group
-    y = (similarity.unsqueeze(2) * decay_matrix(cumulative, bidirectional)) @ x  # (bc, g, h/g, q, p)
+    x = fill(x).reshape(b * c, chunk, h, p)
+    a = fill(log_decay).reshape(b * c, chunk, h)
+    B, C = (fill(part).reshape(b * c, chunk, g, n) for part in (B, C))
+    x, a, B, C = by_group(x, a, B, C)
+    y, cumulative, total = within_chunk(x, a, B, C, bidirectional)
 
     # What each chunk adds to the state by its end, and the state that enters each chunk
     to_end = (total - cumulative).exp().unsqueeze(-1)  # (bc, g, h/g, q, 1)
@@ -94,6 +88,42 @@ def scan_chunked(
     y = y + (C.unsqueeze(2) @ entering) * cumulative.exp().unsqueeze(-1)
     y = y.permute(0, 3, 1, 2, 4).reshape(b, c * chunk, h, p)
     return y[:, :l], state.reshape(b, h, n, p)
+
+
+def scan_whole(x: Tensor, log_decay: Tensor, B: Tensor, C: Tensor, bidirectional: bool = False) -> Tensor:
+    """``scan_chunked`` with one chunk from an empty state, and without the final one: y (b, l, h, p).
+
+    No state is made at all. The cost grows with l², and is the lower one up to ``WHOLE`` frames.
+    """
+    y, _, _ = within_chunk(*by_group(x, log_decay, B, C), bidirectional)
+    return y.permute(0, 3, 1, 2, 4).flatten(2, 3)
+
+
+def by_group(x: Tensor, a: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Chunks with their heads before the frames, ready for products of matrices.
+
+    x (k, q, h, p), a (k, q, h), B and C (k, q, g, n) → (k, g, h/g, q, p), (k, g, h/g, q), and (k, g, q, n) twice.
+    """
+    k, q, h, p = x.shape
+    g = B.size(2)
+    x = x.reshape(k, q, g, h // g, p).permute(0, 2, 3, 1, 4)
+    return x, a.reshape(k, q, g, h // g).permute(0, 2, 3, 1), B.transpose(1, 2), C.transpose(1, 2)
+
+
+def within_chunk(x: Tensor, a: Tensor, B: Tensor, C: Tensor, bidirectional: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """What the frames of a chunk give each other. Shapes as ``by_group`` returns them.
+
+    y_i = Σ_{j ≤ i} (C_i · B_j) exp(a_{j+1} + … + a_i) x_j; backwards over j ≥ i, with a_i + … + a_{j-1}.
+    Returns y (k, g, h/g, q, p), the decays from a chunk's beginning (backwards: its end) to each frame (k, g, h/g, q),
+    and those of whole chunks (k, g, h/g, 1).
+    """
+    cumulative = a.cumsum(-1)  # (k, g, h/g, q)
+    total = cumulative[..., -1:]  # (k, g, h/g, 1)
+    if bidirectional:  # backwards, the sum from a frame to the end of its chunk
+        cumulative = torch.cat([cumulative[:, :1], (total - cumulative + a)[:, 1:]], 1)
+    similarity = C @ B.transpose(-1, -2)  # (k, g, q, q), shared by the heads of a group
+    y = (similarity.unsqueeze(2) * decay_matrix(cumulative, bidirectional)) @ x  # (k, g, h/g, q, p)
+    return y, cumulative, total
 
 
 def exporting() -> bool:
