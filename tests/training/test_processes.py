@@ -56,8 +56,12 @@ def test_two_processes_train_one_model_and_the_first_speaks(rehearsed):
     assert first["history"]["training"][-1]["step"] == 12
     assert (first["validated"], second["validated"]) == (4, 0)
     assert (first["logged"], second["logged"]) == (6, 0)
-    weights = [(rehearsed / f"two/weights-{rank}.safetensors").read_bytes() for rank in range(2)]
-    assert weights[0] == weights[1]
+    first, second = (load_file(rehearsed / f"two/weights-{rank}.safetensors") for rank in range(2))
+    for name, tensor in first.items():
+        if name.endswith(".range"):  # of the first process before each step; both have gone on with their own batch
+            assert torch.allclose(tensor, second[name], rtol=0.05), name
+        else:
+            assert torch.equal(tensor, second[name]), name
     assert len(list((rehearsed / "two/models/checkpoints/t").iterdir())) == 2
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 ACTIVATION_LOW, ACTIVATION_HIGH, WEIGHT_HIGH = -128, 127, 63
 STEPS = ACTIVATION_HIGH - ACTIVATION_LOW
@@ -29,11 +29,14 @@ REMEMBERED_STEPS = 500  # what came before weighs less than 1 % in it
 class QuantizedLinear(nn.Linear):
     """A linear layer that computes as its INT8 export will. ``mode`` is one of
 
-    - ``float``: floating point, and nothing else, as following ranges makes the processes of a training wait;
+    - ``float``: floating point, and nothing else;
     - ``observe``: floating point, while the moving average of the input's range is followed;
     - ``fake``: the product of the integers, with straight-through gradients. The range goes on moving in training
       mode; a ``learned`` one is fixed and stretched by the gradient instead, as LSQ does (Esser et al., "Learned step
       size quantization", ICLR 2020).
+
+    In a training of several processes the range is that of the first one's batches, whose buffers the others receive
+    before each step: to agree on it in every layer of every step would make them wait for each other.
 
     ``stretch`` is the logarithm of what either end is multiplied by: 0 until the switch to ``fake``, so that learning
     starts from the moving average. Both ends keep their sign, and a step of the optimiser means the same to ranges of
@@ -69,10 +72,7 @@ class QuantizedLinear(nn.Linear):
     @torch.no_grad()
     def _observe(self, x: Tensor) -> None:
         low, high = torch.aminmax(x.detach())
-        reach = torch.stack([-low, high]).float().clamp(min=0.0)
-        if distributed.is_available() and distributed.is_initialized():  # the processes hold parts of one batch
-            distributed.all_reduce(reach, distributed.ReduceOp.MAX)
-        seen = torch.stack([-reach[0], reach[1]])
+        seen = torch.stack([low.clamp(max=0.0), high.clamp(min=0.0)]).float()
         self.range.lerp_(seen, 1.0 - RANGE_DECAY * self.range.any())  # the first time: all the way
 
     def _range(self, inputs: int = 0) -> tuple[Tensor, Tensor]:
