@@ -53,16 +53,16 @@ def test_chunked_equals_sequential_at_any_length_and_chunk(length, chunk, seed):
 
 
 @settings(max_examples=20, deadline=None)
-@given(length=st.integers(1, 140), seed=st.integers(0, 99))
+@given(length=st.integers(1, 200), seed=st.integers(0, 99))
 def test_the_whole_as_one_chunk_equals_the_sequential_scan(length, seed):
-    x, a, b, c, _ = inputs(length, seed)
+    x, a, b, c, _ = inputs(length, seed)  # decays are differences of sums of up to 200: 1e-5 would be their precision
     y = scan_whole(x, a, b, c)
     expected, _ = scan_sequential(x, a, b, c)
-    assert (y - expected).abs().max() <= 1e-5
+    assert (y - expected).abs().max() <= 5e-5
     both = scan_whole(x, a, b, c, bidirectional=True)  # the second half of the heads from the end
     backwards, _ = scan_sequential(*(part.flip(1) for part in (x, a, b, c)))
-    assert (both[:, :, : H // 2] - expected[:, :, : H // 2]).abs().max() <= 1e-5
-    assert (both[:, :, H // 2 :] - backwards.flip(1)[:, :, H // 2 :]).abs().max() <= 1e-5
+    assert (both[:, :, : H // 2] - expected[:, :, : H // 2]).abs().max() <= 5e-5
+    assert (both[:, :, H // 2 :] - backwards.flip(1)[:, :, H // 2 :]).abs().max() <= 5e-5
 
 
 def test_gradients_of_all_inputs_agree():

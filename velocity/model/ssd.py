@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WHOLE = 128  # frames: up to twice a usual chunk, products of (l, l) are cheaper than two chunks and their states
+WHOLE = 192  # frames: up to three usual chunks, products of (l, l) are cheaper than the states between chunks
 GROUP = 8  # chunks that are joined by one matrix product before groups are joined with each other
 
 
