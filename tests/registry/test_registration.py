@@ -104,6 +104,27 @@ def test_registered_promoted_loaded_rolled_back(registry, project, capsys):
     assert error.startswith(f"error: {NAME}: no previous champion to go back to in sqlite:///")
 
 
+def test_a_model_trained_from_another_version_names_it(registry, project, tmp_path):
+    export(project, gain=11.0)
+    parent = register(registry)
+    shutil.copytree("models/export/onnx-int8", tmp_path / "base")
+    lock = {"stages": {"finetune": {"params": {"params.yaml": {"finetune": {"base": str(tmp_path / "base")}}}}}}
+    export(project, gain=12.0)
+    Path("dvc.lock").write_text(json.dumps(lock))  # JSON is YAML
+    try:
+        tags = registry.tags(register(registry))
+        assert (tags["parent"], tags["base"]) == (parent, "tones")
+        assert "parent" not in registry.tags(parent)
+        export(project, gain=13.0)
+        (tmp_path / "base/model.onnx").write_bytes(b"of no version")
+        assert "parent" not in registry.tags(register(registry))
+        (tmp_path / "base/model.onnx").unlink()
+        with pytest.raises(VelocityError, match=r"finetune\.base: .*model\.onnx"):
+            register(registry)
+    finally:
+        Path("dvc.lock").unlink()
+
+
 def test_what_is_as_good_is_promoted_only_without_only_better(registry, project, capsys, monkeypatch):
     """Judged on 1,000 utterances with the same errors."""
     with registry.alone() as before:

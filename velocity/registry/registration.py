@@ -17,6 +17,7 @@ from velocity.files import dvc_hash, md5, walk, write_json
 from velocity.journal import flatten
 from velocity.project import BENCHMARK, EXPORTED, FINETUNED, METRICS, MODEL_CARD, locked_outputs, locked_stages
 from velocity.registry.champions import NAME, Registry
+from velocity.registry.lineage import BASE_MODEL, MODEL, PARENT, lineage
 from velocity.registry.provenance import provenance
 from velocity.tracking.ledger import Ledger
 from velocity.tracking.model import log_model
@@ -84,7 +85,8 @@ class Release:
             figures |= {f"wer/{name}": artefacts[RELEASED]["wer"], f"wer_ci95/{name}": f"{low} to {high}"}
         origin = {f"origin/{key}": str(value) for key, value in provenance(FINETUNED).items() if key != "data"}
         tags = origin_tags("evaluate") | origin | {key: str(value) for key, value in figures.items()}
-        return {key: without_credentials(value) for key, value in tags.items()} | {DIGEST: self.digest}
+        tags = {key: without_credentials(value) for key, value in tags.items()}
+        return tags | lineage() | {DIGEST: self.digest}
 
     def numbers(self) -> list[list[Any]]:
         """Every figure of the reports as a metric: [name, value, time in ms, step]."""
@@ -104,13 +106,17 @@ def register(registry: Registry) -> str:
     """Register what the project in the current folder has exported, as the challenger; returns the version.
 
     The same artefacts with the same metrics are one version, which may be the champion already, and stays it. A version
-    is there with all its files and tags or not at all: MLflow makes it in one write, once everything else is kept.
+    is there with all its files and tags or not at all: MLflow makes it in one write, once everything else is kept. If
+    it was trained from the model of another version (``finetune.base``), the tag ``parent`` names that one.
     Raises VelocityError when a report is missing or is of another model.
     """
     release = Release.load()
     tags = release.tags()
     with registry.alone():
-        version = _find(registry, tags[DIGEST]) or _create(registry, release, tags)
+        version = _find(registry, DIGEST, tags[DIGEST])
+        if version is None:
+            parent = _find(registry, MODEL, tags[BASE_MODEL]) if BASE_MODEL in tags else None
+            version = _create(registry, release, tags | ({PARENT: parent} if parent else {}))
         registry.challenge(version)
     return version
 
@@ -120,12 +126,14 @@ def registered(registry: Registry) -> str | None:
 
     Raises VelocityError as ``register``.
     """
-    return _find(registry, Release.load().digest)
+    return _find(registry, DIGEST, Release.load().digest)
 
 
-def _find(registry: Registry, digest: str) -> str | None:
+def _find(registry: Registry, tag: str, value: str) -> str | None:
+    """The version with that tag; of several the newest."""
     found = registry.client.search_model_versions(f"name = '{NAME}'") if registry.exists else []
-    return next((str(version.version) for version in found if version.tags.get(DIGEST) == digest), None)
+    versions = [int(version.version) for version in found if version.tags.get(tag) == value]
+    return str(max(versions)) if versions else None
 
 
 def _create(registry: Registry, release: Release, tags: dict[str, str]) -> str:
