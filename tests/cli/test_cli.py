@@ -204,6 +204,12 @@ def test_a_faulty_profile_changes_nothing(run, params: Path, overlay: str, named
     assert not list(params.parent.glob(".*"))
 
 
+def test_the_threads_of_numpy_are_limited_before_it_loads() -> None:
+    """They only compete where matrices are small; OpenBLAS reads the environment once, when NumPy loads it."""
+    code = "import sys, velocity.cli\nassert 'numpy' not in sys.modules, [n for n in sys.modules if 'velocity' in n]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_transcribing_loads_the_light_runtime_only(speech: Path) -> None:
     code = (
         "import sys\n"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from velocity.recognition.decoding.words import Word
+if TYPE_CHECKING:
+    from velocity.recognition.decoding.words import Word
 
 PAUSE = 0.7  # seconds without a word that end a cue
 LONGEST = 7.0  # seconds: longest cue
