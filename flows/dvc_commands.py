@@ -135,8 +135,9 @@ def settle_git() -> None:
               "dvc config --local --unset core.no_scm", file=sys.stderr)  # fmt: skip
 
 
-def stages_in_order(targets: list[str], folder: Path | str = ".") -> list[str]:
-    """The stages to bring up to date, each after those it depends on; ties stand as in dvc.yaml.
+def stage_graph(targets: list[str], folder: Path | str = ".") -> dict[str, set[str]]:
+    """The stages to bring up to date, each with those of them it depends on directly, which come before it; ties stand
+    as in dvc.yaml.
 
     ``targets`` are stages of the current folder; without any, all of ``folder`` are requested.
     Raises VelocityError for an unknown stage or a faulty dvc.yaml.
@@ -149,7 +150,8 @@ def stages_in_order(targets: list[str], folder: Path | str = ".") -> list[str]:
         requested |= {needed for stage in requested for needed in networkx.descendants(graph, stage)}
         position = {stage: index for index, stage in enumerate(repo.index.stages)}
         ordered = networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__)
-        return [_name_in(folder, stage.addressing) for stage in ordered if stage in requested and stage.cmd]
+        names = {stage: _name_in(folder, stage.addressing) for stage in ordered if stage in requested and stage.cmd}
+        return {name: {names[needed] for needed in graph[stage] if needed in names} for stage, name in names.items()}
 
 
 def out_of_date(folder: Path | str = ".") -> list[str]:

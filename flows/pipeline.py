@@ -20,11 +20,13 @@ from httpx import TransportError
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, as_completed
+from rich.markup import escape
 from rich.table import Table
 
 from flows import dvc_commands
 from flows.dvc_commands import StageFailed
-from flows.processes import console, locked, start_prefect
+from flows.processes import console, end_running, locked, start_prefect
 from velocity.config import load_params
 from velocity.project import PARAMS, REPORT
 
@@ -33,6 +35,9 @@ LOCK = Path(".dvc/tmp/velocity-pipeline.lock")
 # Seconds to wait before each further try of a stage that ended in an error. A network may come back, and a training
 # goes on from its checkpoint; what else fails would fail again.
 TRIES = {"fetch": [10, 60], "pretrain": [10], "finetune": [10]}
+
+AT_ONCE = min(4, os.cpu_count() or 1)  # stages
+ALONE = {"pretrain", "finetune", "evaluate", "benchmark"}  # they use every core, or measure how fast a core is
 
 
 @dataclass(frozen=True)
@@ -52,26 +57,58 @@ def pipeline(targets: list[str] | None = None, force: bool = False) -> list[Outc
     Raises StageFailed for the first stage that fails, VelocityError for an unknown stage or a faulty ``dvc.yaml``.
     """
     with locked(LOCK, "Another pipeline is running in this folder") as lock:
-        outcomes = bring_up_to_date(dvc_commands.stages_in_order(targets or []), lock, force=force)
+        outcomes = bring_up_to_date(dvc_commands.stage_graph(targets or []), lock, force=force)
         publish(outcomes)
     return outcomes
 
 
-def bring_up_to_date(stages: list[str], lock: int, folder: str = ".", force: bool = False) -> list[Outcome]:
-    """A task run for each of the stages, retried where that makes sense; then a table of how they ended.
+def bring_up_to_date(graph: dict[str, set[str]], lock: int, folder: str = ".", force: bool = False) -> list[Outcome]:
+    """A task run for each stage of ``graph`` once those it depends on have ended; then a table of how they ended.
 
-    ``lock``: of ``folder``, inherited by the commands. Raises StageFailed for the first stage that fails.
+    Stages that do not depend on each other run at the same time, ``AT_ONCE`` at most. Some are retried.
+    ``graph``: as ``dvc_commands.stage_graph`` gives it; ``lock``: of ``folder``, inherited by the commands.
+    Raises StageFailed for the first stage that fails, after those that were running then have ended.
     """
     outcomes: list[Outcome] = []
+    tasks: dict[PrefectFuture[Outcome], str] = {}
+    waiting, failed = dict(graph), None
     try:
-        for stage in stages:
-            delays = TRIES.get(stage.partition("@")[0], [])
-            again = run_stage.with_options(retries=len(delays), retry_delay_seconds=delays)
-            outcomes.append(again(stage, lock, folder, force))
+        while waiting or tasks:
+            for stage in [] if failed else startable(waiting, {*tasks.values()}):
+                delays = TRIES.get(stage.partition("@")[0], [])
+                again = run_stage.with_options(retries=len(delays), retry_delay_seconds=delays)
+                tasks[again.submit(stage, lock, folder, force)] = stage
+                del waiting[stage]
+            if not tasks:
+                break
+            ended = next(as_completed([*tasks]))
+            del tasks[ended]
+            try:
+                outcomes.append(ended.result())
+            except StageFailed as error:
+                failed = failed or error
+    except BaseException:
+        end_running()
+        raise
     finally:
         if outcomes:
             console.print(summary(outcomes))
+    if failed:
+        raise failed
     return outcomes
+
+
+def startable(waiting: dict[str, set[str]], running: set[str]) -> list[str]:
+    """Those of the ``waiting`` stages (with what each depends on) that may start now, beside the ``running`` ones."""
+    starting: list[str] = []
+    for stage, needed in waiting.items():
+        beside = running | {*starting}
+        if needed & (waiting.keys() | running):
+            continue
+        alone = any(name.partition("@")[0] in ALONE for name in beside | {stage})
+        if len(beside) < (1 if alone else AT_ONCE):
+            starting.append(stage)
+    return starting
 
 
 @task(
@@ -89,17 +126,18 @@ def run_stage(stage: str, lock: int, folder: str, force: bool) -> Outcome:
         for line in command:
             if line.text.strip():
                 logger.info(line.text)
-            if line.own:
-                console.print(f"  {line.text}", markup=False)
+            if line.own:  # several stages may be printing
+                console.print(f"[dim]{stage}[/dim] {escape(line.text.removeprefix(f'{stage}: '))}")
     command.check(stage)
     outcome = Outcome(stage, command.stages.get(stage, "ran"), time.monotonic() - started)
-    console.print(f"  [green]{outcome.state}[/green], {outcome.seconds:.1f} s")
+    console.print(f"[bold]{stage}[/bold] [green]{outcome.state}[/green], {outcome.seconds:.1f} s")
     return outcome
 
 
 def worth_another_try(error: Any) -> bool:
-    """A network may come back. A user's mistake (exit status 2), or a dependency that is not there, stays."""
-    return isinstance(error, StageFailed) and error.status not in (None, 2)
+    """A network may come back. A user's mistake (exit status 2), or a dependency that is not there, stays; and what was
+    ended by SIGTERM was interrupted."""
+    return isinstance(error, StageFailed) and error.status not in (None, 2, -signal.SIGTERM, 128 + signal.SIGTERM)
 
 
 def summary(outcomes: list[Outcome]) -> Table:
@@ -147,14 +185,17 @@ def main(
     targets: Annotated[list[str] | None, typer.Argument(help="Stages to bring up to date (default: all).")] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Run the stages even if nothing changed.")] = False,
 ) -> None:
-    """Run the pipeline in this folder: every stage of dvc.yaml that is out of date, in order."""
+    """Run the pipeline in this folder: every stage of dvc.yaml that is out of date, after those it depends on.
+
+    Stages that do not depend on each other run at the same time; trainings and measurements run alone.
+    """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     with one_line_errors("stages"):
         # What is mistyped shows at once, not after Prefect has started.
         if PARAMS.exists():
             load_params()
         dvc_commands.settle_git()
-        dvc_commands.stages_in_order(targets or [])
+        dvc_commands.stage_graph(targets or [])
         start_prefect()
         pipeline(targets, force)
 

@@ -17,6 +17,7 @@ from prefect.exceptions import MissingContextError
 from rich.console import Console
 
 console = Console(highlight=False, soft_wrap=True)
+_running: set[subprocess.Popen[str]] = set()
 
 
 def start_prefect() -> None:
@@ -85,12 +86,22 @@ def running(
         start_new_session=True,
     )
     Thread(target=_end_together, args=[process], daemon=True).start()
+    _running.add(process)
     with process:
         try:
             yield process
         except BaseException:
             os.killpg(process.pid, signal.SIGTERM)
             raise
+        finally:
+            _running.discard(process)
+
+
+def end_running() -> None:
+    """End the commands of every thread, each with its process group."""
+    for process in list(_running):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 def _end_together(process: subprocess.Popen[str]) -> None:

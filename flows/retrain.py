@@ -94,11 +94,13 @@ def parameters(commit: str, drift: Drift) -> str:
 
 def train(lock: int) -> None:
     """Every stage, in the order of DVC's graph; drift is looked at before anything is trained."""
-    stages = dvc_commands.stages_in_order([], WORKSPACE)
+    graph = dvc_commands.stage_graph([], WORKSPACE)
+    stages = list(graph)
     validated = stages.index("validate") + 1
-    outcomes = bring_up_to_date(stages[:validated], lock, str(WORKSPACE))
+    data, rest = ({stage: graph[stage] for stage in some} for some in (stages[:validated], stages[validated:]))
+    outcomes = bring_up_to_date(data, lock, str(WORKSPACE))
     note_drift()
-    outcomes += bring_up_to_date(stages[validated:], lock, str(WORKSPACE))
+    outcomes += bring_up_to_date(rest, lock, str(WORKSPACE))
     publish(outcomes, str(WORKSPACE))
 
 

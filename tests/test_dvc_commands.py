@@ -8,9 +8,10 @@ import pytest
 
 import flows.ci
 import flows.fanout
+import flows.pipeline
 import flows.retrain
 import flows.rollback
-import flows.ui  # noqa: F401  (they load, without a server)
+import flows.ui
 from flows import ROOT, dvc_commands
 from flows.ablate import room
 from flows.comment import folded
@@ -57,8 +58,10 @@ def reproduce(*arguments: str) -> dict[str, str]:
 
 
 def test_a_project_is_brought_up_to_date(project):
-    assert dvc_commands.stages_in_order([]) == ["copy", "join"]
-    assert dvc_commands.stages_in_order(["copy"]) == ["copy"]
+    graph = dvc_commands.stage_graph([])
+    assert graph == {"copy": set(), "join": {"copy"}}
+    assert list(graph) == ["copy", "join"]
+    assert dvc_commands.stage_graph(["copy"]) == {"copy": set()}
     assert sorted(dvc_commands.out_of_date()) == ["copy", "join"]
     assert reproduce() == {"copy": "ran", "join": "ran"}
     assert dvc_commands.out_of_date() == []
@@ -86,10 +89,10 @@ def test_failures_have_the_stages_own_words_and_status(project):
         reproduce()
     assert caught.value.status is None
     with pytest.raises(VelocityError, match=r"^Stage 'nope' not found inside 'dvc\.yaml' file$"):
-        dvc_commands.stages_in_order(["nope"])
+        dvc_commands.stage_graph(["nope"])
     Path("dvc.yaml").write_text(PIPELINE.replace("deps: [source.txt]", "deps: [joined.txt]"))
     with pytest.raises(VelocityError, match="both a dependency and an output in stages"):
-        dvc_commands.stages_in_order([])
+        dvc_commands.stage_graph([])
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,23 @@ def test_the_projects_own_stages_come_in_the_order_of_the_design(monkeypatch):
         "benchmark",
         "report",
     ]
-    assert list(dict.fromkeys(name.split("@")[0] for name in dvc_commands.stages_in_order([]))) == order
+    assert list(dict.fromkeys(name.split("@")[0] for name in dvc_commands.stage_graph([]))) == order
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "started"),
+    [
+        ({"fetch@a": set(), "fetch@b": set(), "validate": {"fetch@a", "fetch@b"}}, set(), ["fetch@a", "fetch@b"]),
+        ({"validate": {"fetch@a", "fetch@b"}}, {"fetch@b"}, []),
+        ({"finetune": {"prepare"}, "pretrain": {"prepare"}}, set(), ["finetune"]),
+        ({"benchmark": {"export@web"}}, {"report"}, []),
+        ({"report": {"evaluate"}}, {"benchmark"}, []),
+        ({name: set() for name in "abcd"}, {"e"}, ["a", "b"]),
+    ],
+)
+def test_stages_start_when_what_they_need_is_there_and_trainings_alone(waiting, running, started, monkeypatch):
+    monkeypatch.setattr(flows.pipeline, "AT_ONCE", 3)
+    assert flows.pipeline.startable(waiting, running) == started
 
 
 def test_a_comment_is_cut_to_what_fits():

@@ -14,6 +14,8 @@ LOG_EVERY = 10.0  # seconds
 class Progress:
     """``with Progress("finetune", total=600) as progress: progress.advance(loss=1.23)``."""
 
+    bars = True  # on a terminal
+
     def __init__(self, title: str, total: int, done: int = 0) -> None:
         self.title, self.total, self.done = title, total, done
         self.started = self.logged = time.monotonic()
@@ -21,7 +23,7 @@ class Progress:
         self._bar = None
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
+        if self.bars and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
@@ -56,6 +58,11 @@ class Progress:
         elif exception[0] is None:
             seconds = time.monotonic() - self.started
             print(f"{self.title}: {self.done}/{self.total} in {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+def share_terminal() -> None:
+    """Print lines on a terminal as well: this process is one of several that report there."""
+    Progress.bars = False
 
 
 def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:

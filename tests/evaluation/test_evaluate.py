@@ -269,7 +269,8 @@ def project(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The project's weights are those of the tone recogniser; quantised, a little louder."""
+    """The project's weights are those of the tone recogniser; quantised, a little louder. In this process alone."""
+    monkeypatch.setattr(evaluate, "PROCESSES", 1)
     monkeypatch.setattr("velocity.model.asr.load_model", lambda path: Tones())
     monkeypatch.setattr("velocity.quantization.calibration.load_quantized", lambda path, ranges: Tones(1.001))
 

@@ -26,14 +26,14 @@ def project(tmp_path, monkeypatch):
 
 def test_dvc_works_without_git_from_then_on(project, capsys):
     with pytest.raises(VelocityError, match="is not a git repository"):
-        dvc_commands.stages_in_order([])
+        dvc_commands.stage_graph([])
     dvc_commands.settle_git()
     assert capsys.readouterr().err.startswith(
         "note: no git repository here, so DVC works without one; after `git init`:"
     )
     dvc_commands.settle_git()
     assert capsys.readouterr().err == ""  # said once
-    assert dvc_commands.stages_in_order([]) == ["one"]
+    assert dvc_commands.stage_graph([]) == {"one": set()}
     done = subprocess.run([*DVC, "repro"], capture_output=True, text=True)
     assert (done.returncode, Path("one.txt").exists()) == (0, True), done.stderr
     assert ".dvc/config" in {str(path) for path in Path(".dvc").glob("config")}

@@ -99,10 +99,9 @@ def test_processes_share_the_work_of_the_optimiser(tmp_path):
         tmp_path,
         "torch.manual_seed(0)",
         "matrices = [torch.randn(m, n) for m, n in ((8, 3), (4, 9), (5, 5))]",
-        "orthogonal, computed = muon.orthogonal, []",
-        "alone = [orthogonal(matrix) for matrix in matrices]",
-        "muon.orthogonal = lambda matrix: computed.append(matrix) or orthogonal(matrix)",
-        "same = all(a.equal(b) for a, b in zip(muon.orthogonalised(matrices), alone, strict=True))",
+        "computed, alone = [], [muon.orthogonal(matrix) for matrix in matrices]",
+        "counted = lambda matrix: computed.append(matrix) or muon.orthogonal(matrix)",
+        "same = all(a.equal(b) for a, b in zip(muon.orthogonalised(matrices, counted), alone, strict=True))",
         "result.write_text(f'{same} {len(computed)}')",
     )
     assert found == {"rank-0": "True 2", "rank-1": "True 1"}

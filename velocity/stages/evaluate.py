@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from multiprocessing import get_context
+from typing import Any, TypeVar
 
-from velocity.artefacts.target import FLOAT_TARGET, RELEASED, targets
+from velocity.artefacts.target import FLOAT_TARGET, RELEASED, Reference, targets
 from velocity.config.evaluation import Evaluation
 from velocity.config.reader import load_section
 from velocity.errors import VelocityError
@@ -29,52 +33,51 @@ from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.evaluation.wer import NORMALIZER, measure_test_set, score
 from velocity.files import write_json
 from velocity.journal import open_journal
+from velocity.progress import share_terminal
 from velocity.project import CALIBRATION, ERROR_REPORTS, EXPORTED, FINETUNED, METRICS, PREPARED, test_manifests
 from velocity.recognition.offline import VelocityASR
 from velocity.stages import run
 
+Item, Result = TypeVar("Item"), TypeVar("Result")
+PROCESSES = min(2, os.cpu_count() or 1)  # of one thread each
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out for an artefact."""
+
+    figures: dict[str, Any]  # its parity, without a verdict
+    scores: dict[str, dict[str, Any]]  # by test set, if it recognised them whole
+    wer: float | None  # over all test sets
+
 
 def main() -> None:
-    import torch
-
-    settings = load_section("evaluate", Evaluation)
-    seed, threads = load_section("seed", int), load_section("threads", int)
-    torch.set_num_threads(threads)
-    test_sets = dict(load_test_set(str(path)) for path in test_manifests())
-    if not test_sets:
-        raise VelocityError(f"{PREPARED}/: no test set; `dvc repro` runs the stages that make them")
-    everything = [utterance for utterances in test_sets.values() for utterance in utterances]
-    chosen = decoded(len(everything))  # what PyTorch decodes as well
-    some = [everything[index] for index in chosen]
-    speech = parity_speech(everything)
-    runtime = VelocityASR(EXPORTED / FLOAT_TARGET)
-    pytorch = cache(lambda form: load_reference(form, FINETUNED, CALIBRATION))
-    reference = cache(lambda form: remember(torch_reference(pytorch(form))))
-    words = cache(
-        lambda form: recognise(Recogniser(runtime, torch_reference(pytorch(form))), some, f"PyTorch, {form}").hypotheses
+    settings, seed, threads = (
+        load_section("evaluate", Evaluation),
+        load_section("seed", int),
+        load_section("threads", int),
     )
+    if not test_manifests():
+        raise VelocityError(f"{PREPARED}/: no test set; `dvc repro` runs the stages that make them")
     journal = open_journal()
     journal.params(asdict(settings))
+    names = list(exported())
+    groups: dict[Reference, list[str]] = {}  # those that PyTorch's words of one form are for
+    for name in names:
+        groups.setdefault(targets()[name].comparison.words, []).append(name)
+    measured: dict[str, Measured] = {}
+    for found in at_once(partial(measure, settings, seed, threads), list(groups.values())):
+        measured |= found
 
-    scores, parity, rates = {name: {} for name in test_sets}, {}, {}
-    for name in exported():
-        comparison = targets()[name].comparison
-        model = comparison.load(EXPORTED / name, 1)
-        recogniser = model if isinstance(model, VelocityASR) else Recogniser(runtime, model)
-        figures = compare(reference(comparison.reference), recogniser, speech)
-        if comparison.whole:
-            hypotheses = []
-            for test_set, utterances in test_sets.items():
-                found = transcribe(recogniser, utterances, f"{test_set}, {name}", threads, settings.worst)
-                scores[test_set][name] = measure_test_set(utterances, found, settings.bootstrap, seed)
-                hypotheses += found
-            rates[name] = score(_texts(everything), hypotheses).wer
-            if comparison.near_float:
-                figures["wer_difference_from_float"] = round(rates[name] - rates[FLOAT_TARGET], 6)
-            hypotheses = [hypotheses[index] for index in chosen]
-        else:
-            hypotheses = recognise(recogniser, some, name).hypotheses
-        figures |= decoding_parity(_texts(some), words(comparison.words), hypotheses)
+    scores: dict[str, dict[str, Any]] = {load_test_set(str(path))[0]: {} for path in test_manifests()}
+    parity = {}
+    for name in names:
+        comparison, result = targets()[name].comparison, measured[name]
+        for test_set, figures in result.scores.items():
+            scores[test_set][name] = figures
+        figures = dict(result.figures)
+        if comparison.whole and comparison.near_float:
+            figures["wer_difference_from_float"] = round(result.wer - measured[FLOAT_TARGET].wer, 6)
         parity[name] = figures | verdict(figures, comparison.bars)
     for name, target in targets().items():
         if target.same_as in parity and (EXPORTED / name).is_dir():
@@ -85,7 +88,7 @@ def main() -> None:
             print(f"PARITY FAILED: {name}: {shortfall}", file=sys.stderr, flush=True)
     metrics = {
         "normalizer": NORMALIZER,
-        "params": pytorch("float").parameter_count(),
+        "params": load_reference("float", FINETUNED, CALIBRATION).parameter_count(),
         "parity": parity,
         "test_sets": scores,
     }
@@ -93,6 +96,49 @@ def main() -> None:
     journal.metrics(metrics)
     journal.artifact(METRICS)
     journal.model(*(EXPORTED / name for name in (FLOAT_TARGET, RELEASED) if name in parity))
+
+
+def at_once(function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
+    """The function's results for the items, computed by ``PROCESSES`` processes at most."""
+    if (processes := min(PROCESSES, len(items))) < 2:
+        return [function(item) for item in items]
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=share_terminal) as pool:
+        return list(pool.map(function, items))
+
+
+def measure(settings: Evaluation, seed: int, threads: int, names: list[str]) -> dict[str, Measured]:
+    """Compare the artefacts with PyTorch and recognise the test sets with them."""
+    import torch
+
+    torch.set_num_threads(threads)
+    test_sets = dict(load_test_set(str(path)) for path in test_manifests())
+    everything = [utterance for utterances in test_sets.values() for utterance in utterances]
+    chosen = decoded(len(everything))  # what PyTorch decodes as well
+    some = [everything[index] for index in chosen]
+    speech = parity_speech(everything)
+    runtime = VelocityASR(EXPORTED / FLOAT_TARGET)
+    pytorch = cache(lambda form: torch_reference(load_reference(form, FINETUNED, CALIBRATION)))
+    reference = cache(lambda form: remember(pytorch(form)))
+    words = cache(lambda form: recognise(Recogniser(runtime, pytorch(form)), some, f"PyTorch, {form}").hypotheses)
+    measured = {}
+    for name in names:
+        comparison = targets()[name].comparison
+        model = comparison.load(EXPORTED / name, 1)
+        recogniser = model if isinstance(model, VelocityASR) else Recogniser(runtime, model)
+        figures, scores, wer = compare(reference(comparison.reference), recogniser, speech), {}, None
+        if comparison.whole:
+            hypotheses = []
+            for test_set, utterances in test_sets.items():
+                found = transcribe(recogniser, utterances, f"{test_set}, {name}", threads, settings.worst)
+                scores[test_set] = measure_test_set(utterances, found, settings.bootstrap, seed)
+                hypotheses += found
+            wer = score(_texts(everything), hypotheses).wer
+            hypotheses = [hypotheses[index] for index in chosen]
+        else:
+            hypotheses = recognise(recogniser, some, name).hypotheses
+        figures |= decoding_parity(_texts(some), words(comparison.words), hypotheses)
+        measured[name] = Measured(figures, scores, wer)
+    return measured
 
 
 def exported() -> Iterator[str]:

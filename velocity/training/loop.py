@@ -59,7 +59,8 @@ def fit(
     a checkpoint holds the state before that step.
     """
     average = weight_average(objective, settings.ema).to(fabric.device) if settings.ema else None
-    model, *optimizers = fabric.setup(objective, *optimisers(objective, settings))
+    bf16 = fabric.strategy.precision.precision == "bf16-mixed"
+    model, *optimizers = fabric.setup(objective, *optimisers(objective, settings, bf16))
     state = TrainingState(objective, optimizers, average, fabric.world_size)
     _resume(fabric, state, checkpoints, title)
     first = fabric.is_global_zero

@@ -14,9 +14,10 @@ from velocity.config.optimisation import Optimisation
 from velocity.training.muon import Muon
 
 
-def optimisers(model: nn.Module, settings: Optimisation) -> list[torch.optim.Optimizer]:
+def optimisers(model: nn.Module, settings: Optimisation, bf16: bool = False) -> list[torch.optim.Optimizer]:
     """Muon for the linear layers, AdamW for the heads, which give probabilities, and for all that is no matrix.
 
+    ``bf16``: the hardware computes in it, and Muon does as well.
     Weights of layers decay. Decay rates, biases, norms and gains are left to the data.
     """
     linear = [
@@ -30,7 +31,7 @@ def optimisers(model: nn.Module, settings: Optimisation) -> list[torch.optim.Opt
         {"params": [p for p in others if p.dim() <= 1], "weight_decay": 0.0},
     ]
     adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
-    return [Muon(linear, settings.learning_rate, settings.weight_decay), adamw] if linear else [adamw]
+    return [Muon(linear, settings.learning_rate, settings.weight_decay, bf16), adamw] if linear else [adamw]
 
 
 def learning_rate(step: int, settings: Optimisation) -> float:
