@@ -20,7 +20,7 @@ from flows import ROOT
 PIPELINE = Path("dvc.yaml")
 NOTE = "# code, written by python -m flows.dependencies"
 READ = {  # module → the files of the package that it reads besides
-    "velocity.artefacts.web_bundle": ["velocity/web"],
+    "velocity.artefacts.web_bundle": ["velocity/web", "velocity/pretrained/prompts.txt"],
     "velocity.corpora.synthetic": ["velocity/corpora/commands.yaml"],
     "velocity.evaluation.templates": ["velocity/evaluation/templates/*.j2"],  # not its compiled module
 }

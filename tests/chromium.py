@@ -52,7 +52,7 @@ class Browser:
         self._arguments = [*(SOFTWARE_GPU if provider == "webgpu" else ()), *arguments]
 
     def __enter__(self) -> Browser:
-        self._playwright, self.chromium = _launch(self._arguments)
+        self._playwright, self.chromium = launch(self._arguments)
         self._site = Site(self.folder)
         threading.Thread(target=self._site.serve_forever, daemon=True).start()
         self.url = self._site.url
@@ -85,7 +85,7 @@ class Browser:
         return self.page.evaluate(TRANSCRIBE, {"samples": encode(samples)})
 
 
-def _launch(arguments: list[str]) -> tuple[Any, Any]:
+def launch(arguments: list[str]) -> tuple[Any, Any]:
     """A running playwright and its headless Chromium, both to be ended by the caller.
 
     Raises VelocityError where there is no Chromium or no playwright.

@@ -19,6 +19,7 @@ from velocity.recognition.decoding.pieces import pieces
 from velocity.text import TextTokenizer
 
 PAGE = Path(__file__).parents[1] / "web"
+PROMPTS = Path(__file__).parents[1] / "pretrained/prompts.txt"  # sentences to record
 
 
 def bundle(artefact: Path, folder: Path) -> None:
@@ -41,6 +42,7 @@ def write_page(folder: Path, tokenizer: Path) -> dict[str, Any]:
     """Write everything but the model. Returns the bundle's entries of ``config.json``: the runtime it was made for, and
     the length and digest of each file, in the form that browsers check (W3C, Subresource Integrity)."""
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
+    shutil.copyfile(PROMPTS, folder / PROMPTS.name)
     write_json(folder / "vocabulary.json", pieces(TextTokenizer(tokenizer)))
     files = {path.name: _describe(path.read_bytes()) for path in sorted(folder.iterdir())}
     return {"runtime": f"{PACKAGE}@{VERSION}", "files": files}

@@ -34,18 +34,18 @@ class Verdict(NamedTuple):
 
 
 def record(pieces: Iterable[np.ndarray], letters: int, stopped: Callable[[], bool]) -> np.ndarray:
-    """(samples,) int16 of a sentence of so many ``letters``: until ``stopped`` or ``_over``, at most LONGEST."""
+    """(samples,) int16 of a sentence of so many ``letters``: until ``stopped`` or ``over``, at most LONGEST."""
     heard: list[np.ndarray] = []
     for piece in pieces:
         heard.append(piece)
         if stopped() or len(heard) * PIECE >= LONGEST:
             break
-        if len(heard) % LOOK_EVERY == 0 and _over(np.concatenate(heard), letters):
+        if len(heard) % LOOK_EVERY == 0 and over(np.concatenate(heard), letters):
             break
     return np.concatenate(heard) if heard else np.empty(0, dtype=np.int16)
 
 
-def _over(samples: np.ndarray, letters: int) -> bool:
+def over(samples: np.ndarray, letters: int) -> bool:
     """Whether (samples,) int16 hold speech and then quiet: no voice, and no noise that may be a voice after all."""
     start, end = speech(samples)
     if not end:

@@ -17,7 +17,8 @@ const SHORTEST_PERIOD = 10, LONGEST_PERIOD = 56; // samples at 4 kHz: voices of 
 const CERTAIN = 0.9, LIKELY = 0.7; // periodicity of a frame that is certainly, or probably, voiced
 const ENOUGH = 4, WITHIN = 20; // required voiced frames within a window of frames
 const ENOUGH_OF_A_PIECE = 10, WITHIN_A_PIECE = 50; // certain ones, in a chunk of long audio
-const CERTAIN_REACH = 2, LIKELY_REACH = 0.5; // seconds around them
+const CERTAIN_REACH = 2; // seconds around them
+export const LIKELY_REACH = 0.5;
 const APART = 1; // seconds without a voice that part two stretches of speech
 
 // Yields { samples, start, end, alone }: the samples from start to end, with context on both sides. Alone: nothing else was
