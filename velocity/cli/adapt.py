@@ -29,21 +29,24 @@ def adapt(
     unlabelled: Annotated[
         Path | None,
         typer.Option(
-            help="More recordings, without text: what the base is confident of in them is trained on as well.",
+            help="More recordings, without text: what the base transcribes confidently is trained on as well.",
             metavar="FOLDER",
         ),
     ] = None,
     vocabulary: Annotated[
         str | None,
         typer.Option(
-            help="Words and phrases that the model shall know, as --hotwords of transcribe. Without FOLDER nothing is "
-            "trained: that takes a minute.",
+            help="Words and phrases that the model should know, as for --hotwords of transcribe. Without FOLDER "
+            "nothing is trained, and it takes a minute.",
             metavar="FILE",
         ),
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option(help="The INT8 model to start from. Default: as for transcribe.", metavar="NAME|FOLDER"),
+        typer.Option(
+            help="The INT8 model to start from, the base. Default: as for --model of transcribe.",
+            metavar="NAME|FOLDER",
+        ),
     ] = None,
     minutes: Annotated[
         float, typer.Option(help="About how long to train, on a laptop with two cores or more.", min=0.1, max=600)
@@ -51,7 +54,7 @@ def adapt(
     general: Annotated[
         str | None,
         typer.Option(
-            help="Speech of other people, on which the new model must not be worse: as --test-set of evaluate. "
+            help="Speech of other people, to check what the new model has forgotten: as for --test-set of evaluate. "
             "Default: synthetic commands and numbers.",
             metavar="NAME|DIR|MANIFEST",
         ),
@@ -60,9 +63,9 @@ def adapt(
 ) -> int:
     """Adapt a model to your voice, your microphone and your words.
 
-    Ten minutes of recordings with their text are good, one is the least. The last fifth of them is not trained on: the
-    new model is written only if it makes significantly fewer errors there, and is at most one point worse on general
-    speech. Nothing leaves this machine. A run that was stopped goes on when you repeat the command.
+    Record about ten minutes with their text; the minimum is one minute. The last fifth is not trained on: the new model
+    is written only if it makes significantly fewer errors there, and if its word error rate on general speech is at
+    most one point worse. Nothing leaves this machine. Repeat the command to resume a run that was stopped.
 
     Exit status 0: adapted and written. 1: refused, nothing is written. 2: invalid input.
 

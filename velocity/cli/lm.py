@@ -77,7 +77,7 @@ def tune(
     test_set: Annotated[
         list[str],
         typer.Option(
-            help="Development speech with text, as for evaluate. May be repeated: every set counts the same.",
+            help="Development speech with text, as for evaluate. May be repeated: every set has the same weight.",
             metavar="NAME|DIR|MANIFEST",
         ),
     ],

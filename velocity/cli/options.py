@@ -42,8 +42,8 @@ LanguageModelWeight = Annotated[
 WordBonus = Annotated[
     float | None,
     typer.Option(
-        help="Bonus per word (natural logarithm), since language models prefer few words. Default: as "
-        "tuned for the model, otherwise 2."
+        help="Bonus per word (natural logarithm), because a language model alone favours few words. "
+        "Default: as tuned for the model, otherwise 2."
     ),
 ]
 HotWordPhrases = Annotated[
@@ -62,7 +62,10 @@ Beam = Annotated[
         min=1,
     ),
 ]
-NBest = Annotated[int, typer.Option("--n-best", help="Number of hypotheses to print, best first.", min=1)]
+NBest = Annotated[
+    int,
+    typer.Option("--n-best", help="Number of hypotheses to print, best first. More than 1 needs --format json.", min=1),
+]
 
 
 def load(model: str | None, quantized: bool, threads: int, lm: Path | None = None) -> VelocityASR:

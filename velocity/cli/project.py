@@ -82,8 +82,8 @@ def profile(name: Annotated[str, typer.Argument(metavar="NAME|FILE")]) -> None:
 def accept() -> None:
     """Accept the validated data as the reference for drift.
 
-    Later data is compared with it. Writes data/accepted.json; commit it to git. The limits are in params.yaml
-    under validate.drift.
+    Drift is a change in what the data is like: validate compares later data with this reference. Writes
+    data/accepted.json; commit it to git. The limits are in params.yaml under validate.drift.
 
     \b
     Example:

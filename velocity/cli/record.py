@@ -18,8 +18,8 @@ def record(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="Sentences to read, one a line, in UTF-8. Default: 160 sentences of old novels that come with the "
-            "package and cover the sounds of English.",
+            help="Sentences to read, one per line, in UTF-8. Default: 160 sentences from old novels that come with "
+            "the package and cover the sounds of English.",
             metavar="FILE",
         ),
     ] = None,
@@ -33,14 +33,14 @@ def record(
         ),
     ] = None,
     speaker: Annotated[
-        str, typer.Option(help="A name for the one who reads: letters, digits and _.", metavar="NAME")
+        str, typer.Option(help="A name for the person who reads: letters, digits and _.", metavar="NAME")
     ] = "me",
 ) -> None:
     """Record your own speech: read sentences from the screen.
 
     Enter starts a take; a second and a half of silence, or Enter, ends it. r repeats the last sentence, s skips one, q
     stops. A take that is empty, cut off, clipped or too quiet is not kept. Each take is on the disk as soon as it is
-    made, and the same command goes on with the next sentence.
+    made, and the same command continues with the next sentence.
 
     FOLDER gets FLAC files and transcripts in LibriSpeech's layout: a test set for evaluate, and speech to train on
     (kind: folder). Needs the extra: pip install 'velocity-asr[microphone]'.

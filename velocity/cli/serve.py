@@ -30,8 +30,8 @@ def serve(
     max_waiting: Annotated[
         int, typer.Option(help="Requests that may wait; further ones are answered with status 503.", min=0)
     ] = 16,
-    max_megabytes: Annotated[float, typer.Option(help="Largest file, in units of 2^20 bytes.", min=0.001)] = 25,
-    max_seconds: Annotated[float, typer.Option(help="Longest audio.", min=0.1)] = 3600,
+    max_megabytes: Annotated[float, typer.Option(help="Largest file, in MiB.", min=0.001)] = 25,
+    max_seconds: Annotated[float, typer.Option(help="Longest audio, in seconds.", min=0.1)] = 3600,
 ) -> None:
     """Serve OpenAI's transcription API on this machine.
 
@@ -60,7 +60,10 @@ def serve(
 def demo(
     model: Annotated[
         str,
-        typer.Option(help="The model, as for transcribe, but not a streaming model. INT8 if it has both.", metavar="M"),
+        typer.Option(
+            help="The model, as for transcribe, but not a streaming model. Its INT8 version is used if there is one.",
+            metavar="M",
+        ),
     ] = "velocity-asr-v2",
     port: Annotated[int, typer.Option(help="The port. 0 chooses a free one.", min=0, max=65535)] = 8010,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address of the page.")] = False,

@@ -50,9 +50,10 @@ def stream(
 ) -> None:
     """Transcribe live audio: a microphone, stdin or a file.
 
-    Needs a causal model (model.direction: causal) exported with --target onnx-streaming or onnx-streaming-int8. Words
-    shown as stable are never taken back while an utterance lasts; with a language model the final text may differ from
-    them. Ctrl-C ends the stream and prints the last utterance.
+    Needs a streaming model: the shipped velocity-asr-v2-streaming, or a causal model (model.direction: causal) exported
+    with --target onnx-streaming or onnx-streaming-int8. Words shown as stable are never taken back while an utterance
+    lasts; with a language model the final text may differ from them. Ctrl-C ends the stream and prints the last
+    utterance.
 
     \b
     Examples:

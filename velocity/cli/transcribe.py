@@ -38,7 +38,7 @@ def transcribe(
 ) -> None:
     """Transcribe audio files.
 
-    FILE is audio of any format, sample rate and length, a folder of audio files, or - for standard input. Several files
+    FILE is an audio file of any sample rate and length, a folder of audio files, or - for standard input. Several files
     give lines of "FILE<TAB>text". Files that cannot be read do not stop the others: they are listed at the end, and the
     exit status is 2.
 
