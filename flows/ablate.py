@@ -212,10 +212,11 @@ def main(
     """Train, export and score every row of ablations.yaml as a DVC experiment, and put them into one table.
 
     The table is in reports/ablation.md, with the figures in .json and a plot in .png; `dvc exp show` lists the rows,
-    MLflow has a run for the table and one below it for each row. The last commit counts, not what is uncommitted.
+    MLflow has a run for the table and one below it for each row. It measures the last commit; uncommitted changes are
+    ignored.
 
-    Rows that are there for the same code and parameters are not run again, so the same command goes on after an
-    interruption, and brings the rows up to date after a change. `rm -r .dvc/tmp/ablation` frees their folders.
+    Rows that exist for the same code and parameters are not run again: repeat the command after an interruption or a
+    change. `rm -r .dvc/tmp/ablation` frees their folders.
 
     \b
     python -m flows.ablate                             # every row, small: about an hour on two free cores

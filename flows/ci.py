@@ -103,8 +103,8 @@ def main(
 ) -> None:
     """Judge a pull request: build the models of both sides, gate one against the other, write a comment.
 
-    Exit status as for velocity-asr gate: 0 pass, 1 regression, 2 could not judge, or could not be made. Commits count,
-    not what is uncommitted. `dvc exp apply` takes over what was made here, by the names in the comment.
+    Exit status as for velocity-asr gate: 0 pass, 1 regression, 2 could not judge, or a model could not be built. Only
+    commits count: uncommitted changes are ignored. `dvc exp apply`, with the name in the comment, brings a result here.
 
     \b
     python -m flows.ci                       # this branch, beside main

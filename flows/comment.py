@@ -26,7 +26,7 @@ def compose(base: Side, change: Side, judgement: Judgement | None, out: Path) ->
         markdown(judgement).strip() if judgement else SAME,
         "### What was made",
         stages(base, change),
-        f"`dvc exp apply {change.experiment}` takes over the outcome, where it was made.",
+        f"`dvc exp apply {change.experiment}` brings the results into the project that made them.",
     ]
     for title, kind in (("Parameters", "params"), ("Metrics", "metrics")):
         if rows := dvc_commands.diff(kind, *experiments):

@@ -87,7 +87,7 @@ def main(
         str | None, typer.Option(help="A Dask scheduler to use instead, such as tcp://10.0.0.5:8786.")
     ] = None,
 ) -> None:
-    """Measure the fetched corpora over Dask workers; `dvc repro validate` then finds what they measured.
+    """Validate the fetched corpora on Dask workers; `dvc repro validate` then uses their measurements.
 
     Workers on other machines: `dask scheduler` on one, `dask worker tcp://HOST:8786 --nthreads 1 --nworkers N` on each,
     started in the project's folder, which all of them see under the same path.

@@ -1,9 +1,9 @@
-"""Retraining as a Prefect flow: on a schedule, or by hand. Whatever is new becomes a model; the gate decides about it.
+"""Retraining as a Prefect flow, on a schedule or by hand: new speech becomes a new model, and the gate judges it.
 
 It works in a workspace of its own (flows.workspaces) with the code and parameters of the last commit, so that nothing
 in the project changes: fetch → validate → drift → the other stages → a DVC experiment → a version of the registry →
-the gate beside the champion → promoted if it is better, or not. Each step may be repeated, so a run that was killed is
-gone on with by the next one; the champion changes in one write of the registry's, after the gate.
+the gate beside the champion → promoted if it is better, or not. Each step may be repeated, so the next run continues
+one that was killed; the champion changes in one write to the registry, after the gate.
 ``python -m flows.retrain --help``.
 """
 
@@ -93,7 +93,7 @@ def parameters(commit: str, drift: Drift) -> str:
 
 
 def train(lock: int) -> None:
-    """Every stage, in the order of DVC's graph; drift is looked at before anything is trained."""
+    """Every stage, in the order of DVC's graph; drift is reported before anything is trained."""
     graph = dvc_commands.stage_graph([], WORKSPACE)
     stages = list(graph)
     validated = stages.index("validate") + 1
@@ -128,7 +128,7 @@ def look_up(lock: int) -> dict[str, Any]:
 def register(lock: int, experiment: str) -> str:
     """Make the workspace's model a version, the challenger, tagged with its experiment; returns its number."""
     result = velocity_asr(lock, "register", experiment=experiment)
-    say(f"Version {result['version']}: experiment {experiment}, which `dvc exp apply {experiment}` takes over")
+    say(f"Version {result['version']}: experiment {experiment}; `dvc exp apply {experiment}` brings it here")
     return result["version"]
 
 
@@ -178,14 +178,14 @@ def main(
         typer.Option(help="Who becomes champion: what passes the gate with a lower error rate, or all that passes."),
     ] = "better",
 ) -> None:
-    """Fetch what is new, train on it, register the model, and promote it if it is better and the gate lets it pass.
+    """Fetch new speech, train on it, register the model, and promote it if it is better and passes the gate.
 
-    Everything happens in .dvc/tmp/retrain, with the code and parameters of the last commit: the project stays as it
-    is. Nothing new ends early. A run that was killed is gone on with by the next one. The model's reports come back
-    as a DVC experiment, retrain-…, which `dvc exp show` lists and `dvc exp apply` takes over.
+    Everything happens in .dvc/tmp/retrain, with the code and parameters of the last commit; the project itself does
+    not change. If nothing is new, the run ends early. The next run continues one that was killed. The model's reports
+    are kept as a DVC experiment, retrain-…: `dvc exp show` lists it, `dvc exp apply` brings it into the project.
 
-    Exit status 0: promoted, or nothing new. 1: the model is not better, or the gate refused it. 2: it could not judge,
-    or a stage failed, as validate does for bad data. The champion is the one before, unless a model was promoted.
+    Exit status 0: promoted, or nothing new. 1: the model is not better, or the gate refused it. 2: the gate could not
+    judge, or a stage failed, as validate does for bad data. In cases 1 and 2 the champion stays.
 
     \b
     python -m flows.retrain                   # by hand; on a schedule: the deployment `retrain`, docs/retraining.md

@@ -118,9 +118,9 @@ def main(
 ) -> None:
     """Start Prefect, MLflow and a worker on this machine, with the deployments of prefect.yaml; Ctrl-C stops them.
 
-    Flow runs work in this folder. MLflow shows the project's store, or what MLFLOW_TRACKING_URI names; a tracking
-    server that is named there is used as it is. VELOCITY_ALERT_URL: where failed runs are posted to. Prefect's and
-    MLflow's own settings (PREFECT_API_DATABASE_CONNECTION_URL, …) go through. What the servers say is in .prefect/logs.
+    Flow runs work in this folder. MLflow shows the project's store, or what MLFLOW_TRACKING_URI names; if that is
+    a server's address, that server is used. VELOCITY_ALERT_URL: a webhook for failed runs. Prefect's and MLflow's own
+    settings (PREFECT_API_DATABASE_CONNECTION_URL, …) are passed on. The servers' logs are in .prefect/logs.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

@@ -1,7 +1,7 @@
 """Isolated workspaces: a clone of the last commit, with the project's own objects, DVC cache and sources of sound.
 
 What a flow runs there leaves the project as it is, and comes back to it as a DVC experiment: a commit under
-``refs/exps``, which ``dvc exp show`` lists and ``dvc exp apply`` takes over.
+``refs/exps``, which ``dvc exp show`` lists and ``dvc exp apply`` brings into the project.
 """
 
 from __future__ import annotations
