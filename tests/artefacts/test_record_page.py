@@ -107,9 +107,10 @@ def test_what_is_read_becomes_a_folder_to_adapt_on(page, tmp_path):
     found = downloaded(page, tmp_path)
     _, (utterance,) = load_test_set(str(found))
     assert utterance.text == normalize(FIRST)
-    assert utterance.id == "anna-1-0001"
+    speaker, chapter, number = utterance.id.split("-")
+    assert (speaker, number) == ("anna", "0001")
     letters = len(normalize(FIRST).replace(" ", ""))
-    samples, rate = soundfile.read(found / "anna/1/anna-1-0001.wav", dtype="int16")
+    samples, rate = soundfile.read(found / f"anna/{chapter}/{utterance.id}.wav", dtype="int16")
     assert rate == SAMPLE_RATE
     assert takes.judge(np.pad(samples, SAMPLE_RATE), letters).kept
     recordings = Recordings(found, "anna")  # `velocity-asr record` goes on from there
@@ -140,12 +141,49 @@ def test_a_useless_take_is_not_kept_and_sentences_can_be_skipped(page):
     page.locator("#status", has_text="Speak now").wait_for()
     page.locator("#record", has_text="Stop").click()
     page.locator("#status", has_text="Not kept; once more, please.").wait_for()
+    assert page.locator("#back").is_disabled()
     page.locator("#skip").click()
     assert page.inner_text("#prompt") == SECOND
     page.fill("#speaker", "no name")
     read_sentence(page)
     page.locator("#download").click()
     page.locator("#error", has_text="letters, digits and _").wait_for()
+
+
+def test_two_clicks_at_once_are_one(page):
+    """Two takes, then "Repeat the last one" twice without a pause: one take is left, and another one can be made."""
+    read_sentence(page)
+    page.locator("#sentences", has_text="1").wait_for()
+    page.locator("#record", has_text="Record").click()
+    page.locator("#sentences", has_text="2").wait_for(timeout=60_000)
+    page.evaluate("() => { const back = document.getElementById('back'); back.click(); back.click(); }")
+    page.locator("#sentences", has_text="1").wait_for()
+    page.locator("#record", has_text="Record").click()
+    page.locator("#sentences", has_text="2").wait_for(timeout=60_000)
+    assert page.locator("#error").is_hidden()
+
+
+def test_a_microphone_that_goes_away_ends_the_take(page):
+    """As when it is unplugged: the track ends by itself."""
+    page.evaluate("""() => {
+      const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (wanted) => (window.stream = await real(wanted));
+    }""")
+    page.locator("#record").click()
+    page.locator("#status", has_text="Speak now").wait_for()
+    page.evaluate("() => window.stream.getTracks()[0].dispatchEvent(new Event('ended'))")
+    page.locator("#error", has_text="The microphone was disconnected.").wait_for()
+    assert page.inner_text("#record") == "Record"
+    assert page.evaluate("() => window.stream.getTracks()[0].readyState") == "ended"
+
+
+def test_sentences_that_cannot_be_loaded_are_an_error(browser, site):
+    page = browser.new_page()
+    page.route("**/prompts.txt", lambda route: route.fulfill(status=404))
+    page.goto(f"{site.url}record.html")
+    page.locator("#error", has_text="cannot be loaded (status 404)").wait_for()
+    assert page.inner_text("#prompt") == ""
+    page.close()
 
 
 def variants(sentence: np.ndarray) -> dict[str, np.ndarray]:

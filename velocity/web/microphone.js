@@ -8,9 +8,9 @@ const REASONS = {
   NotSupportedError: 'This browser gives no sound at 16 kHz: record a file and open it instead.',
 };
 
-// Calls hear(samples) with (1600,) Float32Array pieces. Returns a function that stops it. Errors have a message for
-// the user.
-export async function openMicrophone(hear) {
+// Calls hear(samples) with (1600,) Float32Array pieces, and lost(error) when the microphone goes away. Returns a function
+// that stops it. Errors have a message for the user.
+export async function openMicrophone(hear, lost) {
   if (!navigator.mediaDevices) throw new Error('Browsers give the microphone to https and to localhost only.');
   let stream, context;
   const close = async () => {
@@ -24,6 +24,7 @@ export async function openMicrophone(hear) {
     const capture = new AudioWorkletNode(context, 'capture', { numberOfOutputs: 0, channelCount: 1, channelCountMode: 'explicit' });
     capture.port.onmessage = ({ data }) => hear(data);
     context.createMediaStreamSource(stream).connect(capture);
+    stream.getTracks().forEach((track) => (track.onended = () => lost(new Error('The microphone was disconnected.'))));
     return close;
   } catch (error) {
     await close();

@@ -119,7 +119,7 @@ async function openTheMicrophone() {
       heard += samples.length / 16000;
       waveform.add(samples);
       live.hear(samples);
-    });
+    }, (error) => closeMicrophone().then(() => fail(error)));
     microphone = { close, live };
     part('microphone').setAttribute('aria-pressed', 'true');
     part('microphone').textContent = 'Stop';

@@ -12,7 +12,10 @@ const part = (name) => document.getElementById(name);
 const waveform = new Waveform(part('waveform'));
 let recordings = null;
 let todo = []; // sentences; the first one is shown
+let loaded = false;
 let take = null; // { close, pieces } while the microphone is open
+let kept = true; // the last take: "Repeat" must not remove the good one before a useless one
+let working = false; // on what a button does: another click has to wait
 
 function status(text) {
   part('status').textContent = text;
@@ -24,51 +27,64 @@ function fail(error) {
   if (error) status('');
 }
 
-// Runs what a button does; its errors are shown.
+// Runs what a button does, once at a time; its errors are shown.
 const reported = (work) => async () => {
+  if (working) return;
+  working = true;
   fail(null);
+  show();
   try {
     await work();
   } catch (error) {
     fail(error);
   }
+  working = false;
   show();
 };
 
 function show() {
-  const count = recordings?.takes.length ?? 0, busy = take !== null;
-  part('prompt').textContent = todo[0] ?? 'All sentences are recorded. Thank you.';
+  const count = recordings?.takes.length ?? 0, busy = working || take !== null;
+  part('prompt').textContent = todo[0] ?? (loaded ? 'All sentences are recorded. Thank you.' : '');
   part('minutes').textContent = `${((recordings?.seconds ?? 0) / 60).toFixed(1)} of ${MINUTES} minutes`;
   part('sentences').textContent = count;
-  part('record').textContent = busy ? 'Stop' : 'Record';
-  part('record').setAttribute('aria-pressed', busy);
-  part('record').disabled = !recordings || (!todo.length && !busy);
-  part('back').disabled = part('download').disabled = part('remove').disabled = busy || !count;
+  part('record').textContent = take ? 'Stop' : 'Record';
+  part('record').setAttribute('aria-pressed', take !== null);
+  part('record').disabled = working || !todo.length;
+  part('back').disabled = busy || !count || !kept;
+  part('download').disabled = part('remove').disabled = busy || !count;
   part('skip').disabled = busy || todo.length < 2;
 }
 
 async function load() {
+  loaded = false;
+  todo = [];
+  recordings = await Recordings.open();
   const response = await fetch('prompts.txt');
   if (!response.ok) throw new Error(`The sentences cannot be loaded (status ${response.status}).`);
-  recordings = await Recordings.open();
   const recorded = new Set(recordings.takes.map(({ text }) => text));
   const prompts = (await response.text()).split('\n').map((line) => line.trim());
   todo = prompts.filter((prompt) => prompt && !recorded.has(prompt));
-  await navigator.storage?.persist?.();
+  loaded = true;
+  navigator.storage?.persist?.().catch(() => {}); // some browsers ask the user, who need not answer
   status(recorded.size ? 'The recordings of the last time are here.' : 'Press Record, and read the sentence.');
 }
 
 async function start() {
-  const mine = (take = { pieces: [], close: null });
-  show();
+  const mine = { pieces: [] };
   status('Opening the microphone…');
   waveform.show();
-  try {
-    mine.close = await openMicrophone((samples) => take === mine && hear(samples));
-  } catch (error) {
-    take = null;
-    throw error;
-  }
+  mine.close = await openMicrophone(
+    (samples) => take === mine && hear(samples),
+    (error) => take === mine && reported(() => lose(error))(),
+  );
+  take = mine;
+}
+
+async function lose(error) {
+  const { close } = take;
+  take = null;
+  await close();
+  throw error;
 }
 
 function hear(samples) {
@@ -76,15 +92,16 @@ function hear(samples) {
   pieces.push(Int16Array.from(samples, (value) => Math.max(-32768, Math.min(32767, Math.round(value * 32768)))));
   if (pieces.length === 1) return status('Speak now …'); // a microphone takes a moment to open; this piece has the click, too
   waveform.add(samples);
-  const long = pieces.length * samples.length >= LONGEST * SAMPLE_RATE;
+  const long = (pieces.length - 1) * samples.length >= LONGEST * SAMPLE_RATE;
   if (long || (pieces.length % LOOK_EVERY === 0 && over(joined(pieces), letters(todo[0])))) finish();
 }
 
 const finish = reported(async () => {
   const { pieces, close } = take;
   take = null;
-  await close?.();
-  const text = todo[0], { samples, kept, advice } = judge(joined(pieces), letters(text));
+  await close();
+  const text = todo[0], { samples, advice, ...verdict } = judge(joined(pieces), letters(text));
+  kept = verdict.kept;
   if (kept) {
     await recordings.add(text, samples);
     todo.shift();
@@ -111,6 +128,7 @@ async function takeBack() {
 
 function skip() {
   todo.push(todo.shift());
+  kept = true;
   status('');
 }
 

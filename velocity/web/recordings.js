@@ -5,14 +5,14 @@ import { zipped } from './zip.js';
 
 export class Recordings {
   #database;
-  takes = []; // { number, text, samples: Int16Array }, in the order in which they were made
+  takes = []; // { number, chapter, text, samples: Int16Array }, in the order in which they were made
 
   static async open() {
     const recordings = new Recordings();
     const opening = indexedDB.open('velocity-asr', 1);
-    opening.onupgradeneeded = () => opening.result.createObjectStore('takes', { keyPath: 'number' });
+    opening.onupgradeneeded = () => opening.result.createObjectStore('takes', { keyPath: 'number', autoIncrement: true });
     recordings.#database = await settled(opening);
-    recordings.takes = await settled(recordings.#store('readonly').getAll());
+    await recordings.#change('readonly', async (store) => (recordings.takes = await settled(store.getAll())));
     return recordings;
   }
 
@@ -21,42 +21,50 @@ export class Recordings {
   }
 
   async add(text, samples) {
-    const take = { number: (this.takes.at(-1)?.number ?? 0) + 1, text, samples: samples.slice() };
-    await settled(this.#store('readwrite').add(take));
+    // The time of the first take: downloads of other days, and what `velocity-asr record` makes, have other chapters.
+    const chapter = this.takes[0]?.chapter ?? new Date().toISOString().replace(/\D/g, '').slice(0, 14);
+    const take = { chapter, text, samples: samples.slice() };
+    await this.#change('readwrite', async (store) => (take.number = await settled(store.add(take))));
     this.takes.push(take);
   }
 
   // Removes the last take and returns its text.
   async takeBack() {
-    await settled(this.#store('readwrite').delete(this.takes.at(-1).number));
-    return this.takes.pop().text;
+    const { number, text } = this.takes.at(-1);
+    await this.#change('readwrite', (store) => store.delete(number));
+    this.takes.pop();
+    return text;
   }
 
   async clear() {
-    await settled(this.#store('readwrite').clear());
+    await this.#change('readwrite', (store) => store.clear());
     this.takes = [];
   }
 
-  // A ZIP file of <speaker>/1/<speaker>-1-<number>.wav and the transcripts beside them.
+  // A ZIP file of <speaker>/<chapter>/<speaker>-<chapter>-<number>.wav and the transcripts beside them.
   folder(speaker) {
-    const place = `${speaker}/1/${speaker}-1`;
-    const id = (index) => `${speaker}-1-${String(index + 1).padStart(4, '0')}`;
+    const [{ chapter }] = this.takes, place = `${speaker}/${chapter}`, begin = `${speaker}-${chapter}`;
+    const id = (index) => `${begin}-${String(index + 1).padStart(4, '0')}`;
     const lines = this.takes.map(({ text }, index) => `${id(index)} ${text}\n`);
     return zipped([
-      { name: `${place}.trans.txt`, content: new TextEncoder().encode(lines.join('')) },
-      ...this.takes.map(({ samples }, index) => ({ name: `${speaker}/1/${id(index)}.wav`, content: wave(samples) })),
+      { name: `${place}/${begin}.trans.txt`, content: new TextEncoder().encode(lines.join('')) },
+      ...this.takes.map(({ samples }, index) => ({ name: `${place}/${id(index)}.wav`, content: wave(samples) })),
     ]);
   }
 
-  #store(mode) {
-    return this.#database.transaction('takes', mode).objectStore('takes');
+  // Runs work(store); what it wrote is on the disk when this returns.
+  async #change(mode, work) {
+    const transaction = this.#database.transaction('takes', mode);
+    await Promise.all([work(transaction.objectStore('takes')), settled(transaction)]);
   }
 }
 
-function settled(request) {
+// The result of a request, or the end of a transaction.
+function settled(work) {
   return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(new Error(`The browser cannot keep the recordings: ${request.error?.message}`));
+    const failed = () => reject(new Error(`The browser cannot keep the recordings: ${work.error?.message ?? 'no space'}`));
+    work.onsuccess = work.oncomplete = () => resolve(work.result);
+    work.onerror = work.onabort = failed;
   });
 }
 
