@@ -42,6 +42,14 @@ def notes_on_stderr(repeat: bool = True) -> Iterator[None]:
         yield
 
 
+def reason(error: Exception) -> str:
+    """An error's message; for the system's errors, what went wrong with which file."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    where = error.filename2 or error.filename  # of two, the one that was to be written
+    return f"{printable(where)}: {error.strerror.lower()}" if where else error.strerror.lower()
+
+
 def printable(path: str | Path) -> str:
     """``path`` on one line of valid text; unprintable characters are escaped as in Python."""
     escape = lambda c: c.encode("unicode_escape").decode()  # noqa: E731

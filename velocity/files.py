@@ -49,6 +49,17 @@ def atomic_directory(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_replaceable(folder: Path, mark: str) -> None:
+    """Raises VelocityError when ``atomic_directory`` would remove what is no earlier result: a folder that is not empty
+    and has no file ``mark``, or the current folder."""
+    if folder.exists() and folder.resolve() == Path.cwd():
+        raise VelocityError(f"{folder}: is the current folder, which would be replaced; name another one")
+    if folder.exists() and not folder.is_dir():
+        raise VelocityError(f"{folder}: is a file; name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file():
+        raise VelocityError(f"{folder}: holds other files, which would be removed; name another folder")
+
+
 def _beside(path: Path) -> Path:
     """The temporary path for ``path``; a long name is shortened, as file systems take 255 bytes."""
     end = f".{os.getpid()}.partial"

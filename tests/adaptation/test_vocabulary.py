@@ -109,4 +109,4 @@ def test_nothing_to_adapt_to_is_said_in_one_line(tmp_path, capsys, monkeypatch):
     assert (status, err.count("\n")) == (2, 1)
     assert "--unlabelled needs a FOLDER of recordings with text as well" in err
     status, _, err = run(capsys, "adapt", "--out", "my", "--vocabulary", "names.txt")
-    assert (status, err) == (2, "error: names.txt: no such file with hot words\n")
+    assert (status, err) == (2, "error: names.txt: no such file; --vocabulary wants a list of words\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from velocity.artefacts.web_bundle import PAGE, bundle
 from velocity.artefacts.web_runtime import web_runtime
 from velocity.errors import VelocityError
-from velocity.files import atomic_directory
+from velocity.files import atomic_directory, check_replaceable
 
 POLICY = re.search(r'content="(default-src[^"]+)"', (PAGE / "index.html").read_text(encoding="utf-8"))[1]
 HEADERS = {
@@ -41,8 +41,10 @@ TYPES = {
 def write_site(artefact: Path, folder: Path) -> None:
     """Everything that browsers need to run the ONNX model ``artefact``, in ``folder``, which is replaced.
 
-    Raises VelocityError when ``artefact`` is none of whole utterances, or ONNX Runtime Web cannot be had.
+    Raises VelocityError when ``artefact`` is none of whole utterances, ONNX Runtime Web cannot be had, or ``folder``
+    holds something else.
     """
+    check_replaceable(folder, "config.json")
     runtime = web_runtime()
     with atomic_directory(folder) as partial_folder:
         bundle(artefact, partial_folder)

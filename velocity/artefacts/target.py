@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from velocity.discovery import modules
 from velocity.errors import VelocityError
-from velocity.files import atomic_directory, write_json
+from velocity.files import atomic_directory, check_replaceable, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,8 +88,8 @@ def export_target(name: str, trained: Trained, folder: Path, source: Path | None
     """Write the artefact ``name`` to ``folder``: the model's files, ``config.json`` and ``tokenizer.model``, all of
     them or none. ``source`` as in ``Target.write``.
 
-    Raises VelocityError for an unknown target, for inputs that are broken or do not fit each other, and for a
-    streaming target of a model that is not causal.
+    Raises VelocityError for an unknown target, for inputs that are broken or do not fit each other, for a streaming
+    target of a model that is not causal, and for a ``folder`` with something else in it.
     """
     from velocity.artefacts.description import describe
 
@@ -101,6 +101,7 @@ def export_target(name: str, trained: Trained, folder: Path, source: Path | None
         raise VelocityError(f"{name}: takes log-mel features only; targets that take samples: {able}")
     if source and not source.is_dir():
         raise VelocityError(f"{source}: no such folder, and {name} is made from it; export {source.name} first")
+    check_replaceable(folder, "config.json")
     config = describe(trained, name)
     with atomic_directory(folder) as partial:
         config |= target.write(trained, partial, source)

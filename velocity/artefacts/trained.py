@@ -93,7 +93,12 @@ def folder_model(folder: Path) -> Trained:
     for name in ("model.safetensors", "tokenizer.model"):
         if not (folder / name).is_file():
             raise VelocityError(f"{folder}: holds no {name}; an export is made from weights, not from another artefact")
-    described = json.loads((folder / "config.json").read_text()) if (folder / "config.json").is_file() else {}
+    described = {}
+    if (folder / "config.json").is_file():
+        try:
+            described = dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise VelocityError(f"{folder / 'config.json'}: damaged; repair or remove it") from error
     return Trained(
         folder / "model.safetensors",
         calibration=folder / "calibration.json",

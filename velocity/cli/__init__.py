@@ -14,7 +14,7 @@ import typer
 
 from velocity.cli import transcribe, stream, record, adapt, serve, lm, evaluate, project, release  # noqa: F401  # isort: skip  (order of --help)
 from velocity.cli.app import app
-from velocity.errors import VelocityError, notes_on_stderr
+from velocity.errors import VelocityError, notes_on_stderr, reason
 from velocity.loopback import bypass_proxies
 
 ESCAPED = "velocity-asr"  # for characters that an output's encoding lacks: as JSON escapes them, which text may be too
@@ -41,11 +41,16 @@ def main(arguments: list[str] | None = None) -> None:
             output.reconfigure(errors=ESCAPED)
     try:
         with notes_on_stderr():
+            if sys.stdout is None:
+                raise VelocityError("standard output is closed: results would be lost")
             status = app(line, prog_name="velocity-asr", standalone_mode=False)
-    except (VelocityError, typer.BadParameter.__base__) as error:  # the latter is click's UsageError
+            sys.stdout.flush()  # a full disk may show only now
+    except BrokenPipeError:
+        raise
+    except (VelocityError, OSError, typer.BadParameter.__base__) as error:  # the last is click's UsageError
         if debug:
             raise
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        message = error.format_message() if hasattr(error, "format_message") else reason(error)
         print(f"error: {message}", file=sys.stderr)
         status = 2
     except ModuleNotFoundError as error:

@@ -104,14 +104,16 @@ def tune(
     \b
     Examples:
       velocity-asr lm tune --test-set speech/dev
-      velocity-asr lm tune --model velocity-asr-v2 --lm english.lm --test-set speech/dev --only '^(118|1737)-' --write
+      velocity-asr lm tune --model my-model --lm my-model/calls.lm --test-set speech/dev --only '^(118|1737)-' --write
     """
-    from velocity.commands.lm import BONUSES, WEIGHTS, as_text, write_weights
+    from velocity.commands.lm import BONUSES, WEIGHTS, as_text, name_beside, write_weights
     from velocity.commands.lm import tune as find_weights
 
     recogniser = options.load(model, quantized, threads, lm)
     if recogniser.language_model is None:
         raise VelocityError(f"{recogniser.folder}: it has no language model: add --lm FILE")
+    if write:
+        name_beside(recogniser, lm)  # an error now, not after the work
     rows = find_weights(recogniser, test_set, only, every, WEIGHTS, BONUSES)
     print(as_text(rows))
     if write:

@@ -12,7 +12,7 @@ import typer
 
 from velocity.cli.app import app
 from velocity.cli.options import Json
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, reason
 from velocity.project import REPORTS
 
 TestSets = Annotated[
@@ -67,9 +67,9 @@ def errors_as_json(as_json: bool) -> Iterator[None]:
     """With --json, print a verdict even for invalid input."""
     try:
         yield
-    except VelocityError as error:
+    except (VelocityError, OSError) as error:
         if as_json:
-            print(json.dumps({"verdict": "invalid", "reasons": [str(error)]}, indent=2))
+            print(json.dumps({"verdict": "invalid", "reasons": [reason(error)]}, indent=2))
         raise
 
 

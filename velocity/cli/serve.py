@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated
@@ -51,6 +52,8 @@ def serve(
     except ModuleNotFoundError as error:
         raise VelocityError(f"{error.name} is not installed: pip install 'velocity-asr[serve]'") from error
 
+    if not math.isfinite(max_megabytes):
+        raise VelocityError(f"--max-megabytes {max_megabytes}: must be a finite number")
     limits = Limits(int(max_megabytes * MEGABYTE), max_seconds)
     queue = Queue(jobs or os.cpu_count() or 1, max_waiting)
     run_server(Service(load(model, quantized, threads, lm), limits, queue), host, port)

@@ -28,7 +28,7 @@ from velocity.config.gate import Gate
 from velocity.config.reader import default_section
 from velocity.corpora.collection import read_collection
 from velocity.corpora.layout import find_audio
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, printable
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.files import atomic_directory, md5
 from velocity.gate import Judgement, Verdict
@@ -60,6 +60,8 @@ class Request:
             raise VelocityError("--unlabelled needs a FOLDER of recordings with text as well: they judge the result")
         if self.speech is None and self.vocabulary is None:
             raise VelocityError("nothing to adapt to: name a FOLDER of recordings, --vocabulary FILE, or both")
+        if self.vocabulary is not None and not os.path.isfile(self.vocabulary):
+            raise VelocityError(f"{printable(self.vocabulary)}: no such file; --vocabulary wants a list of words")
         if self.out.exists() or self.out.is_symlink():
             raise VelocityError(f"{self.out}: exists already; name another folder, or remove it")
 
@@ -121,7 +123,11 @@ def _read_config(base: Path, trained: bool) -> dict[str, Any]:
         from velocity.quantization.base import read_base
 
         read_base(base)
-    return json.loads((base / "config.json").read_text(encoding="utf-8"))
+    try:
+        config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+        return {**config, "name": config["name"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise VelocityError(f"{base / 'config.json'}: missing or damaged; export the model again") from error
 
 
 def _averages(workspace: Workspace, base: Path, config: Mapping[str, Any], name: str) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -31,6 +32,9 @@ def decoder_from(
     """
     if model.language_model is None and (lm_weight is not None or word_bonus is not None):
         raise VelocityError("--lm-weight and --word-bonus need a language model: add --lm FILE")
+    for option, value in (("--lm-weight", lm_weight), ("--word-bonus", word_bonus)):
+        if value is not None and not math.isfinite(value):
+            raise VelocityError(f"{option} {value}: must be a finite number")
     if beam is not None and n_best > beam:
         raise VelocityError(f"--n-best {n_best}: exceeds the {beam} hypotheses that --beam keeps")
     phrases = read_hotwords(hotwords) if hotwords is not None else None

@@ -34,11 +34,18 @@ def limits(wer_tolerance: float | None = None, rtf_tolerance: float | None = Non
 
 
 def test_sets(names: Sequence[str] | None) -> dict[str, list[Utterance]]:
-    """The named test sets, or all that this project has prepared. Raises VelocityError when there is none."""
+    """The named test sets, or all that this project has prepared. Raises VelocityError when there is none, and for
+    two of the same name."""
     chosen = names or list(map(str, test_manifests()))
     if not chosen:
         raise VelocityError(f"{PREPARED}: no test set; name one with --test-set, or run `dvc repro prepare`")
-    return dict(load_test_set(name) for name in chosen)
+    found: dict[str, list[Utterance]] = {}
+    for name in chosen:
+        title, utterances = load_test_set(name)
+        if title in found:
+            raise VelocityError(f"{name}: a second test set called {title}; rename its folder or file")
+        found[title] = utterances
+    return found
 
 
 def model(name: str) -> Model:

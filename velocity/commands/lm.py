@@ -6,6 +6,7 @@ import gzip
 import json
 import lzma
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -44,6 +45,8 @@ def build(
     and files of sentences.
     Raises VelocityError when a text cannot be read or there are no words.
     """
+    if out.is_dir() or out.resolve() in {path.resolve() for path in texts}:
+        raise VelocityError(f"{out}: {'is a folder' if out.is_dir() else 'is one of the texts'}; name another file")
     filters = Exclusion(sentence for name in excluded for sentence in _sentences(name))
     words, text = read_words(_normalised(texts, filters), vocabulary)
     if not len(text):
@@ -132,7 +135,7 @@ def _lines(path: Path, progress: Progress | None = None) -> Iterator[str]:
                     done = raw.tell()
             if progress is not None:
                 progress.advance(path.stat().st_size - done)
-    except (lzma.LZMAError, gzip.BadGzipFile, EOFError) as error:
+    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise VelocityError(f"{path}: damaged ({error})") from error
     except OSError as error:
         raise VelocityError(f"{path}: cannot be read ({error.strerror})") from error
@@ -164,10 +167,14 @@ def tune(
     from velocity.evaluation.testset import load_test_set
     from velocity.evaluation.wer import score, summarize
 
+    try:
+        wanted = re.compile(only)
+    except re.error as error:
+        raise VelocityError(f"--only {only!r}: no regular expression ({error})") from error
     sets = {}
     for name in test_sets:
         title, utterances = load_test_set(name)
-        chosen = [u for u in utterances if re.search(only, u.id)][::every]
+        chosen = [u for u in utterances if wanted.search(u.id)][::every]
         if chosen:
             spoken = [(u.text, model.log_probs(u.samples())) for u in track(chosen, title, len(chosen))]
             sets.setdefault(title, []).extend(spoken)
@@ -195,18 +202,28 @@ def tune(
     return sorted(rows, key=lambda each: each["wer"])
 
 
-def write_weights(model: VelocityASR, lm: Path | None, best: dict[str, float]) -> str:
-    """Name the language model and its weights in the model's config.json; return a line that says so.
+def name_beside(model: VelocityASR, lm: Path | None) -> str:
+    """The name by which the model's config.json can refer to ``lm``; None: to the one that it has.
 
-    Raises VelocityError for a language model that is neither in the model's folder nor the package's.
+    Raises VelocityError when the file of that name, in the model's folder or else the package's, is another one.
     """
     from velocity.recognition.language_model.choice import SHIPPED
 
-    path = model.folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    name = lm.name if lm else config["language_model"]["file"]
-    if not any((folder / name).is_file() for folder in (model.folder, SHIPPED)):
+    if lm is None:
+        return model.config["language_model"]["file"]
+    found = next((path for folder in (model.folder, SHIPPED) if (path := folder / lm.name).is_file()), None)
+    if found is None or found.resolve() != lm.resolve():
         raise VelocityError(f"{lm}: copy it to {model.folder} first: a model names a language model beside it")
+    return lm.name
+
+
+def write_weights(model: VelocityASR, lm: Path | None, best: dict[str, float]) -> str:
+    """Name the language model and its weights in the model's config.json; return a line that says so.
+
+    Raises VelocityError as ``name_beside`` does.
+    """
+    name, path = name_beside(model, lm), model.folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
     config["language_model"] = {"file": name, "weight": best["weight"], "word_bonus": best["word_bonus"]}
     write_json(path, config)
     return f"{path}: {name} with weight {best['weight']:g} and word bonus {best['word_bonus']:g}"

@@ -51,7 +51,7 @@ def find_sources(files: Sequence[Path], input_dir: Path | None) -> list[Source]:
             try:
                 sources += [Source(found, found.relative_to(path)) for found in find_audio(path)]
             except VelocityError as error:
-                sources.append(Source(path, Path(path.name), str(error)))
+                sources.append(Source(path, Path(path.resolve().name or "root"), str(error)))
         elif is_leftover(path):  # a shell's * names them too
             leftovers.append(path)
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -106,12 +107,17 @@ def _pairs(folder: Path) -> tuple[Audio, Transcripts]:
 
 def _table(path: Path) -> tuple[Audio, Transcripts]:
     text = io.StringIO(read_text(path), newline="")
-    rows = list(csv.DictReader(text, delimiter=TABLES[path.suffix.lower()]))
+    try:
+        rows = list(csv.DictReader(text, delimiter=TABLES[path.suffix.lower()]))
+    except csv.Error as error:
+        raise VelocityError(f"{path}: not a table ({error}); is a quotation mark missing?") from error
     if not rows or not {"path", "text"} <= rows[0].keys():
         raise VelocityError(f"{path}: its first line must name the columns path and text, and others must follow")
     named = [(row["path"] or "", (row["text"] or "").strip(), row.get("speaker")) for row in rows]
     files = {name: path.parent / name for name, _, _ in named}
-    audio = ((name, file) for name, file in files.items() if file.is_file() and is_audio(file))
+    audio = (
+        (name, file) for name, file in files.items() if os.path.isfile(file) and is_audio(file)
+    )  # Path.is_file raises for a long name
     transcripts = (
         (name, Transcript(text, f"{path} row {number}", speaker or None))
         for number, (name, text, speaker) in enumerate(named, 1)

@@ -93,7 +93,7 @@ def manifest_name(path: Path) -> str:
 
     Other manifests are named by their file.
     """
-    with open(path, encoding="utf-8") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         found = re.search(r'"corpus": "([^"]+)"', file.readline())  # the line may not be a cut
     corpus = found[1] if found else path.stem.removeprefix("test-")
     return re.sub(rf"^test-{re.escape(corpus)}(?=-|$)", f"{corpus}-test", path.stem)
@@ -153,10 +153,10 @@ def _read_folder(folder: Path) -> tuple[list[Utterance], list[str]]:
 
 def _read_cuts(manifest: Path) -> Iterator[Utterance]:
     """Lhotse MonoCuts, one JSON object a line, read without Lhotse: importing it takes longer than a short test."""
-    with open(manifest, encoding="utf-8") as file:
+    with open(manifest, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                cut = json.loads(line)
+                cut = json.loads(line.decode())
                 source = cut["recording"]["sources"][0]["source"]
                 spoken = cut["supervisions"]
                 text = normalize(" ".join(supervision["text"] for supervision in spoken))
