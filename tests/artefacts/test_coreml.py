@@ -91,6 +91,24 @@ def test_every_form_of_the_model_is_exported(change, tmp_path):
         assert np.abs(program(mel(frames)) - expected(model, mel(frames))).max() <= 2e-3
 
 
+@pytest.mark.slow
+def test_what_a_norm_levels_may_be_larger_than_16_bits_hold(tmp_path):
+    """A trained model had 140,000 in front of a norm; here it is 300,000."""
+    torch.manual_seed(0)
+    model = in_16_bits(small().eval())
+    mixer = model.blocks[0].mixer.ssm
+    largest = []
+    mixer.norm.register_forward_pre_hook(lambda module, inputs: largest.append(inputs[0].abs().max().item()))
+    with torch.no_grad():
+        mixer.skip.fill_(2e4)
+        mixer.input.bias[: mixer.inner] = 10.0  # the gate
+    export_coreml(model).write(tmp_path / PACKAGE)
+    features = mel(300)
+    reference = expected(model, features)
+    assert max(largest) > 65_504
+    assert np.abs(MilProgram(tmp_path / PACKAGE)(features) - reference).max() < 0.2
+
+
 def test_int8_holds_the_trained_integers(model, packages):
     """As coremltools reads them."""
     ct = import_coremltools()

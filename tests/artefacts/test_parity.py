@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from velocity.artefacts.target import FLOAT, HALF, INT8, Bars
-from velocity.evaluation.parity import compare, same_file, verdict
+from velocity.audio import compute_mel_spectrogram
+from velocity.evaluation.parity import compare, own_agreement, same_file, verdict
 
 GOOD = {
     "argmax_agreement": 1.0,
@@ -21,6 +22,9 @@ GOOD = {
     [
         (INT8, {"argmax_agreement": 0.995, "max_abs_error": 7.0}, []),
         (INT8, {"argmax_agreement": 0.9949}, ["99.49 %"]),
+        (INT8, {"argmax_agreement": 0.9949, "own_agreement": 0.9999}, ["99.49 %"]),
+        (INT8, {"argmax_agreement": 0.982, "own_agreement": 0.991}, []),
+        (INT8, {"argmax_agreement": 0.9819, "own_agreement": 0.991}, ["98.2 % at least"]),
         (FLOAT, {"argmax_agreement": 0.999, "max_abs_error": 1e-3}, []),
         (FLOAT, {"argmax_agreement": 0.9989, "max_abs_error": 1.1e-3}, ["off by 0.0011 (0.001 at most)", "99.89 %"]),
         (HALF, {"max_abs_error": 1.1}, ["off by 1.1 (1 at most)"]),
@@ -35,6 +39,22 @@ def test_bars_of_parity(bars: Bars, figures, failed):
     assert len(result["failed"]) == len(failed)
     for sentence, part in zip(result["failed"], failed, strict=True):
         assert part in sentence
+
+
+def test_a_model_whose_frames_lie_on_an_edge_does_not_agree_with_itself():
+    """A change by a millionth moves half of the frames on the edge of a step to another class, and no others."""
+    spoken = [np.random.default_rng(1).standard_normal(32_000).astype(np.float32)]
+    mel = compute_mel_spectrogram(spoken[0])
+    edge = mel[:, 0].copy()
+    edge[::2] += 1.0  # every second frame is far from it
+
+    def rounding(features):
+        above = features[0, :, 0] > edge
+        return np.stack([above, ~above], -1)[None].astype(np.float32)
+
+    assert 0.7 < own_agreement(rounding, rounding, spoken) < 0.8
+    smooth = lambda features: features[..., :2]  # noqa: E731
+    assert own_agreement(smooth, smooth, spoken) > 0.99
 
 
 def test_what_is_not_a_number_is_an_error_of_its_own():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from velocity.errors import VelocityError
 from velocity.quantization.linear import QuantizedLinear, quantized_layers
 
+LARGE = 1 << 16
 Replacement = tuple[list[onnx.TensorProto], list[onnx.NodeProto]]  # constants and nodes
 
 
@@ -20,11 +21,13 @@ def quantize_graph(proto: onnx.ModelProto, model: nn.Module) -> onnx.ModelProto:
 
     Every ``MatMul(x, W)`` whose W is a layer's weight becomes
     ``MatMul(DequantizeLinear(QuantizeLinear(x)), DequantizeLinear(W int8))``, which onnxruntime runs as one integer
-    product. Raises VelocityError when a layer has no such product: the graph is of other weights.
+    product. The large weights of convolutions, which are not quantised, are kept in 16 bits.
+    Raises VelocityError when a layer has no such product: the graph is of other weights.
     """
     layers = quantized_layers(model)
     weights = {name: layer.weight for name, layer in layers.items()}
     replace_products(proto, weights, lambda node, name: _quantized(node, name, layers[name]))
+    halve_convolutions(proto)
     onnx.checker.check_model(proto)
     return proto
 
@@ -80,6 +83,23 @@ def _quantized(node: onnx.NodeProto, name: str, layer: QuantizedLinear) -> Repla
             helper.make_node("MatMul", [x, weight], node.output, node.name),
         ],
     )
+
+
+def halve_convolutions(proto: onnx.ModelProto) -> None:
+    """Keep the weights of convolutions in 16 bits, if they take more than ``LARGE`` bytes. Runtimes turn them into 32
+    when they load the model. The rounding, of one part in 2,000, is far below that of INT8."""
+    large = {tensor.name: tensor for tensor in proto.graph.initializer if len(tensor.raw_data) > LARGE}
+    nodes = []
+    for node in proto.graph.node:
+        if node.op_type == "Conv" and (tensor := large.get(node.input[1])):
+            half = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(half, tensor.name))
+            node.input[1] = f"{tensor.name}.float"
+            kind = onnx.TensorProto.FLOAT
+            nodes.append(helper.make_node("Cast", [tensor.name], [node.input[1]], f"{tensor.name}.unpack", to=kind))
+        nodes.append(node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
 
 
 def key(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:

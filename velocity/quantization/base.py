@@ -73,7 +73,8 @@ def _value(name: str, tensors: dict[str, np.ndarray]) -> np.ndarray:
         return (ends * tensors[f"{layer}.input_scale"]).astype(np.float32)
     if f"{name}_scale" in tensors:
         return tensors[name].T.astype(np.float32) * tensors[f"{name}_scale"][:, None]
-    return tensors[name]
+    value = tensors[name]
+    return value.astype(np.float32) if value.dtype == np.float16 else value
 
 
 def load_base(model: VelocityModel, base: Base) -> None:

@@ -23,6 +23,7 @@ from velocity.evaluation.parity import (
     decoded,
     decoding_parity,
     load_reference,
+    own_agreement,
     parity_speech,
     remember,
     same_file,
@@ -119,6 +120,7 @@ def measure(settings: Evaluation, seed: int, threads: int, names: list[str]) -> 
     runtime = VelocityASR(EXPORTED / FLOAT_TARGET)
     pytorch = cache(lambda form: torch_reference(load_reference(form, FINETUNED, CALIBRATION)))
     reference = cache(lambda form: remember(pytorch(form)))
+    own = cache(lambda form: own_agreement(reference(form), pytorch(form), speech))
     words = cache(lambda form: recognise(Recogniser(runtime, pytorch(form)), some, f"PyTorch, {form}").hypotheses)
     measured = {}
     for name in names:
@@ -126,6 +128,8 @@ def measure(settings: Evaluation, seed: int, threads: int, names: list[str]) -> 
         model = comparison.load(EXPORTED / name, 1)
         recogniser = model if isinstance(model, VelocityASR) else Recogniser(runtime, model)
         figures, scores, wer = compare(reference(comparison.reference), recogniser, speech), {}, None
+        if comparison.reference == "int8":  # whose activations are rounded
+            figures["own_agreement"] = own("int8")
         if comparison.whole:
             hypotheses = []
             for test_set, utterances in test_sets.items():
