@@ -81,6 +81,8 @@ def adapt(request: Request) -> tuple[Judgement, dict[str, Any]]:
     base = find_artefact(request.base, quantized=True).resolve()
     config = _read_config(base, trained=bool(parts))
     others = load_test_set(request.general)[1] if request.general else None
+    if missing := next((one.path for one in others or () if not os.path.isfile(one.path)), None):
+        raise VelocityError(f"--general {request.general}: {printable(missing)} is missing")
     inputs = {
         "base": [str(base), md5(base / "model.onnx"), config],
         "speech": [*_state(one.path for one in spoken), [(one.text, one.speaker) for one in spoken]],
