@@ -89,7 +89,7 @@ class Drill:
         ``promote``: as of the flow ``retrain``.
         """
         synthesise(self.voices)
-        ignore = shutil.ignore_patterns("__pycache__", "pretrained")
+        ignore = shutil.ignore_patterns("__pycache__", "velocity-asr-*", "*.lm")
         for name in ("velocity", "flows"):
             shutil.copytree(ROOT / name, self.folder / name, ignore=ignore)
         (self.folder / "data").mkdir()

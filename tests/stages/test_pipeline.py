@@ -36,7 +36,9 @@ def workspace(folder: Path) -> Path:
     yaml.dump(stages, folder / "dvc.yaml")
     params = yaml.load(ROOT / "params.yaml")
     params["corpora"]["synthetic"].update(utterances=150, voices=40)
-    params["model"].update(dim=32, blocks=1, state=8, head_dim=16, ffn=32, context_layers=1, context_state=8)
+    params["model"].update(
+        dim=32, blocks=1, half_rate=0, state=8, head_dim=16, ffn=32, context_layers=1, context_state=8
+    )
     params["model"].update(attention_heads=2, attention_head_dim=8)
     params["pretrain"]["optimisation"].update(steps=4, checkpoint_every=2, validate_every=4, batch_seconds=20)
     params["finetune"]["optimisation"].update(
