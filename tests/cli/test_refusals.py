@@ -72,6 +72,8 @@ REFUSED = {
     "audio as a manifest": (f"evaluate --test-set {SPEECH} --model tones", "line 1: not a cut"),
     "a name that is too long": (f"transcribe {'x' * 300}.wav --model tones", "xxx"),
     "a rate for a file": (f"stream {SPEECH} --rate 8000", "--rate and --channels describe raw audio on stdin"),
+    "haste for live audio": ("stream - --fast", "--fast is for a FILE"),
+    "time to train on nothing": ("adapt --vocabulary words.txt --out my --minutes 5", "without one nothing is trained"),
     "a server without an end": ("serve --max-megabytes inf", "--max-megabytes inf"),
     "a report in place of a file": ("evaluate --test-set one/speech --model tones --report words.txt", "words.txt"),
 }
@@ -87,6 +89,25 @@ def test_it_is_refused_and_nothing_is_touched(folder, capsys, name):
     assert ended.value.code == 2, error
     assert message in error
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_an_empty_argument_is_not_the_current_folder(folder, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["transcribe", "", "--model", "tones"])
+    assert ended.value.code == 2
+    assert "an argument is empty" in capsys.readouterr().err
+
+
+def test_a_terminated_command_leaves_no_temporary_folder(folder):
+    """``demo --save`` is stopped while its temporary folder is being filled."""
+    stopped = (
+        "import os, shutil, signal; from velocity.cli import main; "
+        "shutil.copyfile = lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM); "
+        "shutil.copy = shutil.copy2 = shutil.copytree = shutil.copyfile; main(['demo', '--save', 'page'])"
+    )
+    process = subprocess.run([sys.executable, "-c", stopped], capture_output=True, text=True)
+    assert process.returncode == 143, process.stderr
+    assert not list(folder.glob(".*.partial"))
 
 
 def test_two_test_sets_of_one_name_are_refused(folder):

@@ -48,6 +48,14 @@ def texts(tmp_path: Path) -> dict[str, str]:
     return {segment.id.removeprefix("mine/"): segment.text for segment in supervisions}
 
 
+def test_folders_made_in_vain_are_removed(tmp_path: Path) -> None:
+    Recordings(tmp_path / "speech", "me").remove_if_empty()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    Recordings(tmp_path / "mine", "me").remove_if_empty()
+    assert (tmp_path / "mine").is_dir()
+
+
 def test_a_session_ends_with_the_last_sentence(tmp_path: Path, read, capsys) -> None:
     read([voice()] * 4, ENTER, ENTER, ENTER, ENTER, ENTER)
     assert texts(tmp_path) == {f"me-1-000{number}": text for number, text in enumerate(PROMPTS, 1)}

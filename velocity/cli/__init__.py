@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import signal
 import sys
 
 import typer
@@ -28,12 +29,18 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(ESCAPED, _escape)
 
 
+def _exit(number: int, _: object) -> None:
+    """Exit as the signal would, but clean up: temporary files are removed on the way."""
+    sys.exit(128 + number)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command. Errors print ``error: …`` on stderr and exit with status 2; --debug shows the traceback."""
     line = list(sys.argv[1:] if arguments is None else arguments)
     # Must be set before NumPy loads: the matrix products of the features are too small for OpenBLAS' threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     bypass_proxies()
+    signal.signal(signal.SIGTERM, _exit)
     debug = "--debug" in line
     line = [argument for argument in line if argument != "--debug"] or ["--help"]
     for output in (sys.stdout, sys.stderr):
@@ -43,6 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
         with notes_on_stderr():
             if sys.stdout is None:
                 raise VelocityError("standard output is closed: results would be lost")
+            if "" in line:  # would be the current folder
+                raise VelocityError("an argument is empty; is a variable of the calling script not set?")
             status = app(line, prog_name="velocity-asr", standalone_mode=False)
             sys.stdout.flush()  # a full disk may show only now
     except BrokenPipeError:

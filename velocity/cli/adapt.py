@@ -49,8 +49,11 @@ def adapt(
         ),
     ] = None,
     minutes: Annotated[
-        float, typer.Option(help="About how long to train, on a laptop with two cores or more.", min=0.1, max=600)
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            help="About how long to train, on a laptop with two cores or more. Default: 10.", min=0.1, max=600
+        ),
+    ] = None,
     general: Annotated[
         str | None,
         typer.Option(

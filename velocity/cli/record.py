@@ -57,4 +57,8 @@ def record(
 
     sentences = read_prompts(prompts or SHIPPED)
     user = Terminal()
-    session(Recordings(folder, speaker), sentences, minutes, device, user)
+    recordings = Recordings(folder, speaker)
+    try:
+        session(recordings, sentences, minutes, device, user)
+    finally:
+        recordings.remove_if_empty()

@@ -69,6 +69,8 @@ def stream(
         raise VelocityError("exactly one input is needed: name a FILE, - for stdin, or --microphone")
     if str(file) != "-" and (rate, channels) != (16_000, 1):
         raise VelocityError("--rate and --channels describe raw audio on stdin: a file or a microphone says its own")
+    if fast and (microphone or str(file) == "-"):
+        raise VelocityError("--fast is for a FILE: live audio comes at its own speed")
     recogniser = live.load(model, quantized, threads, lm)
     seconds = chunk_ms / 1000
     if microphone:

@@ -36,6 +36,7 @@ from velocity.project import FINETUNED
 
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of what was trained, the rest being the base: the first that keeps general speech
 REWARDS = (1.0, 0.7, 0.4)  # of the hot words' nats: likewise
+MINUTES = 10.0
 GENERAL_UTTERANCES, GENERAL_VOICES, GENERAL_SEED = 300, 50, 1  # a minute's work; the synthesiser has 104 voices
 
 
@@ -43,7 +44,8 @@ GENERAL_UTTERANCES, GENERAL_VOICES, GENERAL_SEED = 300, 50, 1  # a minute's work
 class Request:
     """``speech``: recordings with text; ``unlabelled``: more without; ``vocabulary``: words, as for --hotwords.
 
-    ``base``: a model; ``minutes``: of training; ``general``: a test set of other people, or None for synthetic speech.
+    ``base``: a model; ``minutes``: of training, by default MINUTES; ``general``: a test set of other people, or None
+    for synthetic speech.
     """
 
     out: Path
@@ -51,7 +53,7 @@ class Request:
     unlabelled: Path | None = None
     vocabulary: str | None = None
     base: str | None = None
-    minutes: float = 10.0
+    minutes: float | None = None
     general: str | None = None
 
     def check(self) -> None:
@@ -60,6 +62,10 @@ class Request:
             raise VelocityError("--unlabelled needs a FOLDER of recordings with text as well: they judge the result")
         if self.speech is None and self.vocabulary is None:
             raise VelocityError("nothing to adapt to: name a FOLDER of recordings, --vocabulary FILE, or both")
+        if self.speech is None and self.minutes is not None:
+            raise VelocityError(
+                "--minutes is the time to train on a FOLDER of recordings; without one nothing is trained"
+            )
         if self.vocabulary is not None and not os.path.isfile(self.vocabulary):
             raise VelocityError(f"{printable(self.vocabulary)}: no such file; --vocabulary wants a list of words")
         if self.out.exists() or self.out.is_symlink():
@@ -74,6 +80,7 @@ def adapt(request: Request) -> tuple[Judgement, dict[str, Any]]:
     too little, or refused by the stage ``validate``.
     """
     request.check()
+    minutes = request.minutes or MINUTES
     phrases = read_hotwords(request.vocabulary) if request.vocabulary else {}
     spoken = read_collection(request.speech) if request.speech else []
     parts = divide(spoken, request.speech) if request.speech else {}
@@ -88,7 +95,7 @@ def adapt(request: Request) -> tuple[Judgement, dict[str, Any]]:
         "speech": [*_state(one.path for one in spoken), [(one.text, one.speaker) for one in spoken]],
         "unlabelled": _state(untranscribed),
         "vocabulary": phrases,
-        "settings": [request.minutes, OVERLAY.read_text(encoding="utf-8"), velocity.__version__],
+        "settings": [minutes, OVERLAY.read_text(encoding="utf-8"), velocity.__version__],
     }
     steps = [("transcribe", untranscribed), *((step, parts) for step in (*STAGES, "average")), ("vocabulary", phrases)]
     folder = request.out.parent / f"{request.out.name}.adapting"
@@ -96,7 +103,7 @@ def adapt(request: Request) -> tuple[Judgement, dict[str, Any]]:
 
     if untranscribed:
         parts[TRAIN] += transcribed(workspace, base, untranscribed)
-    speech = {OWN: train(workspace, parts, base, config["model"], request.minutes)} if parts else {}
+    speech = {OWN: train(workspace, parts, base, config["model"], minutes)} if parts else {}
     speech[GENERAL] = others or _general_speech(workspace)
     name, model = request.out.name, base
     if parts:

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Recordings:
         self._root = folder / speaker
         self._chapter = ""
         self._takes: list[tuple[str, float]] = []  # of this chapter: text and seconds
+        self._made = [path for path in (self._root, folder) if not path.exists()]
         with _named(self._root):
             self._root.mkdir(parents=True, exist_ok=True)
             if not os.access(self._root, os.W_OK | os.X_OK):
@@ -45,6 +46,12 @@ class Recordings:
         self._earlier = {normalize(transcript.text or "") for utterance, transcript in lines if utterance in audio}
         headers = [read_header(path) for path in audio.values()]
         self._earlier_seconds = sum(header.frames / header.rate for header in headers)
+
+    def remove_if_empty(self) -> None:
+        """Remove the folders that were made for recordings, but got none."""
+        with suppress(OSError):  # not empty
+            for folder in self._made:
+                folder.rmdir()
 
     def __len__(self) -> int:
         """The takes of this chapter."""
