@@ -30,7 +30,7 @@ from velocity.corpora.synthetic import VOICES, load_grammar
 from velocity.evaluation.testset import load_test_set
 from velocity.evaluation.wer import score, summarize
 from velocity.recognition.decoding.alignment import align
-from velocity.recognition.decoding.decoder import Decoder
+from velocity.recognition.decoding.decoder import BEAM, Decoder
 from velocity.recognition.decoding.words import timed_words
 from velocity.recognition.language_model.kneser_ney import estimate
 from velocity.recognition.language_model.ngram import NGram
@@ -112,7 +112,7 @@ def recognise(decoder: Decoder, recognised: list[Recognised]) -> tuple[list[str]
 
 def ngram(model: VelocityASR, recognised: list[Recognised], lm: NGram, beam: int | None) -> dict:
     figures = {}
-    for name, options in {"greedy": {}, "beam": {"beam": beam or 16}, "lm": {"lm": lm, "beam": beam}}.items():
+    for name, options in {"greedy": {}, "beam": {"beam": beam or BEAM}, "lm": {"lm": lm, "beam": beam}}.items():
         chosen = decoder(model, **options)
         hypotheses, rtf = recognise(chosen, recognised)
         figures[name] = {

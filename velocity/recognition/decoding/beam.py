@@ -18,8 +18,8 @@ import numpy as np
 
 TOKENS = 12  # classes per frame by which prefixes are extended
 FLOOR = -7.0  # natural logarithm: less probable classes of a frame are skipped
-SPARED = 2.0  # natural logarithm: new prefixes this much below the beam, before fusion scores their label, are kept
-MARGIN = 14.0  # natural logarithm: prefixes worse than the best one by this much are dropped
+SPARED = 1.0  # natural logarithm: new prefixes this much below the beam, before fusion scores their label, are kept
+MARGIN = 10.0  # natural logarithm: prefixes worse than the best one by this much are dropped
 
 
 class Context(Protocol):

@@ -18,7 +18,7 @@ from velocity.recognition.decoding.words import Word, timed_words
 from velocity.recognition.language_model.choice import LM_WEIGHT, WORD_BONUS
 from velocity.recognition.language_model.ngram import NGram
 
-BEAM = 16  # prefixes, with a language model or hot words
+BEAM = 32  # prefixes, with a language model or hot words
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from velocity.recognition.decoding.hotwords import HotWords, Node
 from velocity.recognition.language_model.ngram import NGram
 
 MOST_CACHED = 1 << 17  # beginnings of words
-UNKNOWN_WORD = -5.0  # nats for a word the language model does not know, added to its probability of <unk>
+UNKNOWN_WORD = -10.0  # nats for a word the language model does not know, added to its probability of <unk>
 
 
 class TextContext(NamedTuple):
