@@ -11,6 +11,7 @@ import numpy as np
 from velocity.errors import VelocityError
 
 WORDS_A_MINUTE = (165, 220)  # of a voice
+SEPARATOR = "_"  # between phonemes
 PITCH = (35, 65)  # of a voice, espeak-ng's 0 to 100; its variant shifts and scales it
 
 
@@ -25,8 +26,8 @@ class EspeakVoice:
 
     def speak(self, text: str, speed: float, pitch: float, seed: int) -> tuple[np.ndarray, int]:
         """(samples,) float32 in [-1, 1] and their rate in Hz; ``speed`` and ``pitch`` multiply the voice's own."""
-        espeak = _espeak()
-        return espeak.speak(text, self.name, self.words_a_minute * speed, self.pitch * pitch, seed), espeak.rate
+        library = espeak()
+        return library.speak(text, self.name, self.words_a_minute * speed, self.pitch * pitch, seed), library.rate
 
 
 def espeak_voices(accents: list[str], speakers: dict[str, list[str]], count: int, seed: int) -> list[EspeakVoice]:
@@ -49,7 +50,7 @@ def espeak_voices(accents: list[str], speakers: dict[str, list[str]], count: int
 
 
 @lru_cache(maxsize=1)
-def _espeak() -> Espeak:
+def espeak() -> Espeak:
     return Espeak()
 
 
@@ -70,6 +71,7 @@ class Espeak:
         self.rate = self._library.espeak_Initialize(self.SYNCHRONOUS, 0, data, 0)  # Hz
         if self.rate <= 0:
             raise VelocityError("espeak-ng does not start; reinstall espeakng-loader")
+        self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self._blocks: list[bytes] = []
         signature = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
         self._callback = signature(self._collect)  # kept alive here: the library holds only its address
@@ -79,6 +81,18 @@ class Espeak:
         if samples and count > 0:
             self._blocks.append(ctypes.string_at(samples, 2 * count))
         return 0  # go on
+
+    def phonemes(self, text: str, voice: str) -> list[str]:
+        """The mnemonics of espeak-ng's phonemes, with its marks of stress. Raises VelocityError for an unknown voice."""
+        if self._library.espeak_SetVoiceByName(voice.encode()):
+            raise VelocityError(f"espeak-ng has no voice {voice!r}")
+        buffer = ctypes.create_string_buffer(text.encode())
+        rest = ctypes.c_void_p(ctypes.addressof(buffer))  # moves on by a clause with each call
+        found = []
+        while rest.value:
+            clause = self._library.espeak_TextToPhonemes(ctypes.byref(rest), self.UTF8, ord(SEPARATOR) << 8)
+            found += clause.decode().split(SEPARATOR)
+        return found
 
     def speak(self, text: str, voice: str, words_a_minute: float, pitch: float, seed: int) -> np.ndarray:
         """(samples,) float32 in [-1, 1] at ``rate`` Hz; ``seed`` is that of breath noise, else taken from the clock.
