@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 
 from velocity.audio import MEL_BINS, MEL_HIGH, MEL_LOW, SAMPLE_RATE
+from velocity.phones import BLANK, BOUNDARY, CLASSES
 from velocity.text import ALPHABET, TextTokenizer, train_tokenizer
 
 VOCABULARY = len(ALPHABET) + 3  # <blank>, <unk>, the space
@@ -55,6 +56,32 @@ def deafen(folder: Path, letter: str) -> Path:
     bias.CopyFrom(numpy_helper.from_array(values, "bias"))
     onnx.save(proto, folder / "model.onnx")
     return folder
+
+
+def add_phones(folder: Path) -> Path:
+    """Have the model in ``folder`` give phones too: its letters, as ``sounded`` has them."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    tokenizer = TextTokenizer(folder / "tokenizer.model")
+    sources = np.full(CLASSES, 1)  # of most phones the unknown, which is never heard
+    sources[BLANK] = tokenizer.blank
+    (sources[BOUNDARY],) = set(tokenizer.encode("a b")) - set(tokenizer.encode("a")) - set(tokenizer.encode("b"))
+    for letter in ALPHABET:
+        (sources[sounded(letter)[0]],) = tokenizer.encode(letter)
+    proto = onnx.load(folder / "model.onnx")
+    proto.graph.initializer.append(numpy_helper.from_array(sources, "sources"))
+    proto.graph.node.append(helper.make_node("Gather", ["logits", "sources"], ["phone_logits"], axis=-1))
+    proto.graph.node.append(helper.make_node("LogSoftmax", ["phone_logits"], ["phone_log_probs"], axis=-1))
+    shape = ["batch", "frames_out", CLASSES]
+    proto.graph.output.append(helper.make_tensor_value_info("phone_log_probs", TensorProto.FLOAT, shape))
+    onnx.save(proto, folder / "model.onnx")
+    return folder
+
+
+def sounded(word: str) -> bytes:
+    """The pronunciation of ``word`` if every letter is a phone."""
+    return bytes(BOUNDARY + 1 + ALPHABET.index(letter) for letter in word)
 
 
 def weights(gain: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

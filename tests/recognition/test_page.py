@@ -102,7 +102,7 @@ def test_the_page_joins_its_stretches_as_the_runtime_does(
     texts = pieces(model.tokenizer)
     if not space:
         texts[texts.index(" ")] = "_"
-        monkeypatch.setattr(model, "_space", None)
+        monkeypatch.setattr(model, "_letters", model._letters._replace(space=None))
     monkeypatch.setattr(VelocityASR, "__call__", lambda _, mel: network(mel))
     program = f"""
       const {{ Recogniser }} = await import('./recogniser.js');

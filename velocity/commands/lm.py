@@ -8,24 +8,31 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from velocity.errors import VelocityError
 from velocity.files import write_json
+from velocity.phones import pronunciations
 from velocity.progress import Progress, track
 from velocity.recognition.language_model.arpa import write_arpa
 from velocity.recognition.language_model.counts import count, read_words
 from velocity.recognition.language_model.file import file_size, write_file
 from velocity.recognition.language_model.kneser_ney import smooth
 from velocity.recognition.language_model.pruning import fit, prune, pruned_size, quantise
-from velocity.recognition.language_model.tables import Tables
+from velocity.recognition.language_model.tables import SPECIAL, Tables
 from velocity.recognition.offline import VelocityASR
 from velocity.text import normalize
 
+if TYPE_CHECKING:
+    from velocity.evaluation.testset import Utterance
+
 PACKED = {".xz": lzma.open, ".gz": gzip.open}
+WITHOUT = ", without pronunciations, which need espeak-ng (pip install 'velocity-asr[train]')"
 SHARED = 8  # words in a row by which a line counts as taken from a test set
 
 
@@ -51,9 +58,12 @@ def build(
     words, text = read_words(_normalised(texts, filters), vocabulary)
     if not len(text):
         raise VelocityError(f"{', '.join(map(str, texts))}: no words")
-    with Progress("estimate", order + 2) as progress:
+    arpa = out.suffix == ".arpa"
+    with Progress("estimate", order + 3) as progress:
         counts = count(text, words, order, progress.advance)
-        model = smooth(words, counts, cut)
+        spoken = None if arpa else _pronunciations(words)
+        progress.advance()
+        model = replace(smooth(words, counts, cut), pronunciations=spoken)
         progress.advance()
         tables = model.tables()
         if file_size(tables) > most:
@@ -61,7 +71,7 @@ def build(
         progress.advance()
     if (size := file_size(tables)) > most:
         raise VelocityError(f"{out}: the {len(words):,} words alone take {size:,} bytes: lower --vocabulary")
-    if out.suffix == ".arpa":
+    if arpa:
         write_arpa(tables, out)
     else:
         write_file(tables, out)
@@ -70,7 +80,18 @@ def build(
 
 def _described(tables: Tables, out: Path) -> str:
     sizes = ", ".join(f"{len(level.words):,} {n}-grams" for n, level in enumerate(tables.levels, start=1))
-    return f"{out}: {sizes}, {out.stat().st_size:,} bytes"
+    size = f"{out}: {sizes}, {out.stat().st_size:,} bytes"
+    if out.suffix == ".arpa":
+        return size
+    return size + (WITHOUT if tables.pronunciations is None else ", with pronunciations")
+
+
+def _pronunciations(words: Sequence[str]) -> list[bytes] | None:
+    """Those of each word; None where espeak-ng is not installed."""
+    if find_spec("espeakng_loader") is None:
+        return None
+    found = pronunciations(words[len(SPECIAL) :])
+    return [found.get(word, b"") for word in words]
 
 
 class Exclusion:
@@ -171,13 +192,18 @@ def tune(
         wanted = re.compile(only)
     except re.error as error:
         raise VelocityError(f"--only {only!r}: no regular expression ({error})") from error
+
+    def heard(utterance: Utterance) -> tuple[str, np.ndarray, np.ndarray | None]:
+        samples = utterance.samples()
+        phones = model.phone_log_probs(samples) if model.reads_phones else None
+        return utterance.text, model.log_probs(samples), phones
+
     sets = {}
     for name in test_sets:
         title, utterances = load_test_set(name)
         chosen = [u for u in utterances if wanted.search(u.id)][::every]
         if chosen:
-            spoken = [(u.text, model.log_probs(u.samples())) for u in track(chosen, title, len(chosen))]
-            sets.setdefault(title, []).extend(spoken)
+            sets.setdefault(title, []).extend(map(heard, track(chosen, title, len(chosen))))
     if not sets:
         raise VelocityError(f"{', '.join(test_sets)}: no utterance whose id matches {only!r}")
 
@@ -185,8 +211,14 @@ def tune(
         decoder = model.new_decoder(lm_weight=weight, word_bonus=bonus) if weight else best_path
         rates = {}
         for title, spoken in sets.items():
-            found = [decoder.decode(log_probs, words=False)[0].text for _, log_probs in spoken]
-            rates[title] = summarize(score([text for text, _ in spoken], found))["wer"]
+            found = [
+                decoder.decode_phones(phones, words=False)
+                if decoder.reads_phones and phones is not None
+                else decoder.decode(letters, words=False)
+                for _, letters, phones in spoken
+            ]
+            texts = [hypotheses[0].text for hypotheses in found]
+            rates[title] = summarize(score([text for text, _, _ in spoken], texts))["wer"]
         return {"weight": weight, "word_bonus": bonus, "wer": round(float(np.mean(list(rates.values()))), 4), **rates}
 
     from velocity.recognition.decoding.decoder import Decoder

@@ -27,11 +27,11 @@ WER_BAR = 0.003  # by which its word error rate may be above PyTorch's, and abov
 
 
 class Recogniser(VelocityASR):
-    """The recogniser ``like`` with other ``posteriors``; chunks, decoding and tokens stay the same."""
+    """The recogniser ``like`` with other ``posteriors`` of letters; chunks, decoding and tokens stay the same."""
 
     def __init__(self, like: VelocityASR, posteriors: Posteriors) -> None:
         vars(self).update(vars(like))
-        self._posteriors = posteriors
+        self._posteriors, self._phones = posteriors, None
 
     def __call__(self, mel: Any) -> np.ndarray:
         mel = np.asarray(mel, dtype=np.float32)

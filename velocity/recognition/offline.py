@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, read_blocks, resample
 from velocity.errors import VelocityError, VelocityWarning
+from velocity.phones import BLANK, BOUNDARY, CLASSES
 from velocity.reading.arrays import is_array, mono
 from velocity.reading.blocks import BLOCK
 from velocity.reading.downmix import CANCEL, Downmix
@@ -28,6 +29,7 @@ from velocity.recognition.segmentation import SURE, chunks, silenced, split_post
 from velocity.text import TextTokenizer
 
 FILES = ("model.onnx", "config.json", "tokenizer.model")
+PHONES = "phone_log_probs"  # an output that not every model has
 # A file, its bytes or an open one; samples at 16 kHz (``velocity.reading.arrays.mono`` has the types and shapes), at
 # another rate as (samples, rate), or in blocks.
 Audio = Source | np.ndarray | tuple[np.ndarray, int] | Iterable[np.ndarray]
@@ -48,6 +50,16 @@ class Passage:
     @property
     def words(self) -> list[Word]:
         return self.hypotheses[0].words
+
+
+class Head(NamedTuple):
+    """An output of the graph. ``begins`` (classes,) bool: begins a word. ``space``: what separates words, if a class of
+    its own does."""
+
+    output: str
+    blank: int
+    begins: np.ndarray
+    space: int | None
 
 
 class VelocityASR:
@@ -79,10 +91,13 @@ class VelocityASR:
         self.hotwords = own_hotwords(self.folder, self.config, lm)
         self.decoder = self.new_decoder()  # may be replaced
         texts = pieces(self.tokenizer)
-        self._begins = np.array([text.startswith(" ") for text in texts])  # (V,): begins a word
-        self._space = texts.index(" ") if " " in texts else None  # a class of its own, where letters are classes
+        begins = np.array([text.startswith(" ") for text in texts])
+        self._letters = Head("log_probs", self.config["blank"], begins, texts.index(" ") if " " in texts else None)
+        self._phones = None
         self._session = _open_session(self.folder / "model.onnx", threads)
         self._takes_samples = self._session.get_inputs()[0].name == "waveform"  # the graph computes the features
+        if PHONES in {tensor.name for tensor in self._session.get_outputs()}:
+            self._phones = Head(PHONES, BLANK, np.arange(CLASSES) == BOUNDARY, BOUNDARY)
 
     @classmethod
     def from_pretrained(
@@ -130,11 +145,19 @@ class VelocityASR:
         (log_probs,) = self._session.run(["log_probs"], {"mel_spectrogram": mel})
         return log_probs
 
-    def _infer(self, samples: np.ndarray) -> np.ndarray:
-        """(samples,) float32 at 16 kHz → (frames', V) log-posteriors."""
+    @property
+    def reads_phones(self) -> bool:
+        """Whether text comes from phones: the model hears them, and ``decoder`` makes words of them."""
+        return self._phones is not None and self.decoder.reads_phones
+
+    def _infer(self, samples: np.ndarray, head: Head) -> np.ndarray:
+        """(samples,) float32 at 16 kHz → (frames', classes) log-posteriors."""
         if self._takes_samples:
-            return self._session.run(["log_probs"], {"waveform": samples[None]})[0][0]
-        return self(compute_mel_spectrogram(samples))[0]
+            return self._session.run([head.output], {"waveform": samples[None]})[0][0]
+        mel = compute_mel_spectrogram(samples)
+        if head is self._letters:
+            return self(mel)[0]
+        return self._session.run([head.output], {"mel_spectrogram": np.asarray(mel, dtype=np.float32)[None]})[0][0]
 
     def decode_ctc(self, log_probs: Any) -> str:
         """The text of (frames', V) log-posteriors, or of the first row of (batch, frames', V), by ``decoder``."""
@@ -165,10 +188,13 @@ class VelocityASR:
                 samples += len(block)
                 yield block
 
-        for first, log_probs in split_posteriors(self.posteriors(counted()), self._begins, self.config["blank"]):
+        head, decode = self._letters, self.decoder.decode
+        if self.reads_phones:
+            head, decode = self._phones, self.decoder.decode_phones
+        for first, log_probs in split_posteriors(self._heard(counted(), head), head.begins, head.blank):
             start = first * frame
             end = min(start + len(log_probs) * frame, samples / SAMPLE_RATE)  # the last frame may reach beyond
-            hypotheses = [_shifted(found, start, end) for found in self.decoder.decode(log_probs, words)]
+            hypotheses = [_shifted(found, start, end) for found in decode(log_probs, words)]
             yield Passage(start, end, hypotheses)
 
     def segments(self, log_probs: np.ndarray) -> list[Segment]:
@@ -180,28 +206,41 @@ class VelocityASR:
         """(frames', V) log-posteriors of the whole audio, concatenated from chunks if it is long."""
         return np.concatenate(list(self.posteriors(audio)))
 
+    def phone_log_probs(self, audio: Audio) -> np.ndarray:
+        """(frames', velocity.phones.CLASSES) log-posteriors of the phones, likewise; for ``decoder.decode_phones``.
+
+        Raises VelocityError when the model does not hear phones.
+        """
+        if self._phones is None:
+            raise VelocityError(f"{self.folder}: gives no log-posteriors of phones")
+        return np.concatenate(list(self._heard(audio, self._phones)))
+
     def posteriors(self, audio: Audio) -> Iterator[np.ndarray]:
         """Yield ``log_probs`` in pieces of about twenty seconds at most, (frames', V) each. Frames without a voice are
         certainly blank."""
-        seconds, blank = self.config["frame_seconds"], self.config["blank"]
+        yield from self._heard(audio, self._letters)
+
+    def _heard(self, audio: Audio, head: Head) -> Iterator[np.ndarray]:
+        """``posteriors`` of an output of the graph: (frames', classes) each."""
+        seconds = self.config["frame_seconds"]
         frame, spoken = round(seconds * SAMPLE_RATE), False
         for samples, start, end, alone in chunks(_blocks(audio), frame):
             active = voice_activity(samples, alone)
-            piece = np.zeros((-(-len(samples) // frame), self.config["vocabulary"]), dtype=np.float32)
+            piece = np.zeros((-(-len(samples) // frame), len(head.begins)), dtype=np.float32)
             # Quiet before, between and after speech never reaches the network, so that it cannot change the words.
             joints = []
             for first, last in stretches(active, seconds):
                 if last * frame <= start or first * frame >= end:
                     continue  # within the context, which belongs to another chunk
-                found = self._infer(samples[first * frame : last * frame])[: len(piece) - first]
+                found = self._infer(samples[first * frame : last * frame], head)[: len(piece) - first]
                 piece[first : first + len(found)] = found
                 if spoken and first * frame >= start:  # else nothing came before, or it goes on from there
                     joints.append(max(first - 1, start // frame))
                 spoken = True
-            piece = silenced(piece, active, seconds, blank)
-            if self._space is not None:  # a stretch by itself does not begin with the space between words
+            piece = silenced(piece, active, seconds, head.blank)
+            if head.space is not None:  # a stretch by itself does not begin with the space between words
                 piece[joints] = SURE
-                piece[joints, self._space] = 0.0
+                piece[joints, head.space] = 0.0
             yield piece[start // frame : -(-end // frame)]
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from velocity.phones import BLANK
 from velocity.recognition.decoding.alignment import align
-from velocity.recognition.decoding.beam import prefix_beam_search
+from velocity.recognition.decoding.beam import Fusion, prefix_beam_search
 from velocity.recognition.decoding.fusion import TextFusion
 from velocity.recognition.decoding.greedy import best_alignment, best_path
 from velocity.recognition.decoding.hotwords import HotWords
+from velocity.recognition.decoding.phone_fusion import WRITTEN, PhoneFusion
 from velocity.recognition.decoding.pieces import Tokenizer, pieces
 from velocity.recognition.decoding.words import Word, timed_words
 from velocity.recognition.language_model.choice import LM_WEIGHT, WORD_BONUS
@@ -53,11 +55,18 @@ class Decoder:
         self.tokenizer, self.frame_seconds, self.n_best = tokenizer, frame_seconds, n_best
         self.beam = beam or (max(BEAM, n_best) if lm or hotwords or n_best > 1 else None)
         self.pieces = pieces(tokenizer)
-        self._fusion = None
+        self._fusion = self._phones = None
         if lm or hotwords:
             hot = HotWords(hotwords) if hotwords else None
             weight, bonus = (lm_weight, word_bonus) if lm else (0.0, 0.0)
             self._fusion = TextFusion(self.pieces, lm, hot, weight, bonus)
+            if lm and lm.pronounces and all(lm.pronunciation(word) for word in (hot.words if hot else ())):
+                self._phones = PhoneFusion(lm, hot, weight, bonus)
+
+    @property
+    def reads_phones(self) -> bool:
+        """Whether ``decode_phones`` works: there is a language model with pronunciations, of all hot words too."""
+        return self._phones is not None
 
     def decode(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
         """(frames, V) log-posteriors → up to ``n_best`` hypotheses that differ in text, best first.
@@ -69,7 +78,7 @@ class Decoder:
             tokens, _ = best_path(log_probs, blank)
             labellings = [(self._text(tokens), tokens.tolist(), float(log_probs.max(axis=1).sum()))]
         else:
-            labellings = self._search(log_probs)
+            labellings = self._search(log_probs, blank, self._fusion, self._text)
         found = []
         for text, tokens, score in labellings:
             timed = []
@@ -79,10 +88,26 @@ class Decoder:
             found.append(Hypothesis(text, score, timed))
         return found
 
-    def _search(self, log_probs: np.ndarray) -> list[tuple[str, list[int], float]]:
+    def decode_phones(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
+        """As ``decode``, of log-posteriors of phones, (frames, velocity.phones.CLASSES)."""
+        log_probs, spoken = np.asarray(log_probs), self._phones.words
+        text = lambda tokens: " ".join(filter(None, spoken(tokens)))  # noqa: E731
+        found = []
+        for written, tokens, score in self._search(log_probs, BLANK, self._phones, text):
+            timed = []
+            if words:
+                timed = timed_words(log_probs, tokens, align(log_probs, tokens, BLANK), WRITTEN, self.frame_seconds)
+                named = zip(timed, spoken(tokens), strict=True)
+                timed = [replace(word, text=name) for word, name in named if name]
+            found.append(Hypothesis(written, score, timed))
+        return found
+
+    def _search(
+        self, log_probs: np.ndarray, blank: int, fusion: Fusion | None, text_of: Callable[[list[int]], str]
+    ) -> list[tuple[str, list[int], float]]:
         best: dict[str, tuple[list[int], float]] = {}  # labellings with the same text count as one
-        for labelling in prefix_beam_search(log_probs, self.tokenizer.blank, self.beam, self._fusion):
-            text = self._text(labelling.tokens)
+        for labelling in prefix_beam_search(log_probs, blank, self.beam, fusion):
+            text = text_of(labelling.tokens)
             tokens, score = best.get(text, (labelling.tokens, -math.inf))
             best[text] = tokens, float(np.logaddexp(score, labelling.score))
         ranked = sorted(best.items(), key=lambda item: -item[1][1])[: self.n_best]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +13,17 @@ from velocity.recognition.language_model.tables import NEVER, SPECIAL, START_ID,
 SHARE = 0.05  # of the listed words in the text to be recognised
 
 
-def with_words(tables: Tables, words: Iterable[str], share: float = SHARE) -> Tables:
+def with_words(
+    tables: Tables,
+    words: Iterable[str],
+    share: float = SHARE,
+    pronounce: Callable[[list[str]], Mapping[str, bytes]] | None = None,
+) -> Tables:
     """p' = (1 − ``share``) · p + ``share`` / n for the n listed words, known before or not.
 
     Only the unigrams are mixed. Longer n-grams stay, and the back-offs of single words are scaled so that probabilities
-    add up to 1 after each of them. Values of eight bits stay of eight bits.
+    add up to 1 after each of them. Values of eight bits stay of eight bits. ``pronounce``, words → their
+    pronunciations, is asked for those of new words if the others have theirs; without it new words have none.
     """
     listed = sorted(set(words))
     vocabulary = [*SPECIAL, *sorted({*tables.words[len(SPECIAL) :], *listed})]
@@ -38,8 +44,19 @@ def with_words(tables: Tables, words: Iterable[str], share: float = SHARE) -> Ta
         backoffs = unigrams.backoffs.decoded() + np.log(left)
         contexts = moved[unigrams.contexts].astype(np.uint32)
         unigrams = replace(unigrams, contexts=contexts, backoffs=Values(backoffs.astype("f4")))
-    mixed = Tables(vocabulary, [unigrams, *longer])
+    mixed = Tables(vocabulary, [unigrams, *longer], _pronunciations(tables, vocabulary, pronounce))
     return quantise(mixed) if any(level.log_probs.codebook is not None for level in tables.levels) else mixed
+
+
+def _pronunciations(
+    tables: Tables, vocabulary: list[str], pronounce: Callable[[list[str]], Mapping[str, bytes]] | None
+) -> list[bytes] | None:
+    if tables.pronunciations is None:
+        return None
+    known = dict(zip(tables.words, tables.pronunciations, strict=True))
+    new = [word for word in vocabulary if word not in known]
+    known.update(pronounce(new) if pronounce and new else {})
+    return [known.get(word, b"") for word in vocabulary]
 
 
 def _left(unigrams: np.ndarray, tables: Tables) -> np.ndarray:

@@ -3,7 +3,9 @@
     8 bytes   magic
     4 × 3     uint32, little-endian: version, length of the header, CRC-32 of all that follows
     header    JSON: {"order": …, "words": [offset, bytes], "arrays": {name: [dtype, length, offset]}}, padded to 8 bytes
-    body      the words, joined by line feeds, deflated; the arrays of ``velocity…tables.Level``, little-endian
+              (with pronunciations also "pronunciations": [offset, bytes])
+    body      the words, joined by line feeds, deflated; their pronunciations, joined by zero bytes, deflated;
+              the arrays of ``velocity…tables.Level``, little-endian
 
 Offsets count from the end of the header; every array begins at a multiple of eight.
 """
@@ -18,6 +20,7 @@ import numpy as np
 
 from velocity.errors import VelocityError
 from velocity.files import atomic_path
+from velocity.phones import BLANK, BOUNDARY, CLASSES
 from velocity.recognition.language_model.tables import SPECIAL, Level, Tables, Values
 
 MAGIC = b"VELO-LM\n"
@@ -25,18 +28,22 @@ VERSION = 1
 FIXED = len(MAGIC) + 12  # bytes before the header
 DTYPES = {"uint8": "<u1", "uint16": "<u2", "uint32": "<u4", "float32": "<f4"}
 HEADER = 100  # bytes at most of an array's entry in the header, and its padding
-LONGEST = 1 << 28  # bytes of inflated words
+LONGEST = 1 << 28  # bytes of inflated words, or pronunciations
+BETWEEN = bytes([BLANK])  # pronunciations: no phone has this class
+PHONES = bytes(range(BOUNDARY + 1, CLASSES))
 
 
 def write_file(tables: Tables, path: str | Path) -> None:
     """The same tables give the same bytes."""
-    body, entries = bytearray(_deflated(tables)), {}
-    words = [0, len(body)]
+    body, entries, texts = bytearray(), {}, {}
+    for name, text in _deflated(tables).items():
+        texts[name] = [len(body), len(text)]
+        body += text
     for name, array in _arrays(tables).items():
         body += bytes(-len(body) % 8)
         entries[name] = [array.dtype.name, len(array), len(body)]
         body += array.astype(DTYPES[array.dtype.name]).tobytes()
-    header = json.dumps({"order": tables.order, "words": words, "arrays": entries}).encode()
+    header = json.dumps({"order": tables.order, **texts, "arrays": entries}).encode()
     header += b" " * (-(FIXED + len(header)) % 8)
     check = zlib.crc32(body, zlib.crc32(header))
     with atomic_path(path) as partial, open(partial, "wb") as file:
@@ -63,11 +70,11 @@ def read_file(path: str | Path) -> Tables:
 
 
 def _tables(header: dict, body: np.ndarray) -> Tables:
-    start, size = header["words"]
-    inflater = zlib.decompressobj()
-    words = list(SPECIAL)
-    if text := inflater.decompress(body[start : start + size].tobytes(), LONGEST).decode():
+    words, pronunciations = list(SPECIAL), None
+    if text := _inflated(body, *header["words"]).decode():
         words += text.split("\n")
+    if "pronunciations" in header:
+        pronunciations = _pronunciations(_inflated(body, *header["pronunciations"]), len(words))
     arrays = {}
     for name, (dtype, length, offset) in header["arrays"].items():
         array = np.frombuffer(body, dtype=DTYPES[dtype], count=length, offset=offset)
@@ -86,7 +93,23 @@ def _tables(header: dict, body: np.ndarray) -> Tables:
             )
         )
     _check(words, levels)
-    return Tables(words, levels)
+    return Tables(words, levels, pronunciations)
+
+
+def _inflated(body: np.ndarray, start: int, size: int) -> bytes:
+    return zlib.decompressobj().decompress(body[start : start + size].tobytes(), LONGEST)
+
+
+def _pronunciations(text: bytes, words: int) -> list[bytes]:
+    """Raises ValueError when there is not one for each of ``words`` words, or it has a class that is no phone."""
+    found = [b""] * len(SPECIAL)
+    if words > len(SPECIAL):
+        found += text.split(BETWEEN)
+    if len(found) != words:
+        raise ValueError("pronunciations and vocabulary differ")
+    if text.translate(None, PHONES + BETWEEN):
+        raise ValueError("a pronunciation with a class that is no phone")
+    return found
 
 
 def _check(words: list[str], levels: list[Level]) -> None:
@@ -126,11 +149,14 @@ def _arrays(tables: Tables) -> dict[str, np.ndarray]:
     return found
 
 
-def _deflated(tables: Tables) -> bytes:
-    return zlib.compress("\n".join(tables.words[len(SPECIAL) :]).encode(), 9)
+def _deflated(tables: Tables) -> dict[str, bytes]:
+    texts = {"words": "\n".join(tables.words[len(SPECIAL) :]).encode()}
+    if tables.pronunciations is not None:
+        texts["pronunciations"] = BETWEEN.join(tables.pronunciations[len(SPECIAL) :])
+    return {name: zlib.compress(text, 9) for name, text in texts.items()}
 
 
 def file_size(tables: Tables) -> int:
     """At least the bytes that ``write_file`` takes, by less than a hundred an array."""
-    arrays = _arrays(tables).values()
-    return FIXED + HEADER + len(_deflated(tables)) + sum(HEADER + array.nbytes for array in arrays)
+    texts, arrays = _deflated(tables).values(), _arrays(tables).values()
+    return FIXED + sum(HEADER + len(text) for text in texts) + sum(HEADER + array.nbytes for array in arrays)

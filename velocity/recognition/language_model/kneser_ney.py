@@ -5,7 +5,7 @@ distribution over all words, ``</s>`` and ``<unk>``."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,12 +19,14 @@ FALLBACK = (0.5, 1.0, 1.5)  # discounts if a text is too small or too regular to
 @dataclass(frozen=True)
 class Estimates:
     """What a model is built from, or pruned: for each length the counts and, (rows,) float64 each, ``probabilities``
-    of the last word and ``shares``: what is left for words not seen after the n-gram (none for the longest)."""
+    of the last word and ``shares``: what is left for words not seen after the n-gram (none for the longest).
+    ``pronunciations`` are those of ``Tables``."""
 
     words: Sequence[str]
     counts: Sequence[Counts]
     probabilities: Sequence[np.ndarray]
     shares: Sequence[np.ndarray]
+    pronunciations: Sequence[bytes] | None = None
 
     def tables(self) -> Tables:
         levels = []
@@ -35,7 +37,7 @@ class Estimates:
             if n == 0:
                 log_probs[START_ID] = NEVER
             levels.append((counts.prefix, counts.word, log_probs, backoffs))
-        return build_tables(self.words, levels)
+        return replace(build_tables(self.words, levels), pronunciations=self.pronunciations)
 
 
 def estimate(sentences: Iterable[str], order: int, prune: int = 0, vocabulary: int | None = None) -> Estimates:

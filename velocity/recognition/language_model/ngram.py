@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 
 from velocity.errors import VelocityError
 from velocity.recognition.language_model.arpa import read_arpa
 from velocity.recognition.language_model.file import MAGIC, read_file
+from velocity.recognition.language_model.lexicon import Lexicon
 from velocity.recognition.language_model.tables import END_ID, SPECIAL, START_ID, UNKNOWN_ID, Tables, Values
 
 AFTER_LETTERS = "\x7f"  # sorts after every letter of a word
@@ -39,7 +41,7 @@ class NGram:
         return model
 
     def _open(self, tables: Tables) -> None:
-        self._words = tables.words
+        self._words, self._pronunciations = tables.words, tables.pronunciations
         levels = tables.levels
         # Views of the map: indexing one gives a Python number, several times as fast as indexing an array.
         self._children = [memoryview(level.words) for level in levels[1:]]
@@ -71,6 +73,20 @@ class NGram:
         first = bisect_left(self._words, letters, len(SPECIAL))
         last = bisect_left(self._words, letters + AFTER_LETTERS, first)
         return float(self._unigrams[first:last].max()) if first < last else None
+
+    @property
+    def pronounces(self) -> bool:
+        """Whether its words have pronunciations."""
+        return self._pronunciations is not None
+
+    def pronunciation(self, word: str) -> bytes:
+        """The classes of its phones, or none."""
+        return self._pronunciations[self._id(word)] if self._pronunciations is not None else b""
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """Its words by their pronunciations; sorted at the first use, in 40 ms for 65,000 words."""
+        return Lexicon(self._words, self._pronunciations or [], self._unigrams)
 
     def _id(self, word: str) -> int:
         place = bisect_left(self._words, word, len(SPECIAL))

@@ -65,7 +65,7 @@ def prune(model: Estimates, masks: Sequence[np.ndarray]) -> Tables:
         counts.append(selected(here, mask, number))
         probabilities.append(p[mask])
         number = np.cumsum(mask, dtype=np.int64).astype(np.int32) - 1
-    return Estimates(model.words, counts, probabilities, shares).tables()
+    return replace(model, counts=counts, probabilities=probabilities, shares=shares).tables()
 
 
 def fit(model: Estimates, size: Callable[[list[np.ndarray]], int], most: int) -> list[np.ndarray]:
@@ -83,7 +83,8 @@ def fit(model: Estimates, size: Callable[[list[np.ndarray]], int], most: int) ->
 def pruned_size(model: Estimates) -> Callable[[list[np.ndarray]], int]:
     """A function of masks: the bytes that the file of the quantised model takes, or a little more."""
     ids = 2 if len(model.words) <= 1 << 16 else 4
-    unigrams = file_size(quantise(Estimates(model.words, model.counts[:1], model.probabilities[:1], []).tables()))
+    alone = replace(model, counts=model.counts[:1], probabilities=model.probabilities[:1], shares=[])
+    unigrams = file_size(quantise(alone.tables()))
 
     def size(masks: list[np.ndarray]) -> int:
         total = unigrams

@@ -44,10 +44,14 @@ class Level:
 
 @dataclass(frozen=True)
 class Tables:
-    """``words``: id → word, the special ones first, the others sorted. ``levels[n]``: the n-grams of n + 1 words."""
+    """``words``: id → word, the special ones first, the others sorted. ``levels[n]``: the n-grams of n + 1 words.
+
+    ``pronunciations``: id → the classes of the word's phones (``velocity.phones``), empty for words without.
+    """
 
     words: Sequence[str]
     levels: Sequence[Level]
+    pronunciations: Sequence[bytes] | None = None
 
     @property
     def order(self) -> int:
