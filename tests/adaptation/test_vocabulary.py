@@ -1,6 +1,8 @@
 """``velocity-asr adapt --vocabulary``: words and phrases that a model knows from then on."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ from tests.tone_model import write_model, write_speech
 from velocity import VelocityASR
 from velocity.adaptation.vocabulary import LANGUAGE_MODEL, export_with_vocabulary
 from velocity.errors import VelocityError
+from velocity.phones import pronunciations
 from velocity.recognition.language_model.choice import own_hotwords
-from velocity.recognition.language_model.file import write_file
+from velocity.recognition.language_model.file import read_file, write_file
 from velocity.recognition.language_model.kneser_ney import estimate
 
 TEXT = ["a b c", "d e f", "a b d"]
@@ -83,6 +86,21 @@ def test_the_hot_words_of_a_model_count_when_it_decodes(base, tmp_path):
     assert VelocityASR(tmp_path / "mine", lm="none").decode_ctc(log_probs) == "b"
     assert mine.decode_ctc(log_probs) == "h"
     assert mine.new_decoder({"b": 12.0}).decode(log_probs)[0].text == "b", "those of a request come on top"
+
+
+def test_new_words_are_pronounced_if_the_others_are(base, tmp_path):
+    export_with_vocabulary(base, {"anna": 1.5}, "mute", tmp_path / "mute")
+    assert not VelocityASR(tmp_path / "mute").language_model.ngram.pronounces
+    shutil.copytree(base, tmp_path / "spoken")
+    tables = read_file(base / "letters.lm")
+    sounds = pronunciations(tables.words[3:])
+    tables = replace(tables, pronunciations=[sounds.get(word, b"") for word in tables.words])
+    write_file(tables, tmp_path / "spoken" / "letters.lm")
+    export_with_vocabulary(tmp_path / "spoken", {"anna bea": 1.5}, "mine", tmp_path / "mine")
+    mine = VelocityASR(tmp_path / "mine")
+    words = ("a", "b", "anna", "bea")
+    assert [mine.language_model.ngram.pronunciation(word) for word in words] == list(pronunciations(words).values())
+    assert mine.decoder.reads_phones, "hot words included"
 
 
 def test_a_second_list_comes_on_top_of_the_first(base, tmp_path):

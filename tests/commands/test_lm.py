@@ -39,6 +39,18 @@ def test_build_writes_the_same_model_every_time(tmp_path: Path, capsys, name: st
     assert out.read_bytes() == first
 
 
+def test_build_writes_pronunciations_where_it_can(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("two knights at night\n")
+    last = lambda out: run(capsys, "lm", "build", text, "--out", out)[1].splitlines()[-1]  # noqa: E731
+    assert last(tmp_path / "spoken.lm").endswith(" bytes, with pronunciations")
+    assert NGram(tmp_path / "spoken.lm").pronunciation("night")
+    assert last(tmp_path / "lm.arpa").endswith(" bytes")
+    monkeypatch.setattr("velocity.commands.lm.find_spec", lambda _: None)
+    assert "without pronunciations, which need espeak-ng" in last(tmp_path / "mute.lm")
+    assert not NGram(tmp_path / "mute.lm").pronounces
+
+
 def test_build_prunes_to_the_size_that_is_asked_for_and_keeps_what_tells_most(tmp_path: Path, capsys) -> None:
     rng = np.random.default_rng(3)
     words = [f"{a}{b}" for a in "bcdfghjklm" for b in "aeiou"]
