@@ -21,7 +21,7 @@ import httpx
 import numpy as np
 import soundfile
 
-from velocity.corpora.espeak import Espeak
+from velocity.espeak import Espeak
 from velocity.loopback import bypass_proxies
 
 SENTENCE = "the quick brown fox jumps over the lazy dog and she sells sea shells by the sea shore"

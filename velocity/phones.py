@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 BLANK, BOUNDARY = 0, 1  # of CTC; between words, as the space is between letters
-PHONES = (
+PHONES = (  # noqa: SIM905
     "I n s t @ l d k r z i: m 3: E a p b eI N f 0 V oU v g aI u: S w dZ h O@ tS O: A@ j i@ T aU U e@ OI D aI@ U@ Z"
 ).split()
 CLASSES = 2 + len(PHONES)
@@ -29,7 +29,7 @@ def pronunciations(words: Iterable[str]) -> dict[str, bytes]:
 
     Raises VelocityError where espeak-ng is not installed (extra ``train``).
     """
-    from velocity.corpora.espeak import espeak
+    from velocity.espeak import espeak
 
     library, number = espeak(), {phone: 2 + index for index, phone in enumerate(PHONES)}
     found = {}

@@ -15,10 +15,10 @@ from velocity.text import train_tokenizer
 DESCRIBED = {"name": "a-toy", "synthetic": True, "licence": "CC0-1.0"}
 
 
-def write_trained(folder, direction="bidirectional"):
+def write_trained(folder, direction="bidirectional", **changes):
     """A folder of weights that 16 bits hold, with the ranges of quantisation-aware training."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = small(direction, blocks=1, vocabulary=30)
+    model = small(direction, blocks=1, vocabulary=30, **changes)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(parameter.half())
@@ -37,6 +37,16 @@ def write_trained(folder, direction="bidirectional"):
     return folder_model(folder)
 
 
+def exporter(trained, root):
+    def export(name):
+        if not (root / name).is_dir():
+            source = targets()[name].made_from
+            export_target(name, trained, root / name, export(source) if source else None)
+        return root / name
+
+    return export
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     return write_trained(tmp_path_factory.mktemp("trained"))
@@ -45,15 +55,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="session")
 def artefact(trained, tmp_path_factory):
     """``artefact(target)``: its folder, exported when it is first asked for, from the artefact that it is made from."""
-    root = tmp_path_factory.mktemp("artefacts")
-
-    def export(name):
-        if not (root / name).is_dir():
-            source = targets()[name].made_from
-            export_target(name, trained, root / name, export(source) if source else None)
-        return root / name
-
-    return export
+    return exporter(trained, tmp_path_factory.mktemp("artefacts"))
 
 
 @pytest.fixture(scope="module")

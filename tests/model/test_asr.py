@@ -60,6 +60,36 @@ def test_classes_beyond_the_vocabulary_share_the_posterior_and_are_not_given_out
     assert small(head_classes=5).head.out_features == 12  # never fewer than the tokenizer has
 
 
+def test_a_head_for_phones_changes_neither_the_other_weights_nor_the_letters():
+    model, without = small(phones=True), small()
+    own = model.state_dict()
+    assert own.keys() - without.state_dict().keys() == {"phone_head.weight", "phone_head.bias"}
+    assert all(torch.equal(own[name], tensor) for name, tensor in without.state_dict().items())
+    mel, lengths = torch.randn(2, 40, 80), torch.tensor([40, 23])
+    for found, expected in zip(model(mel, lengths), without(mel, lengths), strict=True):
+        assert torch.equal(found, expected)
+    frames = model.encode(model.normalize(mel, lengths), lengths).frames
+    scores = frames.double() @ own["phone_head.weight"].double().T + own["phone_head.bias"].double()
+    posteriors = scores.exp() / scores.exp().sum(-1, keepdim=True)
+    *letters, phones = model.outputs(mel, lengths)
+    assert len(letters) == 2
+    assert phones.shape == (2, 20, 48)
+    assert torch.allclose(phones.double().exp(), posteriors, atol=1e-6)
+    assert len(without.outputs(mel, lengths)) == 2
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_pretraining_with_or_without_a_head_for_phones_is_a_start(pretrained, tmp_path):
+    save_model(small(phones=pretrained, dropout=0.0), tmp_path / "pretrained.safetensors")
+    for phones in (False, True):
+        torch.manual_seed(1)
+        model = VelocityModel(replace(SMALL, phones=phones))
+        own = model.phone_head.weight.clone() if phones else None
+        load_encoder(model, tmp_path / "pretrained.safetensors")
+        assert torch.equal(model.fusion.gate.weight, small().fusion.gate.weight)
+        assert own is None or torch.equal(model.phone_head.weight, own)
+
+
 def test_a_fixed_context_is_the_utterance_in_so_many_tokens():
     model = small(context="fixed", context_tokens=5).context
     model.layers = torch.nn.ModuleList()  # what is attended to is then the pooled frames themselves

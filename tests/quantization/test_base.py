@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,9 +11,10 @@ import torch
 from onnx import numpy_helper
 
 from tests.adaptation.released import release
+from tests.model.test_asr import SMALL, small
 from velocity.errors import VelocityError
 from velocity.model.asr import VelocityModel, load_model
-from velocity.quantization.base import average_with, load_base, read_base
+from velocity.quantization.base import Base, average_with, load_base, read_base
 from velocity.quantization.calibration import load_quantized
 from velocity.quantization.linear import floating_point, quantize_linears, quantized_layers, set_mode
 from velocity.recognition.offline import SHIPPED, VelocityASR
@@ -121,3 +123,26 @@ def test_another_network_in_params_is_refused_by_its_key(released, rebuilt, tmp_
     with pytest.raises(VelocityError, match=r"model\.conv_kernel is 15, but 9 in"):
         load_base(rebuilt, other)
     load_base(rebuilt, base._replace(config=type(base.config)(**{**config["model"], "dropout": 0.3})))
+
+
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_head_for_phones_is_taken_where_both_have_one(before, after, tmp_path):
+    torch.manual_seed(7)
+    known = quantize_linears(VelocityModel(replace(SMALL, phones=before)))
+    known.train()(torch.randn(1, 60, 80))
+    base = Base(tmp_path, known.config, known.state_dict())
+    model = quantize_linears(small(phones=after))
+    drawn = small(phones=True).phone_head
+    load_base(model, base)
+    torch.testing.assert_close(model.head.weight, known.head.weight)
+    if after:
+        torch.testing.assert_close(model.phone_head.weight, known.phone_head.weight if before else drawn.weight)
+        torch.testing.assert_close(model.phone_head.range, known.phone_head.range if before else torch.zeros(2))
+        with torch.no_grad():
+            model.phone_head.bias.zero_()
+    average_with(model, base, 0.25)
+    torch.testing.assert_close(model.head.weight, known.head.weight)
+    if after:
+        expected = 0.75 * known.phone_head.bias if before else torch.zeros(48)
+        torch.testing.assert_close(model.phone_head.bias, expected)

@@ -75,6 +75,14 @@ def test_observed_extremes_are_those_of_the_layer_input():
     assert seen["head"].counts.sum() == len(values)
 
 
+def test_the_layer_of_the_phones_is_seen_as_well():
+    """By a forward pass, which gives the letters alone."""
+    model = quantize_linears(small(phones=True))
+    seen = observe(model, [torch.randn(1, 64, 80)])
+    assert seen["phone_head"].counts.sum() == 32 * 32
+    assert (seen["phone_head"].low, seen["phone_head"].high) == (seen["head"].low, seen["head"].high)
+
+
 def test_methods_are_compared_with_floating_point_on_the_same_utterances():
     model = quantize_linears(small())
     utterances = [torch.randn(1, frames, 80) for frames in (50, 90, 140)]

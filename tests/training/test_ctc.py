@@ -1,15 +1,21 @@
-"""The objective of fine-tuning: which batches are masked, and what the loss behind the middle block adds."""
+"""The objective of fine-tuning: which batches are masked, what the middle block's and the phones' losses add."""
 
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.model.test_asr import small
 from velocity.config.augmentation import Augmentation
 from velocity.config.reader import default_section
 from velocity.data.batches import Batch
+from velocity.data.manifests import to_line, write_lines
+from velocity.phones import PHONES
+from velocity.quantization.linear import quantize_linears
+from velocity.text import train_tokenizer
 from velocity.training.objectives.ctc import CTC
+from velocity.training.phones import PhoneTargets, lexicon_of
 
 
 @pytest.fixture
@@ -53,3 +59,65 @@ def replace_weight(objective: CTC, weight: float):
             objective.train(mode)
 
     return measured
+
+
+CAT, SAT = (bytes(2 + PHONES.index(phone) for phone in word.split()) for word in ("k a t", "s a t"))
+
+
+@pytest.fixture
+def spoken(tmp_path) -> tuple[Batch, PhoneTargets]:
+    """Four texts; the lexicon has two of their words, and none of the last text's."""
+    tokenizer = train_tokenizer([], "characters", 30, tmp_path / "tokenizer.model")
+    classes = [torch.tensor(tokenizer.encode(text)) for text in ("cat sat", "sat", "xq cat", "xq")]
+    lengths = torch.tensor([len(row) for row in classes])
+    targets = torch.nn.utils.rnn.pad_sequence(classes, batch_first=True)
+    torch.manual_seed(0)
+    batch = Batch(list("abcd"), torch.randn(4, 120, 80), torch.tensor([120, 90, 70, 50]), targets, lengths)
+    return batch, PhoneTargets(tokenizer, {"cat": CAT, "sat": SAT})
+
+
+def test_the_phones_are_those_of_the_words_that_have_a_pronunciation(spoken):
+    batch, targets = spoken
+    classes, lengths = targets(batch)
+    k, a, t, s = (2 + PHONES.index(phone) for phone in "kats")
+    assert classes.tolist() == [[k, a, t, 1, s, a, t], [s, a, t, 0, 0, 0, 0], [k, a, t, 0, 0, 0, 0], [0] * 7]
+    assert lengths.tolist() == [7, 3, 3, 0]
+
+
+def test_the_phones_loss_is_their_ctc_on_the_final_frames(spoken):
+    """A mean over utterances of loss per phone, beside what is the loss without it, and in training alone."""
+    batch, targets = spoken
+    model = small(dropout=0.0, vocabulary=30, phones=True)
+    objective = CTC(model, early=0.3, phones=0.4, phone_targets=targets)
+    letters = CTC(model, early=0.3)
+    letters.early_head = objective.early_head
+    with torch.no_grad():
+        encoded = model.encode(model.normalize(batch.features, batch.lengths), batch.lengths)
+        log_probs = F.log_softmax(model.phone_head(encoded.frames), -1).transpose(0, 1)
+        hand_written = torch.tensor([*CAT, 1, *SAT, *SAT, *CAT])
+        sums = F.ctc_loss(log_probs, hand_written, encoded.lengths, torch.tensor([7, 3, 3, 0]), reduction="none")
+    phones = (sums / torch.tensor([7, 3, 3, 1])).mean().item()
+    assert loss(objective, batch) == pytest.approx(0.6 * loss(letters, batch) + 0.4 * phones, rel=1e-5)
+    objective.eval()
+    assert loss(objective, batch) == pytest.approx(loss(letters.eval(), batch), rel=1e-6)
+
+
+def test_a_batch_without_any_phones_or_with_too_many_trains_on(spoken):
+    batch, targets = spoken
+    objective = CTC(quantize_linears(small(vocabulary=30, phones=True)), phones=0.5, phone_targets=targets).train()
+    for lexicon in ({}, {"sat": SAT * 50}):
+        targets.lexicon = lexicon
+        objective.zero_grad()
+        found = objective(batch)
+        found.backward()
+        assert torch.isfinite(found)
+        assert all(torch.isfinite(p.grad).all() for p in objective.parameters() if p.grad is not None)
+    assert objective.model.phone_head.range.any()  # seen in training, for INT8
+
+
+def test_the_lexicon_has_every_word_of_the_manifest(tmp_path):
+    texts = ("the cat sat", "a cat")
+    write_lines(tmp_path / "train.jsonl", (to_line({"supervisions": [{"text": text}]}) for text in texts))
+    lexicon = lexicon_of(tmp_path / "train.jsonl")
+    assert lexicon.keys() == {"the", "cat", "sat", "a"}
+    assert (lexicon["cat"], lexicon["sat"]) == (CAT, SAT)

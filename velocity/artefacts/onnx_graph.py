@@ -6,6 +6,8 @@ import itertools
 import logging
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,14 +34,33 @@ HEIGHT = "image.height"  # name of the constant that says which axis it is
 
 def export_onnx(model: nn.Module) -> onnx.ModelProto:
     """``model`` (mel (b, frames, 80), or waveform (b, samples) of a ``WaveformModel`` → log_probs, lengths) as a graph
-    with names as the runtime expects them."""
+    with names as the runtime expects them. One with a head for phones gives ``phone_log_probs`` as well."""
     if isinstance(model, WaveformModel):
         name, time, example = "waveform", "samples", torch.zeros(2, EXAMPLE_SAMPLES)
     else:
         name, time, example = "mel_spectrogram", "frames", torch.zeros(2, EXAMPLE_FRAMES, model.config.mel_bins)
     shapes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim(time, min=1)}
-    outputs = ["log_probs", "lengths"]
-    return trace(model, (example,), input_names=[name], output_names=outputs, dynamic_shapes=(shapes,))
+    recogniser = model.model if isinstance(model, WaveformModel) else model
+    outputs = ["log_probs", "lengths"] + ["phone_log_probs"] * (recogniser.phone_head is not None)
+    with _all_outputs(recogniser):
+        return trace(model, (example,), input_names=[name], output_names=outputs, dynamic_shapes=(shapes,))
+
+
+@contextmanager
+def _all_outputs(recogniser: nn.Module) -> Iterator[None]:
+    """Within it, calling ``recogniser`` gives its ``outputs``."""
+    recogniser.forward = recogniser.outputs
+    try:
+        yield
+    finally:
+        del recogniser.forward
+
+
+def graph_of_letters(trained: Trained, source: Path | None) -> onnx.ModelProto:
+    """What targets without phones are made from: the graph in ``source``, unless it gives phones, or a traced one."""
+    if source and not trained.config.phones:
+        return onnx.load(source / "model.onnx")
+    return export_onnx(trained.load())
 
 
 def trace(model: nn.Module, example: tuple[torch.Tensor, ...], **options: Any) -> onnx.ModelProto:

@@ -49,8 +49,9 @@ class Trained:
 
         return read_weights(self.weights)
 
-    def load(self) -> nn.Module:
-        """The floating-point model that is exported: log-mel in, or samples in with the features inside."""
+    def load(self, phones: bool = False) -> nn.Module:
+        """The floating-point model that is exported: log-mel in, or samples in with the features inside. With its head
+        for phones, if it has one, only for targets that ask for it: ``phones``."""
         from velocity.artefacts.waveform import WaveformModel
         from velocity.model.asr import VelocityModel
 
@@ -58,13 +59,18 @@ class Trained:
         model = VelocityModel(config)
         known = model.state_dict().keys()  # quantisation ranges are left out
         model.load_state_dict({name: tensor for name, tensor in state.items() if name in known})
+        if not phones:
+            model.phone_head = None
         return WaveformModel(model.eval()) if self.input == "waveform" else model.eval()
 
-    def load_int8(self) -> nn.Module:
-        """The INT8 model in PyTorch, fake-quantised with the calibrated ranges."""
+    def load_int8(self, phones: bool = False) -> nn.Module:
+        """The INT8 model in PyTorch, fake-quantised with the calibrated ranges; ``phones`` as in ``load``."""
         from velocity.quantization.calibration import load_quantized
 
-        return load_quantized(self.weights, self.calibration)
+        model = load_quantized(self.weights, self.calibration)
+        if not phones:
+            model.phone_head = None
+        return model
 
 
 def project_model() -> Trained:

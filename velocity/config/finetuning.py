@@ -25,6 +25,7 @@ class Finetuning:
     qat_start: Share = field(repr=False)  # share of the steps trained in floating point first
     augmentation_ramp: CountOrZero  # epochs until every batch is augmented: none in the first, then a rising share
     early: Share  # weight of the loss behind the middle block; 0: none
+    phones: Share  # weight of the phones' loss, of a model with a head for them
     weight_bits: Literal[8, 4, 2]  # of the linear layers; 4 and 2 are of the weights alone
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on
     augmentation: Annotated[Augmentation | None, BeforeValidator(lambda value: None if value == "off" else value)]

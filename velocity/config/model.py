@@ -39,6 +39,7 @@ class ModelConfig:
     attention_head_dim: Count
     head_rank: CountOrZero  # 0: a full CTC head; r: factorised dim → r → classes
     head_classes: CountOrZero  # at least so many outputs: those beyond the vocabulary are trained never to win
+    phones: bool = False  # a second CTC head, for phones; models made before there were any say nothing of it
     vocabulary: CountOrZero = 0  # CTC classes, blank (0) included: the tokenizer decides, so it is not in params.yaml
 
     @property

@@ -17,14 +17,16 @@ from velocity.model.block import Block, SelectiveSSM
 from velocity.model.context import GlobalContext
 from velocity.model.level import LevelNormalisation
 from velocity.model.rate import double, halve
+from velocity.phones import CLASSES
 
 BLANK = 0
+OWN = ("head.", "phone_head.", "feature_")  # what fine-tuning does not take from pretraining
 
 
 class Encoded(NamedTuple):
     """What ``VelocityModel.encode`` gives; padding included, of which ``lengths`` tells."""
 
-    frames: Tensor  # (b, l, dim), what the head sees
+    frames: Tensor  # (b, l, dim), what the heads see
     lengths: Tensor  # (b,) int64, of them
     blocks: list[Tensor]  # (b, l, dim) after each block
 
@@ -60,6 +62,8 @@ class VelocityModel(nn.Module):
         self.context = GlobalContext(config)
         self.fusion = GatedFusion(config.dim)
         self.head = ctc_head(config.dim, config.classes, config.head_rank)
+        # Last, so that all other weights are drawn as without it. None also where an export leaves it out.
+        self.phone_head = nn.Linear(config.dim, CLASSES) if config.phones else None
 
     def set_feature_statistics(self, mean: list[float], std: list[float]) -> None:
         """Mean and standard deviation of each bin, its level taken out, over the training set: (mel_bins,) each."""
@@ -99,8 +103,14 @@ class VelocityModel(nn.Module):
         Returns log posteriors (b, l, vocabulary) float32 with l = ⌈frames / stride⌉, and their lengths (b,) int64.
         Padding beyond a length changes nothing before it.
         """
+        log_probs, lengths, *_ = self.outputs(mel, lengths)  # of the phones too: calibration has to see their layer
+        return log_probs, lengths
+
+    def outputs(self, mel: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What ``forward`` returns and, of a model with a head for phones, ``phone_log_posteriors``."""
         encoded = self.encode(self.normalize(mel, lengths), lengths)
-        return self.log_posteriors(self.head(encoded.frames)), encoded.lengths
+        letters = self.log_posteriors(self.head(encoded.frames)), encoded.lengths
+        return letters if self.phone_head is None else (*letters, self.phone_log_posteriors(encoded.frames))
 
     def log_posteriors(self, scores: Tensor) -> Tensor:
         """What a head gives, (b, l, classes) → log posteriors (b, l, vocabulary) float32."""
@@ -108,6 +118,10 @@ class VelocityModel(nn.Module):
         if self.config.classes > self.config.vocabulary:
             log_probs = log_probs[..., : self.config.vocabulary]  # no text uses the classes beyond
         return log_probs
+
+    def phone_log_posteriors(self, frames: Tensor) -> Tensor:
+        """Frames of ``encode`` (b, l, dim) → log posteriors of the phones (b, l, CLASSES) float32."""
+        return self.phone_head(frames).float().log_softmax(-1)
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
@@ -174,15 +188,15 @@ def load_model(path: str | Path) -> VelocityModel:
 
 
 def load_encoder(model: VelocityModel, path: str | Path) -> None:
-    """Load all weights of ``path`` but the head's and the feature statistics: what fine-tuning takes from pretraining.
+    """Load all weights of ``path`` but the heads' and the feature statistics: what fine-tuning takes from pretraining.
 
     Raises VelocityError when the dimensions differ.
     """
     _, state = read_weights(path)
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(("head.", "feature_"))}
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(OWN)}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise VelocityError(f"{path}: has other dimensions than params.yaml; run the stage pretrain again") from error
-    if unexpected or any(not name.startswith(("head.", "feature_")) for name in missing):
+    if unexpected or any(not name.startswith(OWN) for name in missing):
         raise VelocityError(f"{path}: belongs to another model; run the stage pretrain again")

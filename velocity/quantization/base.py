@@ -21,7 +21,9 @@ from velocity.errors import VelocityError
 from velocity.model.asr import VelocityModel
 from velocity.quantization.linear import ACTIVATION_HIGH, ACTIVATION_LOW, quantize_linears
 
-FREE = ("dropout", "chunk")  # of the configuration: they fit any weights
+# Of the configuration: they fit any weights. A head for phones that the base lacks starts as it was drawn, and one that
+# only the base has is left behind.
+FREE = ("dropout", "chunk", "phones")
 
 
 class Base(NamedTuple):

@@ -30,6 +30,7 @@ def main() -> None:
     from velocity.training.devices import set_determinism, start
     from velocity.training.loop import fit
     from velocity.training.objectives.ctc import CTC
+    from velocity.training.phones import PhoneTargets, lexicon_of
     from velocity.training.scoring import validation_scores
 
     seed, threads = load_section("seed", int), load_section("threads", int)
@@ -53,9 +54,10 @@ def main() -> None:
     if base:
         load_base(model, base)
     qat_from = max(1, round(settings.qat_start * schedule.steps))  # ranges are observed before they are used
-    objective = CTC(model, settings.early, settings.augmentation)
 
     tokenizer, validation = TextTokenizer(TOKENIZER), load_cuts(VALIDATION)
+    phone_targets = PhoneTargets(tokenizer, lexicon_of(TRAIN)) if config.phones else None
+    objective = CTC(model, settings.early, settings.augmentation, settings.phones, phone_targets)
     distortion = settings.augmentation, threads, training_shards(), schedule.loaders, settings.augmentation_ramp
     loader = Loader(tokenizer, seed, *distortion)
     parts = [str((seed, config, settings)), TRAIN, FEATURES, TOKENIZER, *weights]

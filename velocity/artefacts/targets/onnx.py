@@ -20,9 +20,9 @@ def write_onnx(trained: Trained, folder: Path, source: Path | None, int8: bool) 
     from velocity.artefacts.onnx_graph import export_onnx, save_graph
     from velocity.artefacts.onnx_int8 import quantize_graph
 
-    graph = onnx.load(source / "model.onnx") if source else export_onnx(trained.load())
+    graph = onnx.load(source / "model.onnx") if source else export_onnx(trained.load(phones=True))
     if int8:
-        quantize_graph(graph, trained.load_int8())
+        quantize_graph(graph, trained.load_int8(phones=True))
     return save_graph(graph, folder, trained, "onnx-int8" if int8 else "onnx")
 
 

@@ -16,13 +16,10 @@ if TYPE_CHECKING:
 def write_low_bits(trained: Trained, folder: Path, source: Path | None, bits: int) -> dict[str, Any]:
     """``model.onnx``. Weights trained with ``finetune.weight_bits`` of ``bits`` keep their values, others are rounded
     to nearest."""
-    import onnx
-
     from velocity.artefacts.low_bit_graph import low_bit_graph
-    from velocity.artefacts.onnx_graph import export_onnx, save_graph
+    from velocity.artefacts.onnx_graph import graph_of_letters, save_graph
 
-    model = trained.load()
-    graph = low_bit_graph(onnx.load(source / "model.onnx") if source else export_onnx(model), model, bits)
+    graph = low_bit_graph(graph_of_letters(trained, source), trained.load(), bits)
     return {"weight_bits": bits} | save_graph(graph, folder, trained, f"onnx-int{bits}")
 
 

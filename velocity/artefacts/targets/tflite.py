@@ -54,16 +54,14 @@ fun recognise({argument}: FloatArray): String {{
 
 def write_tflite(trained: Trained, folder: Path, source: Path | None, int8: bool) -> dict[str, Any]:
     """``model.tflite``: converted from an ONNX graph; for INT8, a TFLite file with the trained integers."""
-    import onnx
-
     from velocity.artefacts.description import labels
-    from velocity.artefacts.onnx_graph import export_onnx
+    from velocity.artefacts.onnx_graph import graph_of_letters
     from velocity.artefacts.tflite_model import quantize_tflite, set_labels, tflite_from_onnx
 
     if source and int8:
         content = (source / "model.tflite").read_bytes()
     else:
-        content = tflite_from_onnx(onnx.load(source / "model.onnx") if source else export_onnx(trained.load()))
+        content = tflite_from_onnx(graph_of_letters(trained, source))
     if int8:
         content = quantize_tflite(content, trained.load_int8())
     content = set_labels(content, labels(trained, "tflite-int8" if int8 else "tflite"))
