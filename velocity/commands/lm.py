@@ -193,7 +193,7 @@ def tune(
     except re.error as error:
         raise VelocityError(f"--only {only!r}: no regular expression ({error})") from error
 
-    def heard(utterance: Utterance) -> tuple[str, np.ndarray, np.ndarray | None]:
+    def posteriors(utterance: Utterance) -> tuple[str, np.ndarray, np.ndarray | None]:
         samples = utterance.samples()
         phones = model.phone_log_probs(samples) if model.reads_phones else None
         return utterance.text, model.log_probs(samples), phones
@@ -203,7 +203,7 @@ def tune(
         title, utterances = load_test_set(name)
         chosen = [u for u in utterances if wanted.search(u.id)][::every]
         if chosen:
-            sets.setdefault(title, []).extend(map(heard, track(chosen, title, len(chosen))))
+            sets.setdefault(title, []).extend(map(posteriors, track(chosen, title, len(chosen))))
     if not sets:
         raise VelocityError(f"{', '.join(test_sets)}: no utterance whose id matches {only!r}")
 

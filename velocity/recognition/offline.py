@@ -147,7 +147,7 @@ class VelocityASR:
 
     @property
     def reads_phones(self) -> bool:
-        """Whether text comes from phones: the model hears them, and ``decoder`` makes words of them."""
+        """Whether text comes from phones: the model gives them, and ``decoder`` makes words of them."""
         return self._phones is not None and self.decoder.reads_phones
 
     def _infer(self, samples: np.ndarray, head: Head) -> np.ndarray:
@@ -191,7 +191,7 @@ class VelocityASR:
         head, decode = self._letters, self.decoder.decode
         if self.reads_phones:
             head, decode = self._phones, self.decoder.decode_phones
-        for first, log_probs in split_posteriors(self._heard(counted(), head), head.begins, head.blank):
+        for first, log_probs in split_posteriors(self._posteriors_of(counted(), head), head.begins, head.blank):
             start = first * frame
             end = min(start + len(log_probs) * frame, samples / SAMPLE_RATE)  # the last frame may reach beyond
             hypotheses = [_shifted(found, start, end) for found in decode(log_probs, words)]
@@ -209,18 +209,18 @@ class VelocityASR:
     def phone_log_probs(self, audio: Audio) -> np.ndarray:
         """(frames', velocity.phones.CLASSES) log-posteriors of the phones, likewise; for ``decoder.decode_phones``.
 
-        Raises VelocityError when the model does not hear phones.
+        Raises VelocityError when the model has no head for phones.
         """
         if self._phones is None:
             raise VelocityError(f"{self.folder}: gives no log-posteriors of phones")
-        return np.concatenate(list(self._heard(audio, self._phones)))
+        return np.concatenate(list(self._posteriors_of(audio, self._phones)))
 
     def posteriors(self, audio: Audio) -> Iterator[np.ndarray]:
         """Yield ``log_probs`` in pieces of about twenty seconds at most, (frames', V) each. Frames without a voice are
         certainly blank."""
-        yield from self._heard(audio, self._letters)
+        yield from self._posteriors_of(audio, self._letters)
 
-    def _heard(self, audio: Audio, head: Head) -> Iterator[np.ndarray]:
+    def _posteriors_of(self, audio: Audio, head: Head) -> Iterator[np.ndarray]:
         """``posteriors`` of an output of the graph: (frames', classes) each."""
         seconds = self.config["frame_seconds"]
         frame, spoken = round(seconds * SAMPLE_RATE), False
