@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from threading import Lock
 
 BLANK, BOUNDARY = 0, 1  # of CTC; between words, as the space is between letters
 PHONES = (  # noqa: SIM905
@@ -21,6 +22,7 @@ MERGED = {
     "l#": "l", "tSr": "tS r", "e": "E", "a:": "a", "A~": "0 n", "O~": "O: n",
 }  # fmt: skip
 WEAK = {"a": "@", "the": "D @"}  # pronounced alone, as espeak-ng is asked for them, these words are never
+LOCK = Lock()  # espeak-ng has one state a process
 MARKS = re.compile(r"[',%=|;!\s]|-$|\(.*?\)")  # stress, length and change of language
 
 
@@ -31,14 +33,14 @@ def pronunciations(words: Iterable[str]) -> dict[str, bytes]:
     """
     from velocity.espeak import espeak
 
-    library, number = espeak(), {phone: 2 + index for index, phone in enumerate(PHONES)}
-    found = {}
-    for word in words:
-        names = WEAK[word].split() if word in WEAK else [
-            name for each in library.phonemes(word, VOICE) for name in _merged(each).split()
-        ]  # fmt: skip
-        if classes := bytes(number[name] for name in names if name in number):
-            found[word] = classes
+    number, found = {phone: 2 + index for index, phone in enumerate(PHONES)}, {}
+    with LOCK:
+        library = espeak()
+        for word in words:
+            mnemonics = WEAK[word].split() if word in WEAK else library.phonemes(word, VOICE)
+            names = (name for each in mnemonics for name in _merged(each).split())
+            if classes := bytes(number[name] for name in names if name in number):
+                found[word] = classes
     return found
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from velocity.phones import BLANK, BOUNDARY, CLASSES
+from velocity.errors import VelocityError
+from velocity.phones import BLANK, BOUNDARY, CLASSES, pronunciations
+from velocity.recognition.decoding import decoder as decoding
 from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.language_model.arpa import write_arpa
 from velocity.recognition.language_model.kneser_ney import estimate
@@ -92,7 +94,18 @@ def test_a_hot_word_is_preferred_to_its_homophone(tokenizer: TextTokenizer) -> N
     assert decoder(tokenizer, hotwords={"two knight": 0.3}).decode_phones(spoken)[0].text == "at night"
 
 
-def test_when_phones_are_read(tokenizer: TextTokenizer, tmp_path: Path) -> None:
+def test_a_hot_word_that_the_lexicon_lacks_is_pronounced_by_espeak(tokenizer: TextTokenizer) -> None:
+    zed = pronunciations(["zed"])["zed"]
+    spoken = posteriors(AE, T, BOUNDARY, *zed)
+    assert decoder(tokenizer).decode_phones(spoken)[0].text != "at zed"
+    assert decoder(tokenizer, hotwords={"zed": 3.0}).decode_phones(spoken)[0].text == "at zed"
+
+
+def test_when_phones_are_read(tokenizer: TextTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_installed(words: list[str]) -> dict[str, bytes]:
+        raise VelocityError("there is no espeak-ng")
+
+    monkeypatch.setattr(decoding, "pronunciations", not_installed)
     write_arpa(tables(), tmp_path / "lm.arpa")
     plain = NGram.of(replace(tables(), pronunciations=None))
     reads = lambda **options: Decoder(tokenizer, FRAME, **options).reads_phones  # noqa: E731

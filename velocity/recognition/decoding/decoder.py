@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from velocity.phones import BLANK
+from velocity.errors import VelocityError
+from velocity.phones import BLANK, pronunciations
 from velocity.recognition.decoding.alignment import align
 from velocity.recognition.decoding.beam import Fusion, prefix_beam_search
 from velocity.recognition.decoding.fusion import TextFusion
@@ -60,12 +61,15 @@ class Decoder:
             hot = HotWords(hotwords) if hotwords else None
             weight, bonus = (lm_weight, word_bonus) if lm else (0.0, 0.0)
             self._fusion = TextFusion(self.pieces, lm, hot, weight, bonus)
-            if lm and lm.pronounces and all(lm.pronunciation(word) for word in (hot.words if hot else ())):
-                self._phones = PhoneFusion(lm, hot, weight, bonus)
+            if lm and lm.pronounces:
+                missing = [word for word in (hot.words if hot else ()) if not lm.pronunciation(word)]
+                added = _pronounced(missing)
+                if len(added) == len(missing):
+                    self._phones = PhoneFusion(lm, hot, weight, bonus, added)
 
     @property
     def reads_phones(self) -> bool:
-        """Whether ``decode_phones`` works: there is a language model with pronunciations, of all hot words too."""
+        """Whether ``decode_phones`` works: there are a language model and the pronunciations of all words."""
         return self._phones is not None
 
     def decode(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
@@ -115,3 +119,11 @@ class Decoder:
 
     def _text(self, tokens: list[int]) -> str:
         return " ".join(self.tokenizer.decode(tokens).split())
+
+
+def _pronounced(words: list[str]) -> dict[str, bytes]:
+    """Their pronunciations; none where espeak-ng, which recognition does not need, is not installed."""
+    try:
+        return pronunciations(words) if words else {}
+    except VelocityError:
+        return {}

@@ -42,11 +42,24 @@ class PhoneFusion:
     score of the most probable word whose pronunciation begins so.
     """
 
-    def __init__(self, lm: NGram, hotwords: HotWords | None, lm_weight: float, word_bonus: float) -> None:
-        """``lm`` has pronunciations, for every hot word too."""
+    def __init__(
+        self,
+        lm: NGram,
+        hotwords: HotWords | None,
+        lm_weight: float,
+        word_bonus: float,
+        added: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """``lm`` has pronunciations; ``added`` has those of the hot words that it lacks."""
         self.lm, self.hotwords = lm, hotwords
         self.lm_weight, self.word_bonus = lm_weight, word_bonus
-        self._hot = {word: lm.pronunciation(word) for word in hotwords.words} if hotwords else {}
+        added = added or {}
+        words = hotwords.words if hotwords else ()
+        self._hot = {word: lm.pronunciation(word) or added[word] for word in words}
+        self._added: dict[bytes, list[str]] = {}
+        for word in sorted(added):
+            self._added.setdefault(added[word], []).append(word)
+        self._begun = {phones[:count] for phones in self._added for count in range(1, len(phones) + 1)}
         self._dead_end = lm_weight * lm.unknown + word_bonus + UNKNOWN_WORD
         self._ahead: dict[bytes, float] = {b"": 0.0}  # the beginning of a word → its look-ahead score
         self._completed: dict[tuple[Any, Node | None, bytes], Completed] = {}
@@ -94,7 +107,7 @@ class PhoneFusion:
 
     def _best_word(self, state: Any, place: Node | None, phones: bytes) -> Completed:
         found, most = None, 0.0
-        for word in self.lm.lexicon.words(phones):
+        for word in (*self.lm.lexicon.words(phones), *self._added.get(phones, ())):
             after, log_prob = self.lm.word(state, word)
             next_place, reward = self._spell(place, word)
             earned = self.lm_weight * log_prob + self.word_bonus + reward
@@ -133,9 +146,11 @@ class PhoneFusion:
         """The score of a word's ``beginning``; ``before`` is a shorter one."""
         score = self._ahead.get(beginning)
         if score is None:
-            if self._ahead.get(before) == self._dead_end:
+            if self._ahead.get(before) == self._dead_end:  # none begins like that, so none like this
                 return self._dead_end
             likely = self.lm.lexicon.best_beginning(beginning)
+            if likely is None and beginning in self._begun:
+                likely = self.lm.unknown
             score = self._dead_end if likely is None else self.lm_weight * likely + self.word_bonus
             if len(self._ahead) >= MOST_CACHED:
                 self._ahead = {b"": 0.0}
