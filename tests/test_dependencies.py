@@ -21,6 +21,8 @@ LAYERS = [
         "files",
         "progress",
         "errors",
+        "espeak",
+        "phones",
         "project",
         "journal",
         "discovery",

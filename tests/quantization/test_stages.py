@@ -4,18 +4,23 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 from ruamel.yaml import YAML
 from safetensors.torch import load
 
 from tests.training.tones import statistics, tone_cuts
 from velocity.artefacts.target import export_target
 from velocity.artefacts.trained import project_model
+from velocity.config.model import ModelConfig
+from velocity.config.reader import load_section
 from velocity.data.manifests import to_line, write_lines
 from velocity.errors import VelocityError
 from velocity.quantization import linear
 from velocity.stages import calibrate, evaluate, finetune
+from velocity.stages.inputs import fresh_model
 from velocity.text import train_tokenizer
 
 PROJECT = Path(__file__).parents[2]
@@ -38,11 +43,11 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def set_params(finetune: dict, calibrate: dict) -> None:
+def set_params(finetune: dict, calibrate: dict, **model: bool) -> None:
     yaml = YAML()
     params = yaml.load(Path("params.yaml"))
     params["model"].update(dim=32, blocks=1, half_rate=1, state=8, head_dim=16, ffn=32)
-    params["model"].update(context_layers=1, context_state=8, attention_heads=2, attention_head_dim=8)
+    params["model"].update(context_layers=1, context_state=8, attention_heads=2, attention_head_dim=8, **model)
     params["finetune"].update(finetune)
     params["finetune"]["optimisation"].update(devices=1, steps=4, checkpoint_every=2, validate_every=4, batch_seconds=8)
     params["calibrate"].update(calibrate)
@@ -140,3 +145,23 @@ def test_weights_of_few_bits_are_what_the_model_is_left_with(bits, project):
     )
     calibrate.main()  # for who wants integers of the activations as well
     assert set(json.loads(Path("models/calibration.json").read_text())["layers"]) == layers
+
+
+@pytest.mark.slow
+def test_a_head_for_phones_goes_through_every_stage(project):
+    """It is trained, its layer has a range of its own in the calibration, and both artefacts give its posteriors."""
+    set_params({"qat": True, "qat_start": 0.5}, {"ranges": "trained"}, phones=True)
+    finetune.main()
+    calibrate.main()
+    layers = json.loads(Path("models/calibration.json").read_text())["layers"]
+    assert layers["phone_head"]["low"] < 0 < layers["phone_head"]["high"]
+    assert layers["phone_head"]["seen"] == layers["head"]["seen"]
+    weights = load(Path("models/finetuned.safetensors").read_bytes())
+    torch.manual_seed(load_section("seed", int))
+    untrained = fresh_model(load_section("model", ModelConfig)).phone_head
+    assert (weights["phone_head.bias"] - untrained.bias).abs().min() > 0  # which does not decay: only by a gradient
+    for target, source in (("onnx", None), ("onnx-int8", Path("models/export/onnx"))):
+        export_target(target, project_model(), Path("models/export", target), source)
+        session = InferenceSession(f"models/export/{target}/model.onnx", providers=["CPUExecutionProvider"])
+        (phones,) = session.run(["phone_log_probs"], {"mel_spectrogram": np.zeros((1, 40, 80), np.float32)})
+        assert phones.shape == (1, 20, 48)
