@@ -26,10 +26,11 @@ class Espeak:
     def __init__(self) -> None:
         try:
             import espeakng_loader
-        except ImportError as error:
-            raise VelocityError("there is no espeak-ng: pip install 'velocity-asr[train]'") from error
 
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+            self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        except (ImportError, OSError) as error:
+            advice = "pip install 'velocity-asr[train]'"
+            raise VelocityError(f"espeak-ng, which speaks and pronounces words, is missing: {advice}") from error
         data = str(espeakng_loader.get_data_path()).encode()
         self.rate = self._library.espeak_Initialize(self.SYNCHRONOUS, 0, data, 0)  # Hz
         if self.rate <= 0:

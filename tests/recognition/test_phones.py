@@ -13,7 +13,7 @@ import soundfile
 from tests.tone_model import add_phones, sounded, speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.commands.lm import tune
-from velocity.errors import VelocityError
+from velocity.errors import VelocityError, VelocityWarning
 from velocity.phones import BOUNDARY, CLASSES
 from velocity.recognition.decoding import decoder
 from velocity.recognition.language_model.file import write_file
@@ -65,7 +65,8 @@ def test_letters_are_read_without_a_lexicon(folder: Path, monkeypatch: pytest.Mo
     assert VelocityASR(folder, lm="none").transcribe(sound) == "the fox jumps"
     assert not VelocityASR(folder, lm=folder / "plain.lm").reads_phones
     model = VelocityASR(folder)
-    model.decoder = model.new_decoder({"fox": 9.0})
+    with pytest.warns(VelocityWarning, match="text comes from letters"):
+        model.decoder = model.new_decoder({"fox": 9.0})
     assert not model.reads_phones
     assert model.transcribe(sound) == "the fox jumps"
 

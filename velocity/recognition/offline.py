@@ -89,7 +89,6 @@ class VelocityASR:
             )
         self.language_model = language_model(self.folder, self.config, lm)
         self.hotwords = own_hotwords(self.folder, self.config, lm)
-        self.decoder = self.new_decoder()  # may be replaced
         texts = pieces(self.tokenizer)
         begins = np.array([text.startswith(" ") for text in texts])
         self._letters = Head("log_probs", self.config["blank"], begins, texts.index(" ") if " " in texts else None)
@@ -98,6 +97,7 @@ class VelocityASR:
         self._takes_samples = self._session.get_inputs()[0].name == "waveform"  # the graph computes the features
         if PHONES in {tensor.name for tensor in self._session.get_outputs()}:
             self._phones = Head(PHONES, BLANK, np.arange(CLASSES) == BOUNDARY, BOUNDARY)
+        self.decoder = self.new_decoder()  # may be replaced
 
     @classmethod
     def from_pretrained(
@@ -126,9 +126,17 @@ class VelocityASR:
         given = {"lm_weight": lm_weight, "word_bonus": word_bonus}
         weight |= {name: value for name, value in given.items() if value is not None}
         phrases = {**self.hotwords, **(hotwords or {})}
-        return Decoder(
+        decoder = Decoder(
             self.tokenizer, self.config["frame_seconds"], hotwords=phrases, beam=beam, n_best=n_best, **weight
         )
+        if self._phones and lm and lm.ngram.pronounces and not decoder.reads_phones:
+            warnings.warn(
+                "text comes from letters, which is less accurate: a hot word cannot be pronounced; "
+                "is espeak-ng installed (pip install 'velocity-asr[train]')?",
+                VelocityWarning,
+                stacklevel=2,
+            )
+        return decoder
 
     def __call__(self, mel: Any) -> np.ndarray:
         """(frames, 80) or (batch, frames, 80) log-mel of ``compute_mel_spectrogram``, NumPy or torch

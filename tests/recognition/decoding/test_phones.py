@@ -103,7 +103,7 @@ def test_a_hot_word_that_the_lexicon_lacks_is_pronounced_by_espeak(tokenizer: Te
 
 def test_when_phones_are_read(tokenizer: TextTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def not_installed(words: list[str]) -> dict[str, bytes]:
-        raise VelocityError("there is no espeak-ng")
+        raise VelocityError("espeak-ng is missing")
 
     monkeypatch.setattr(decoding, "pronunciations", not_installed)
     write_arpa(tables(), tmp_path / "lm.arpa")

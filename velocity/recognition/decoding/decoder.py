@@ -93,7 +93,7 @@ class Decoder:
         return found
 
     def decode_phones(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
-        """As ``decode``, of log-posteriors of phones, (frames, velocity.phones.CLASSES)."""
+        """As ``decode``, of log-posteriors of phones, (frames, velocity.phones.CLASSES), if ``reads_phones``."""
         log_probs, spoken = np.asarray(log_probs), self._phones.words
         text = lambda tokens: " ".join(filter(None, spoken(tokens)))  # noqa: E731
         found = []

@@ -70,6 +70,21 @@ class HotWords:
         place = bisect_left(self._sorted, letters)
         return place < len(self._sorted) and self._sorted[place].startswith(letters)
 
+    def continuations(self, node: Node) -> set[str]:
+        """The words by which a phrase that was begun goes on; ``node`` stands behind a space."""
+        found = set()
+        while node not in (self.start, self._root):
+            pending = [("", node)]
+            while pending:
+                letters, at = pending.pop()
+                for character, child in at.next.items():
+                    if character == " ":
+                        found.add(letters)
+                    else:
+                        pending.append((letters + character, child))
+            node = node.fail
+        return found
+
     def step(self, node: Node, character: str) -> tuple[Node, float]:
         """(the next node, the nats earned for good). ``node.lent`` counts only while the text is at that node."""
         node = self._follow(node, character)

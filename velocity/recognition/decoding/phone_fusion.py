@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from velocity.phones import BOUNDARY, CLASSES
@@ -12,6 +12,15 @@ from velocity.recognition.language_model.ngram import NGram
 
 SYMBOLS = [bytes([phone]) for phone in range(CLASSES)]
 WRITTEN = ["", " ", *"?" * (CLASSES - 2)]  # class → its text as of ``pieces``, where only the gaps between words matter
+READINGS = 4  # spellings of a prefix at most
+
+
+class Reading(NamedTuple):
+    """One spelling of the complete words. ``score`` is relative to the best one's."""
+
+    score: float
+    state: Any  # of the language model
+    place: Node | None  # in the hot words' automaton
 
 
 class PhoneContext(NamedTuple):
@@ -21,25 +30,25 @@ class PhoneContext(NamedTuple):
     loan: float  # lent by hot words
     earned: float
     phones: bytes
-    state: Any  # of the language model, after the complete words
-    place: Node | None  # in the hot words' automaton, after the complete words
+    readings: tuple[Reading, ...]  # best first
 
 
 class Completed(NamedTuple):
-    """A word, "" if the phones are none's, what it earned, and the states after it."""
+    """What a word adds to the best reading's score, the readings after it, and for each of them the word ("" if the
+    phones are no word's) and the number of the reading before it."""
 
-    word: str
     earned: float
-    state: Any
-    place: Node | None
+    readings: tuple[Reading, ...]
+    words: tuple[str, ...]
+    before: tuple[int, ...]
 
 
 class PhoneFusion:
     """score = ln P_CTC + ``lm_weight`` · ln P_LM + ``word_bonus`` · words + rewards of hot words, as ``TextFusion``'s.
 
-    Of the words that are pronounced alike, the one with the best score after the words before it is taken. Phones that
-    are no word's cost as much as an unknown word, and no text is written for them. An incomplete word gets the unigram
-    score of the most probable word whose pronunciation begins so.
+    Words that are pronounced alike are told apart by the words around them: the READINGS best spellings of a prefix are
+    kept, and the best one counts. Phones that are no word's cost as much as an unknown word, and no text is written for
+    them. An incomplete word gets the unigram score of the most probable word whose pronunciation begins so.
     """
 
     def __init__(
@@ -54,93 +63,114 @@ class PhoneFusion:
         self.lm, self.hotwords = lm, hotwords
         self.lm_weight, self.word_bonus = lm_weight, word_bonus
         added = added or {}
-        words = hotwords.words if hotwords else ()
-        self._hot = {word: lm.pronunciation(word) or added[word] for word in words}
+        self._hot = {word: lm.pronunciation(word) or added[word] for word in (hotwords.words if hotwords else ())}
         self._added: dict[bytes, list[str]] = {}
         for word in sorted(added):
             self._added.setdefault(added[word], []).append(word)
-        self._begun = {phones[:count] for phones in self._added for count in range(1, len(phones) + 1)}
+        self._begun = {beginning for phones in self._added for beginning in _beginnings(phones)}
         self._dead_end = lm_weight * lm.unknown + word_bonus + UNKNOWN_WORD
         self._ahead: dict[bytes, float] = {b"": 0.0}  # the beginning of a word → its look-ahead score
-        self._completed: dict[tuple[Any, Node | None, bytes], Completed] = {}
+        self._completed: dict[tuple[tuple[Reading, ...], bytes], Completed] = {}
         self._loans: dict[Node, Mapping[bytes, float]] = {}
+        self._first_loans = self._loans_of(hotwords.start, hotwords.words) if hotwords else {}
 
     def start(self) -> PhoneContext:
-        return PhoneContext(0.0, 0.0, 0.0, b"", self.lm.start(), self.hotwords.start if self.hotwords else None)
+        reading = Reading(0.0, self.lm.start(), self.hotwords.start if self.hotwords else None)
+        return PhoneContext(0.0, 0.0, 0.0, b"", (reading,))
 
     def extend(self, context: PhoneContext, token: int) -> PhoneContext:
-        _, _, earned, phones, state, place = context
+        _, _, earned, phones, readings = context
         if token == BOUNDARY:
             if not phones:
                 return context
-            _, more, state, place = self._complete(state, place, phones)
-            loan = place.lent if place is not None else 0.0
-            return PhoneContext(earned + more + loan, loan, earned + more, b"", state, place)
-        before, phones = phones, phones + SYMBOLS[token]
-        loan = self._lent(place, phones) if place is not None else 0.0
-        return PhoneContext(earned + self._look_ahead(phones, before) + loan, loan, earned, phones, state, place)
+            more, readings, _, _ = self._complete(readings, phones)
+            earned, phones, score = earned + more, b"", 0.0
+        else:
+            before, phones = phones, phones + SYMBOLS[token]
+            score = self._look_ahead(phones, before)
+        loan = 0.0
+        if self.hotwords:
+            loan = max(reading.score + self._lent(reading.place, phones) for reading in readings)
+        return PhoneContext(earned + score + loan, loan, earned, phones, readings)
 
     def finish(self, context: PhoneContext) -> float:
-        earned, state = context.earned, context.state
+        earned, readings = context.earned, context.readings
         if context.phones:
-            _, more, state, _ = self._complete(state, context.place, context.phones)
+            more, readings, _, _ = self._complete(readings, context.phones)
             earned += more
-        return earned + self.lm_weight * self.lm.end(state)
+        return earned + max(map(self._ended, readings))
 
     def words(self, tokens: Sequence[int]) -> list[str]:
         """The words of a labelling in their order, "" for phones that are no word's."""
-        _, _, _, _, state, place = self.start()
-        found = []
+        readings, steps = self.start().readings, []
         for phones in filter(None, bytes(tokens).split(SYMBOLS[BOUNDARY])):
-            word, _, state, place = self._complete(state, place, phones)
-            found.append(word)
-        return found
+            steps.append(self._complete(readings, phones))
+            readings = steps[-1].readings
+        best = max(range(len(readings)), key=lambda number: self._ended(readings[number]))
+        found = []
+        for step in reversed(steps):
+            found.append(step.words[best])
+            best = step.before[best]
+        return found[::-1]
 
-    def _complete(self, state: Any, place: Node | None, phones: bytes) -> Completed:
-        key = (state, place, phones)
+    def _ended(self, reading: Reading) -> float:
+        return reading.score + self.lm_weight * self.lm.end(reading.state)
+
+    def _complete(self, readings: tuple[Reading, ...], phones: bytes) -> Completed:
+        key = (readings, phones)
         found = self._completed.get(key)
         if found is None:
             if len(self._completed) >= MOST_CACHED:
                 self._completed.clear()
-            found = self._completed[key] = self._best_word(state, place, phones)
+            found = self._completed[key] = self._respelled(readings, phones)
         return found
 
-    def _best_word(self, state: Any, place: Node | None, phones: bytes) -> Completed:
-        found, most = None, 0.0
-        for word in (*self.lm.lexicon.words(phones), *self._added.get(phones, ())):
-            after, log_prob = self.lm.word(state, word)
-            next_place, reward = self._spell(place, word)
-            earned = self.lm_weight * log_prob + self.word_bonus + reward
-            value = earned + (next_place.lent if next_place is not None else 0.0)
-            if found is None or value > most:
-                found, most = Completed(word, earned, after, next_place), value
-        if found is None:
-            after, log_prob = self.lm.word(state, "")
-            earned = self.lm_weight * log_prob + self.word_bonus + UNKNOWN_WORD
-            found = Completed("", earned, after, self.hotwords.start if self.hotwords else None)
-        return found
+    def _respelled(self, readings: tuple[Reading, ...], phones: bytes) -> Completed:
+        alike = (*self.lm.lexicon.words(phones), *self._added.get(phones, ()))
+        best: dict[tuple[Any, Node | None], tuple[float, str, int]] = {}
+        for number, (score, state, place) in enumerate(readings):
+            for word in alike or ("",):
+                after, log_prob = self.lm.word(state, word)
+                next_place, reward = self._spell(place, word)
+                total = score + self.lm_weight * log_prob + self.word_bonus + reward + (0.0 if word else UNKNOWN_WORD)
+                known = best.get((after, next_place))
+                if known is None or total > known[0]:
+                    best[after, next_place] = total, word, number
+        # What a phrase has lent keeps a reading, but makes none the best.
+        ranked = sorted(best.items(), key=lambda item: item[1][0] + _lent_at(item[0][1]), reverse=True)[:READINGS]
+        ranked.sort(key=lambda item: item[1][0], reverse=True)
+        most = ranked[0][1][0]
+        after = tuple(Reading(total - most, *key) for key, (total, _, _) in ranked)
+        return Completed(most, after, tuple(value[1] for _, value in ranked), tuple(value[2] for _, value in ranked))
 
     def _spell(self, place: Node | None, word: str) -> tuple[Node | None, float]:
         """(the place after ``word``, the nats earned)."""
+        if place is None or not word:
+            return self.hotwords.start if self.hotwords else None, 0.0
         earned = 0.0
-        if place is not None:
-            for letter in f"{word} ":
-                place, reward = self.hotwords.step(place, letter)
-                earned += reward
+        for letter in f"{word} ":
+            place, reward = self.hotwords.step(place, letter)
+            earned += reward
         return place, earned
 
     def _lent(self, place: Node, beginning: bytes) -> float:
         """The best of what hot words that begin so will earn, in proportion to how many of their phones were spoken."""
+        if not beginning:
+            return place.lent
         loans = self._loans.get(place)
         if loans is None:
-            loans = {}
-            for word, phones in self._hot.items():
-                after, reward = self._spell(place, word)
-                for count in range(1, len(phones) + 1):
-                    loan = place.lent + (reward + after.lent - place.lent) * count / len(phones)
-                    loans[phones[:count]] = max(loans.get(phones[:count], 0.0), loan)
-            self._loans[place] = loans  # complete, for other threads
-        return loans.get(beginning, 0.0)
+            loans = self._loans[place] = self._loans_of(place, self.hotwords.continuations(place))
+        return max(loans.get(beginning, 0.0), self._first_loans.get(beginning, 0.0))
+
+    def _loans_of(self, place: Node, words: Iterable[str]) -> dict[bytes, float]:
+        loans: dict[bytes, float] = {}
+        for word in words:
+            after, reward = self._spell(place, word)
+            beginnings = _beginnings(self._hot[word])
+            for count, beginning in enumerate(beginnings, start=1):
+                loan = place.lent + (reward + after.lent - place.lent) * count / len(beginnings)
+                loans[beginning] = max(loans.get(beginning, 0.0), loan)
+        return loans
 
     def _look_ahead(self, beginning: bytes, before: bytes) -> float:
         """The score of a word's ``beginning``; ``before`` is a shorter one."""
@@ -156,3 +186,11 @@ class PhoneFusion:
                 self._ahead = {b"": 0.0}
             self._ahead[beginning] = score
         return score
+
+
+def _beginnings(phones: bytes) -> list[bytes]:
+    return [phones[:count] for count in range(1, len(phones) + 1)]
+
+
+def _lent_at(place: Node | None) -> float:
+    return place.lent if place is not None else 0.0
