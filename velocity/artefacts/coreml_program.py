@@ -26,10 +26,10 @@ MOST_FRAMES = 6400  # of 10 ms: Core ML wants a bound, to plan its memory with
 
 # What stays in 32 bits, by the names of MIL's operations: running sums and their differences, which decays are made of;
 # the angles of the positional encoding, as 16 bits count to 2048 only; what becomes a logarithm; and norms, as nothing
-# keeps what they level from growing beyond 65,504. So does what hands values on to these alone.
+# keeps what they level from growing beyond 65,504. So do sums, products and what else hands values on to these alone.
 EXACT = {"cumsum", "sub", "exp", "sin", "cos", "reduce_sum", "real_div", "softmax", "log", "select", "fill_like",
-         "layer_norm"}  # fmt: skip
-HANDING = {"cast", "expand_dims", "mul", "pad", "reshape", "slice_by_index", "transpose"}
+         "layer_norm", "shape"}  # fmt: skip
+HANDING = {"add", "cast", "expand_dims", "matmul", "mul", "pad", "reshape", "slice_by_index", "transpose"}
 
 ABOUT = {
     "author": "VELOCITY-ASR",
