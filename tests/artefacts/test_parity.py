@@ -29,6 +29,8 @@ GOOD = {
         (HALF, {"max_abs_error": 1.1}, ["off by 1.1 (1 at most)"]),
         (INT8, {"wer_difference": 0.0031}, ["+0.31 points from PyTorch"]),
         (INT8, {"wer_difference_from_float": 0.004}, ["from the FP32"]),
+        (INT8, {"phones": {"argmax_agreement": 0.995, "max_abs_error": 7.0}}, []),
+        (HALF, {"phones": {"argmax_agreement": 0.9949, "max_abs_error": 1.1}}, ["phones: log-", "phones: PyTorch's"]),
         (INT8, {"argmax_agreement": 0.9, "wer_difference": 0.1, "wer_difference_from_float": 1}, ["90", "10.", "100."]),
     ],
 )

@@ -54,6 +54,8 @@ def test_floating_point_artefact_gives_the_phones_of_the_model(shape, trained, a
     assert found[1].tolist() == lengths.tolist()
     assert found[2].shape == (*letters.shape[:2], CLASSES)
     assert np.abs(found[2] - phones.numpy()).max() <= 1e-4
+    assert np.array_equal(VelocityASR(artefact("onnx"))(mel, phones=True), found[2])
+    assert np.allclose(torch_reference(model, phones=True)(mel.numpy()), phones, atol=1e-6)
 
 
 def test_int8_artefact_computes_the_phones_with_integers(trained, artefact, tmp_path):

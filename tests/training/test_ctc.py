@@ -1,5 +1,7 @@
 """The objective of fine-tuning: which batches are masked, what the middle block's and the phones' losses add."""
 
+import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -14,7 +16,7 @@ from velocity.data.manifests import to_line, write_lines
 from velocity.phones import PHONES
 from velocity.quantization.linear import quantize_linears
 from velocity.text import train_tokenizer
-from velocity.training.objectives.ctc import CTC
+from velocity.training.objectives.ctc import CTC, divergence
 from velocity.training.phones import PhoneTargets, lexicon_of
 
 
@@ -59,6 +61,50 @@ def replace_weight(objective: CTC, weight: float):
             objective.train(mode)
 
     return measured
+
+
+def test_two_views_differ_by_the_divergence_of_their_frames():
+    """By hand: two utterances of two and one frames, two classes, three labels and one."""
+    views = torch.tensor(
+        [[[0.5, 0.5], [0.9, 0.1]], [[0.2, 0.8], [0.5, 0.5]], [[0.8, 0.2], [0.9, 0.1]], [[0.2, 0.8], [0.6, 0.4]]]
+    )
+    lengths, labels = torch.tensor([2, 1, 2, 1]), torch.tensor([3, 1, 3, 1])
+    both_ways = (
+        0.5 * math.log(0.5 / 0.8) + 0.5 * math.log(0.5 / 0.2) + 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
+    )
+    assert divergence(views.log(), lengths, labels).item() == pytest.approx(both_ways / 3 / 2 / 2, rel=1e-5)
+    assert divergence(views.log(), lengths, torch.zeros(4)).isfinite()  # texts without any label
+
+
+def test_consistency_is_of_augmented_batches_in_training_alone(spoken):
+    batch, targets = spoken
+    settings = default_section("finetune.augmentation", Augmentation, time_masks=4, frequency_masks=4)
+    model = small(dropout=0.0, vocabulary=30, phones=True)
+    plain = CTC(model, 0.3, settings, 0.4, targets)
+    consistent = CTC(model, 0.3, settings, 0.4, targets, consistency=0.5)
+    consistent.early_head = plain.early_head
+    augmented = replace(batch, augmented=True)
+    assert loss(consistent, batch) == loss(plain, batch)
+    assert loss(consistent, augmented) > loss(replace_consistency(consistent, 1e-9), augmented)
+    for objective in (plain, consistent):
+        objective.augmentation = None
+    assert loss(consistent, augmented) == pytest.approx(loss(plain, augmented), rel=1e-5)  # both views are the same
+    assert loss(consistent.eval(), augmented) == loss(plain.eval(), augmented)
+
+
+def replace_consistency(objective: CTC, weight: float) -> CTC:
+    other = copy.copy(objective)
+    other.consistency = weight
+    return other
+
+
+def test_each_view_is_drawn_to_the_other():
+    torch.manual_seed(0)
+    scores = torch.randn(2, 3, 5, requires_grad=True)
+    divergence(scores.log_softmax(-1), torch.tensor([3, 3]), torch.tensor([1, 1])).backward()
+    one, other = scores.detach().softmax(-1)
+    assert torch.allclose(scores.grad[0], (one - other) / 2, atol=1e-6)  # of KL(fixed ‖ softmax): softmax − fixed
+    assert torch.allclose(scores.grad[1], (other - one) / 2, atol=1e-6)
 
 
 CAT, SAT = (bytes(2 + PHONES.index(phone) for phone in word.split()) for word in ("k a t", "s a t"))

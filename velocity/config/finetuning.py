@@ -26,6 +26,7 @@ class Finetuning:
     augmentation_ramp: CountOrZero  # epochs until every batch is augmented: none in the first, then a rising share
     early: Share  # weight of the loss behind the middle block; 0: none
     phones: Share  # weight of the phones' loss, of a model with a head for them
+    consistency: Share  # weight of the difference between two views of an utterance; 0: one view
     weight_bits: Literal[8, 4, 2]  # of the linear layers; 4 and 2 are of the weights alone
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on
     augmentation: Annotated[Augmentation | None, BeforeValidator(lambda value: None if value == "off" else value)]

@@ -129,7 +129,7 @@ class VelocityASR:
         decoder = Decoder(
             self.tokenizer, self.config["frame_seconds"], hotwords=phrases, beam=beam, n_best=n_best, **weight
         )
-        if self._phones and lm and lm.ngram.pronounces and not decoder.reads_phones:
+        if self.gives_phones and lm and lm.ngram.pronounces and not decoder.reads_phones:
             warnings.warn(
                 "text comes from letters, which is less accurate: a hot word cannot be pronounced; "
                 "is espeak-ng installed (pip install 'velocity-asr[train]')?",
@@ -138,9 +138,10 @@ class VelocityASR:
             )
         return decoder
 
-    def __call__(self, mel: Any) -> np.ndarray:
+    def __call__(self, mel: Any, phones: bool = False) -> np.ndarray:
         """(frames, 80) or (batch, frames, 80) log-mel of ``compute_mel_spectrogram``, NumPy or torch
-        → (batch, frames', V) float32 log-posteriors. All rows of a batch have the same length: no padding."""
+        → (batch, frames', V) float32 log-posteriors, with ``phones`` those of the phones, if ``gives_phones``. All rows
+        of a batch have the same length: no padding."""
         if self._takes_samples:
             raise VelocityError(f"{self.folder}: takes samples and not features: pass them to transcribe or log_probs")
         if hasattr(mel, "detach"):
@@ -150,22 +151,24 @@ class VelocityASR:
         bins = self.config["mel_bins"]
         if mel.ndim != 3 or mel.shape[2] != bins or 0 in mel.shape:
             raise VelocityError(f"features of shape {mel.shape}: expected (frames, {bins}) or (batch, frames, {bins})")
-        (log_probs,) = self._session.run(["log_probs"], {"mel_spectrogram": mel})
+        (log_probs,) = self._session.run([PHONES if phones else "log_probs"], {"mel_spectrogram": mel})
         return log_probs
+
+    @property
+    def gives_phones(self) -> bool:
+        """Whether the model has an output for phones."""
+        return self._phones is not None
 
     @property
     def reads_phones(self) -> bool:
         """Whether text comes from phones: the model gives them, and ``decoder`` makes words of them."""
-        return self._phones is not None and self.decoder.reads_phones
+        return self.gives_phones and self.decoder.reads_phones
 
     def _infer(self, samples: np.ndarray, head: Head) -> np.ndarray:
         """(samples,) float32 at 16 kHz → (frames', classes) log-posteriors."""
         if self._takes_samples:
             return self._session.run([head.output], {"waveform": samples[None]})[0][0]
-        mel = compute_mel_spectrogram(samples)
-        if head is self._letters:
-            return self(mel)[0]
-        return self._session.run([head.output], {"mel_spectrogram": np.asarray(mel, dtype=np.float32)[None]})[0][0]
+        return self(compute_mel_spectrogram(samples), phones=head is self._phones)[0]
 
     def decode_ctc(self, log_probs: Any) -> str:
         """The text of (frames', V) log-posteriors, or of the first row of (batch, frames', V), by ``decoder``."""
@@ -219,7 +222,7 @@ class VelocityASR:
 
         Raises VelocityError when the model has no head for phones.
         """
-        if self._phones is None:
+        if not self.gives_phones:
             raise VelocityError(f"{self.folder}: gives no log-posteriors of phones")
         return np.concatenate(list(self._posteriors_of(audio, self._phones)))
 

@@ -120,6 +120,7 @@ def measure(settings: Evaluation, seed: int, threads: int, names: list[str]) -> 
     runtime = VelocityASR(EXPORTED / FLOAT_TARGET)
     pytorch = cache(lambda form: torch_reference(load_reference(form, FINETUNED, CALIBRATION)))
     reference = cache(lambda form: remember(pytorch(form)))
+    phones = cache(lambda form: remember(torch_reference(load_reference(form, FINETUNED, CALIBRATION), phones=True)))
     own = cache(lambda form: own_agreement(reference(form), pytorch(form), speech))
     words = cache(lambda form: recognise(Recogniser(runtime, pytorch(form)), some, f"PyTorch, {form}").hypotheses)
     measured = {}
@@ -128,6 +129,8 @@ def measure(settings: Evaluation, seed: int, threads: int, names: list[str]) -> 
         model = comparison.load(EXPORTED / name, 1)
         recogniser = model if isinstance(model, VelocityASR) else Recogniser(runtime, model)
         figures, scores, wer = compare(reference(comparison.reference), recogniser, speech), {}, None
+        if native(recogniser) and recogniser.gives_phones:
+            figures["phones"] = compare(phones(comparison.reference), partial(recogniser, phones=True), speech)
         if comparison.reference == "int8":  # whose activations are rounded
             figures["own_agreement"] = own("int8")
         if comparison.whole:
@@ -161,12 +164,17 @@ def exported() -> Iterator[str]:
 
 def transcribe(model: VelocityASR, utterances: Sequence[Utterance], title: str, threads: int, worst: int) -> list[str]:
     """The artefact's hypotheses of a test set; with an error report where the runtime itself runs the artefact."""
-    native = not isinstance(model, Recogniser)
-    found = recognise(model, utterances, title, threads if native else 1, confidences=native)
-    if native:
+    own = native(model)
+    found = recognise(model, utterances, title, threads if own else 1, confidences=own)
+    if own:
         folder = ERROR_REPORTS / title.replace(", ", "-")
         write_error_report(error_report(utterances, found), title, folder, worst)
     return found.hypotheses
+
+
+def native(model: VelocityASR) -> bool:
+    """Whether the runtime itself runs the artefact."""
+    return not isinstance(model, Recogniser)
 
 
 def _texts(utterances: Sequence[Utterance]) -> list[str]:

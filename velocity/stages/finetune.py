@@ -57,7 +57,7 @@ def main() -> None:
 
     tokenizer, validation = TextTokenizer(TOKENIZER), load_cuts(VALIDATION)
     phone_targets = PhoneTargets(tokenizer, lexicon_of(TRAIN)) if config.phones else None
-    objective = CTC(model, settings.early, settings.augmentation, settings.phones, phone_targets)
+    objective = CTC(model, settings.early, settings.augmentation, settings.phones, phone_targets, settings.consistency)
     distortion = settings.augmentation, threads, training_shards(), schedule.loaders, settings.augmentation_ramp
     loader = Loader(tokenizer, seed, *distortion)
     parts = [str((seed, config, settings)), TRAIN, FEATURES, TOKENIZER, *weights]

@@ -118,3 +118,18 @@ def test_when_phones_are_read(tokenizer: TextTokenizer, tmp_path: Path, monkeypa
     assert not reads(lm=NGram(tmp_path / "lm.arpa"))
     assert not reads(lm=lm, hotwords={"night": 1.0, "at zanzibar": 1.0}), "of a word that the lexicon lacks"
     assert not reads(lm=lm, hotwords={"the knight": 1.0}), "of a word without a pronunciation"
+
+
+def test_hot_words_are_pronounced_when_phones_are_read(
+    tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model without phones needs no espeak-ng for its hot words."""
+    asked = []
+    monkeypatch.setattr(decoding, "pronunciations", lambda words: asked.extend(words) or {})
+    found = decoder(tokenizer, hotwords={"zanzibar": 1.0})
+    assert found.decode(np.log(np.full((3, len(found.pieces)), 1 / len(found.pieces))))
+    assert not asked
+    assert not found.reads_phones
+    assert asked == ["zanzibar"]
+    with pytest.raises(ValueError, match="needs a language model with pronunciations"):
+        found.decode_phones(posteriors(AE, T))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -56,21 +57,24 @@ class Decoder:
         self.tokenizer, self.frame_seconds, self.n_best = tokenizer, frame_seconds, n_best
         self.beam = beam or (max(BEAM, n_best) if lm or hotwords or n_best > 1 else None)
         self.pieces = pieces(tokenizer)
-        self._fusion = self._phones = None
-        if lm or hotwords:
-            hot = HotWords(hotwords) if hotwords else None
-            weight, bonus = (lm_weight, word_bonus) if lm else (0.0, 0.0)
-            self._fusion = TextFusion(self.pieces, lm, hot, weight, bonus)
-            if lm and lm.pronounces:
-                missing = [word for word in (hot.words if hot else ()) if not lm.pronunciation(word)]
-                added = _pronounced(missing)
-                if len(added) == len(missing):
-                    self._phones = PhoneFusion(lm, hot, weight, bonus, added)
+        self._lm, self._hot = lm, HotWords(hotwords) if hotwords else None
+        self._weights = (lm_weight, word_bonus) if lm else (0.0, 0.0)
+        self._fusion = TextFusion(self.pieces, lm, self._hot, *self._weights) if lm or hotwords else None
 
     @property
     def reads_phones(self) -> bool:
         """Whether ``decode_phones`` works: there are a language model and the pronunciations of all words."""
-        return self._phones is not None
+        return self._phone_fusion is not None
+
+    @cached_property
+    def _phone_fusion(self) -> PhoneFusion | None:
+        """Made when asked for: models without phones need neither it nor espeak-ng, which pronounces hot words."""
+        if not (self._lm and self._lm.pronounces):
+            return None
+        missing = [word for word in (self._hot.words if self._hot else ()) if not self._lm.pronunciation(word)]
+        added = _pronounced(missing)
+        complete = len(added) == len(missing)
+        return PhoneFusion(self._lm, self._hot, *self._weights, added) if complete else None
 
     def decode(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
         """(frames, V) log-posteriors → up to ``n_best`` hypotheses that differ in text, best first.
@@ -93,11 +97,16 @@ class Decoder:
         return found
 
     def decode_phones(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
-        """As ``decode``, of log-posteriors of phones, (frames, velocity.phones.CLASSES), if ``reads_phones``."""
-        log_probs, spoken = np.asarray(log_probs), self._phones.words
+        """As ``decode``, of log-posteriors of phones, (frames, velocity.phones.CLASSES).
+
+        Raises ValueError unless ``reads_phones``.
+        """
+        if (fusion := self._phone_fusion) is None:
+            raise ValueError("decode_phones needs a language model with pronunciations")
+        log_probs, spoken = np.asarray(log_probs), fusion.words
         text = lambda tokens: " ".join(filter(None, spoken(tokens)))  # noqa: E731
         found = []
-        for written, tokens, score in self._search(log_probs, BLANK, self._phones, text):
+        for written, tokens, score in self._search(log_probs, BLANK, fusion, text):
             timed = []
             if words:
                 timed = timed_words(log_probs, tokens, align(log_probs, tokens, BLANK), WRITTEN, self.frame_seconds)

@@ -13,6 +13,7 @@ from velocity.recognition.language_model.ngram import NGram
 SYMBOLS = [bytes([phone]) for phone in range(CLASSES)]
 WRITTEN = ["", " ", *"?" * (CLASSES - 2)]  # class → its text as of ``pieces``, where only the gaps between words matter
 READINGS = 4  # spellings of a prefix at most
+MOST_COMPLETED = 1 << 13  # words after prefixes: some 40 for each second of speech, 4 kB each
 
 
 class Reading(NamedTuple):
@@ -120,7 +121,7 @@ class PhoneFusion:
         key = (readings, phones)
         found = self._completed.get(key)
         if found is None:
-            if len(self._completed) >= MOST_CACHED:
+            if len(self._completed) >= MOST_COMPLETED:
                 self._completed.clear()
             found = self._completed[key] = self._respelled(readings, phones)
         return found

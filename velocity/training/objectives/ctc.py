@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,6 +20,10 @@ class CTC(nn.Module):
     recogniser does without (Lee & Watanabe 2021, "Intermediate loss regularization"). ``phones`` is that of the loss of
     the phones that ``phone_targets`` finds, for a model with a head for them; the rest is of the letters. Both are of
     training alone. The features of augmented batches are masked as ``augmentation`` says.
+
+    With ``consistency``, augmented batches are recognised twice, under other masks and dropout, and each time the
+    posteriors should be those of the other time: ``consistency`` is the weight of their divergence (Yao et al. 2024,
+    "CR-CTC: Consistency regularization on CTC").
     """
 
     def __init__(
@@ -28,31 +33,62 @@ class CTC(nn.Module):
         augmentation: Augmentation | None = None,
         phones: float = 0.0,
         phone_targets: PhoneTargets | None = None,
+        consistency: float = 0.0,
     ) -> None:
         super().__init__()
         self.model, self.early, self.augmentation = model, early, augmentation
-        self.phones, self.phone_targets = phones, phone_targets
+        self.phones, self.phone_targets, self.consistency = phones, phone_targets, consistency
         config = model.config
         head = ctc_head(config.dim, config.classes, config.head_rank)
         self.early_head = nn.Sequential(nn.LayerNorm(config.dim), head) if early else None
 
     def forward(self, batch: Batch) -> Tensor:
-        model = self.model
+        model, augmented = self.model, self.training and batch.augmented
+        twice = bool(augmented and self.consistency)
+        if twice:
+            batch = doubled(batch)
         features = model.normalize(batch.features, batch.lengths)
-        if self.training and batch.augmented:
+        if augmented:
             features = masked(self.augmentation, features, batch.lengths)
         encoded = model.encode(features, batch.lengths)
+
+        def loss_of(log_probs: Tensor, targets: tuple[Tensor, Tensor]) -> Tensor:
+            loss = ctc_loss(log_probs, encoded.lengths, *targets)
+            return loss + self.consistency * divergence(log_probs, encoded.lengths, targets[1]) if twice else loss
+
         letters = batch.targets, batch.target_lengths
-        loss = ctc_loss(model.log_posteriors(model.head(encoded.frames)), encoded.lengths, *letters)
+        loss = loss_of(model.log_posteriors(model.head(encoded.frames)), letters)
         if self.training and self.early_head is not None:
             middle = self.early_head(encoded.blocks[len(encoded.blocks) // 2 - 1])
             early = ctc_loss(model.log_posteriors(middle), encoded.lengths, *letters)
             loss = (1 - self.early) * loss + self.early * early
         if self.training and self.phone_targets is not None:
-            log_probs = model.phone_log_posteriors(encoded.frames)
-            phones = ctc_loss(log_probs, encoded.lengths, *self.phone_targets(batch))
+            phones = loss_of(model.phone_log_posteriors(encoded.frames), self.phone_targets(batch))
             loss = (1 - self.phones) * loss + self.phones * phones
         return loss
+
+
+def doubled(batch: Batch) -> Batch:
+    """Every utterance twice: b of them, then the same again."""
+    tensors = (batch.features, batch.lengths, batch.targets, batch.target_lengths)
+    return Batch(2 * batch.ids, *(torch.cat([each, each]) for each in tensors), batch.position, batch.augmented)
+
+
+def divergence(log_probs: Tensor, lengths: Tensor, labels: Tensor) -> Tensor:
+    """How far two views of the same utterances differ: log posteriors (2b, l, classes), lengths (2b,) of them, the
+    number of ``labels`` (2b,) → scalar.
+
+    Half the Kullback-Leibler divergences both ways, summed over the frames, in nats a label like the CTC loss; each
+    view is drawn to the other as if that were fixed. Frames beyond a length do not count.
+    """
+    one, other = log_probs.chunk(2)
+    lengths, labels = lengths.chunk(2)[0], labels.chunk(2)[0].clamp(min=1)
+    both = sum(
+        F.kl_div(view, target.detach(), reduction="none", log_target=True).sum(-1)
+        for view, target in ((one, other), (other, one))
+    )  # (b, l)
+    counts = torch.arange(both.size(1), device=both.device) < lengths.unsqueeze(1)
+    return ((both * counts).sum(1) / labels).mean() / 2
 
 
 def ctc_loss(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
