@@ -7,6 +7,8 @@ without training.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,9 @@ import soundfile
 
 from velocity.audio import MEL_BINS, MEL_HIGH, MEL_LOW, SAMPLE_RATE
 from velocity.phones import BLANK, BOUNDARY, CLASSES
+from velocity.recognition.language_model.file import write_file
+from velocity.recognition.language_model.kneser_ney import estimate
+from velocity.recognition.language_model.tables import SPECIAL
 from velocity.text import ALPHABET, TextTokenizer, train_tokenizer
 
 VOCABULARY = len(ALPHABET) + 3  # <blank>, <unk>, the space
@@ -76,6 +81,20 @@ def add_phones(folder: Path) -> Path:
     shape = ["batch", "frames_out", CLASSES]
     proto.graph.output.append(helper.make_tensor_value_info("phone_log_probs", TensorProto.FLOAT, shape))
     onnx.save(proto, folder / "model.onnx")
+    return folder
+
+
+def add_words(
+    folder: Path, sentences: Sequence[str], said: Mapping[str, str] = {}, order: int = 2, weight: float = 0.1
+) -> Path:
+    """Have the model in ``folder`` make words of its phones, by a language model of ``sentences`` beside it. ``said``:
+    word → the letters that it is spoken as, if they are not its own."""
+    tables = estimate(sentences, order).tables()
+    sounds = [b"" if word in SPECIAL else sounded(said.get(word, word)) for word in tables.words]
+    write_file(replace(tables, pronunciations=sounds), folder / "words.lm")
+    config = json.loads((folder / "config.json").read_text())
+    config["language_model"] = {"file": "words.lm", "weight": weight, "word_bonus": 0.0}
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 

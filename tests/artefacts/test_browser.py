@@ -194,8 +194,8 @@ def test_long_audio_is_cut_where_the_runtime_cuts_it(browser, recording):
 
 
 def test_it_writes_what_the_runtime_writes(browser, recording):
-    """But for the INT8 model's rounding, and for the language model, which the page does not have."""
-    model = VelocityASR.from_pretrained("velocity-asr-v2", lm="none")
+    """But for the INT8 model's rounding."""
+    model = VelocityASR.from_pretrained("velocity-asr-v2")
     mel = np.asarray(compute_mel_spectrogram(load_audio(recording)))[None]
     expected, found = model(mel), browser(mel)
     assert found.shape == expected.shape
@@ -252,7 +252,7 @@ def test_a_file_is_transcribed_while_the_page_stays_awake(browser, open_page, re
         }"""
     )
     assert awake > 3 * asleep
-    assert jiwer.cer(VelocityASR.from_pretrained("velocity-asr-v2", lm="none").transcribe(samples), text) <= 0.03
+    assert jiwer.cer(VelocityASR.from_pretrained("velocity-asr-v2").transcribe(samples), text) <= 0.03
     assert 0 < float(page.inner_text("#rtf")) < 10
     assert page.inner_text("#threads") == "1"
     assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
@@ -265,7 +265,7 @@ def test_the_microphone_is_heard_as_one_speaks(browser, open_page, recording):
     page.locator("#transcript li").nth(1).wait_for()
     page.locator("#microphone", has_text="Stop").click()
     page.locator("#microphone", has_text="Microphone").wait_for()
-    whole = VelocityASR.from_pretrained("velocity-asr-v2", lm="none").transcribe(recording)
+    whole = VelocityASR.from_pretrained("velocity-asr-v2").transcribe(recording)
     assert jiwer.cer(whole, shown(page)) <= 0.2
 
 

@@ -14,18 +14,22 @@ import sys
 import tarfile
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from tests.corpora.serving import serving
-from tests.tone_model import write_model
+from tests.tone_model import add_phones, add_words, write_model
 from velocity.artefacts import web_runtime as runtime
 from velocity.artefacts.site import HEADERS, write_site
+from velocity.artefacts.targets.web import write_web
 from velocity.artefacts.web_bundle import PAGE, bundle
 from velocity.cli import main
 from velocity.errors import VelocityError
 from velocity.recognition.decoding.decoder import Decoder
+from velocity.recognition.language_model.file import write_file
+from velocity.recognition.language_model.kneser_ney import estimate
 from velocity.recognition.offline import SHIPPED
 from velocity.text import TextTokenizer
 
@@ -98,9 +102,41 @@ def test_the_target_is_the_int8_artefact_with_a_page_around_it(artefact):
     assert set(files) >= {"index.html", "worker.js", "model.onnx", "vocabulary.json", "LICENSE"}
 
 
+def test_with_phones_it_has_the_language_model_that_makes_words_of_them(tones, tmp_path):
+    add_words(add_phones(tones), ["the fox"])
+    (tmp_path / "web").mkdir()
+    bundle(tones, tmp_path / "web")
+    config, made = (json.loads((folder / "config.json").read_text()) for folder in (tmp_path / "web", tones))
+    content = (tmp_path / "web/words.lm").read_bytes()
+    assert content == (tones / "words.lm").read_bytes()
+    assert config["files"]["words.lm"] == {"bytes": len(content), "integrity": integrity(content)}
+    assert config["language_model"] == made["language_model"]
+    (tones / "words.lm").unlink()
+    with pytest.raises(VelocityError, match=r"words\.lm: no such language model"):
+        bundle(tones, tmp_path / "web")
+
+
+def test_the_target_takes_the_language_model_with_the_graph(tones, tmp_path):
+    add_words(add_phones(tones), ["the fox"])
+    entries = write_web(SimpleNamespace(tokenizer=tones / "tokenizer.model"), tmp_path, tones)
+    assert entries["language_model"] == json.loads((tones / "config.json").read_text())["language_model"]
+    assert entries["files"]["words.lm"]["bytes"] == (tones / "words.lm").stat().st_size
+
+
+@pytest.mark.parametrize("lacking", ["phones", "pronunciations"])
+def test_without_phones_or_pronunciations_it_has_no_language_model(tones, tmp_path, lacking):
+    add_words(tones, ["the fox"])
+    if lacking == "pronunciations":
+        write_file(estimate(["the fox"], 2).tables(), add_phones(tones) / "words.lm")
+    (tmp_path / "web").mkdir()
+    bundle(tones, tmp_path / "web")
+    assert "words.lm" not in json.loads((tmp_path / "web/config.json").read_text())["files"]
+
+
 def test_of_the_shipped_model_it_is_small(tmp_path):
     bundle(SHIPPED / "velocity-asr-v2", tmp_path)
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 6_000_000
+    assert (tmp_path / "english.lm").read_bytes() == (SHIPPED / "english.lm").read_bytes()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 11_000_000
 
 
 def test_a_model_that_takes_something_else_is_refused(tones, tmp_path):

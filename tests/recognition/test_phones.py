@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from tests.tone_model import add_phones, sounded, speak, write_model
+from tests.tone_model import add_phones, add_words, speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.commands.lm import tune
 from velocity.errors import VelocityError, VelocityWarning
@@ -27,14 +25,9 @@ SENTENCES = ["the fox jumps over the lazy dog", "the box", "fox jumps"]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its phones are letters; its lexicon has ``phox`` for ``fox``, which tells phones from letters."""
     folder = add_phones(write_model(tmp_path_factory.mktemp("model") / "onnx"))
-    tables = estimate([sentence.replace("fox", "phox") for sentence in SENTENCES], 2).tables()
-    write_file(tables, folder / "plain.lm")
-    sounds = [sounded("fox") if word == "phox" else sounded(word) if "<" not in word else b"" for word in tables.words]
-    write_file(replace(tables, pronunciations=sounds), folder / "words.lm")
-    config = json.loads((folder / "config.json").read_text())
-    config["language_model"] = {"file": "words.lm", "weight": 0.1, "word_bonus": 0.0}
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
+    sentences = [sentence.replace("fox", "phox") for sentence in SENTENCES]
+    write_file(estimate(sentences, 2).tables(), folder / "plain.lm")
+    return add_words(folder, sentences, {"phox": "fox"})
 
 
 @pytest.fixture(scope="module")

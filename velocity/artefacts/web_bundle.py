@@ -16,6 +16,8 @@ from velocity.artefacts.web_runtime import PACKAGE, VERSION
 from velocity.errors import VelocityError
 from velocity.files import write_json
 from velocity.recognition.decoding.pieces import pieces
+from velocity.recognition.language_model.choice import language_model_file
+from velocity.recognition.offline import VelocityASR
 from velocity.text import TextTokenizer
 
 PAGE = Path(__file__).parents[1] / "web"
@@ -25,7 +27,8 @@ PROMPTS = Path(__file__).parents[1] / "pretrained/prompts.txt"  # sentences to r
 def bundle(artefact: Path, folder: Path) -> None:
     """Write the web bundle of an exported ONNX model into ``folder``, which exists and is empty.
 
-    Raises VelocityError when ``artefact`` is no model that takes log-mel features of whole utterances.
+    Raises VelocityError when ``artefact`` is no model that takes log-mel features of whole utterances, or its language
+    model is missing.
     """
     try:
         config = json.loads((artefact / "config.json").read_text(encoding="utf-8"))
@@ -34,8 +37,20 @@ def bundle(artefact: Path, folder: Path) -> None:
         raise VelocityError(f"{artefact / 'config.json'}: not of an exported model; export it again") from error
     if unfit:
         raise VelocityError(f"{artefact}: the page takes a model of whole utterances and log-mel features (onnx-int8)")
-    shutil.copyfile(artefact / "model.onnx", folder / "model.onnx")
+    write_model(artefact, folder)
     write_json(folder / "config.json", config | {"target": "web"} | write_page(folder, artefact / "tokenizer.model"))
+
+
+def write_model(artefact: Path, folder: Path) -> dict[str, Any]:
+    """Copy the graph of ``artefact``, and its language model if that makes words of the graph's phones: the page reads
+    phones where there is one, else letters. Returns what ``config.json`` says of the language model."""
+    shutil.copyfile(artefact / "model.onnx", folder / "model.onnx")
+    model = VelocityASR(artefact)
+    if not (model.gives_phones and model.language_model and model.language_model.ngram.pronounces):
+        return {}
+    file = language_model_file(artefact, model.config)
+    shutil.copyfile(file, folder / file.name)
+    return {"language_model": model.config["language_model"]}
 
 
 def write_page(folder: Path, tokenizer: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 // always gets all of it, which helps a small model more than the repeated work costs.
 
 import { SAMPLE_RATE } from './features.js';
-import { VOICE_STEP, quietest, voiceActivity } from './segmentation.js';
+import { VOICE_STEP, joined, quietest, voiceActivity } from './segmentation.js';
 
 const STEP = 0.5; // seconds of new audio before it is recognised again
 const QUIET = 0.4; // seconds without a voice that end an utterance, after the half second of voiceActivity
@@ -47,8 +47,8 @@ export class Live {
     const spoken = active.includes(1);
     const final = over || end < this.recognised || (spoken && quiet >= QUIET);
     if (spoken) {
-      const { value: path } = await recogniser.paths([{ samples, start: 0, end, active }]).next();
-      const text = recogniser.text(path);
+      const { value: logProbs } = await recogniser.posteriors([{ samples, start: 0, end, active }]).next();
+      const text = recogniser.head.text(logProbs);
       this.tell({ text, final, seconds: end / SAMPLE_RATE, took: (performance.now() - started) / 1000 });
     }
     if (final) this.#forget(end < this.recognised ? end : end - QUIET * SAMPLE_RATE * !over);
@@ -59,11 +59,4 @@ export class Live {
     this.held = this.held.slice(Math.max(0, samples));
     this.recognised = Math.max(0, this.recognised - Math.max(0, samples));
   }
-}
-
-function joined(first, second) {
-  const both = new Float32Array(first.length + second.length);
-  both.set(first);
-  both.set(second, first.length);
-  return both;
 }

@@ -2,7 +2,9 @@
 
 import { MEL_BINS, SAMPLE_RATE, melSpectrogram } from './features.js';
 import { bestClasses, textOf } from './decoding.js';
-import { chunks, passages, silenced, stretches, voiceActivity } from './segmentation.js';
+import { LanguageModel } from './language_model.js';
+import { BLANK, BOUNDARY, CLASSES, search } from './search.js';
+import { certain, chunks, passages, silenced, stretches, voiceActivity } from './segmentation.js';
 
 const RUNTIMES = { wasm: './ort/ort.wasm.min.mjs', webgpu: './ort/ort.webgpu.min.mjs' };
 // ONNX Runtime rounds activations on the CPU only, and each would be copied there and back, 43 times in the reference
@@ -17,12 +19,17 @@ export class Recogniser {
     const wanted = provider === 'auto' ? ((await hasGraphics()) ? ['webgpu', 'wasm'] : ['wasm']) : [provider];
     const model = new Uint8Array(await (await get('model.onnx', config.files)).arrayBuffer());
     const pieces = await (await get('vocabulary.json', config.files)).json();
+    let languageModel = null;
+    if (config.files[config.language_model?.file]) {
+      const file = await get(config.language_model.file, config.files);
+      languageModel = await LanguageModel.read(await file.arrayBuffer());
+    }
     for (const [index, name] of wanted.entries()) {
       try {
         const ort = await runtime(name, threads);
         const session = await ort.InferenceSession.create(model, { executionProviders: [name], extra: EXTRA[name] });
-        const recogniser = new Recogniser(ort, session, config, pieces, name);
-        await recogniser.logProbs(new Float32Array(50 * MEL_BINS)); // the first run compiles
+        const recogniser = new Recogniser(ort, session, config, pieces, languageModel, name);
+        await recogniser.logProbs(new Float32Array(50 * MEL_BINS), recogniser.head); // the first run compiles
         return recogniser;
       } catch (error) {
         if (index === wanted.length - 1) throw new Error(explain(name, error));
@@ -30,59 +37,70 @@ export class Recogniser {
     }
   }
 
-  constructor(ort, session, config, pieces, provider) {
-    Object.assign(this, { ort, session, config, pieces, provider });
+  constructor(ort, session, config, pieces, languageModel, provider) {
+    Object.assign(this, { ort, session, config, provider });
     this.threads = provider === 'wasm' ? ort.env.wasm.numThreads : 1;
     this.frame = Math.round(config.frame_seconds * SAMPLE_RATE); // samples
-    this.begins = pieces.map((piece) => piece.startsWith(' ')); // a word
-    this.space = pieces.indexOf(' '); // a class of its own, where letters are classes
+    // What is read: an output of the model, its classes, which of them begin words, the one that separates words, if
+    // any does, and the text of log-posteriors. A bundle has a language model if the model gives phones.
+    this.letters = {
+      output: 'log_probs',
+      classes: config.vocabulary,
+      blank: config.blank,
+      begins: pieces.map((piece) => piece.startsWith(' ')),
+      space: pieces.indexOf(' '),
+      text: (logProbs) => textOf(bestClasses(logProbs, config.vocabulary), pieces, config.blank),
+    };
+    this.head = !languageModel ? this.letters : {
+      output: 'phone_log_probs',
+      classes: CLASSES,
+      blank: BLANK,
+      begins: Array.from({ length: CLASSES }, (_, label) => label === BOUNDARY),
+      space: BOUNDARY,
+      text: (logProbs) => search(logProbs, languageModel, config.language_model),
+    };
   }
 
-  // (frames · 80) log-mel → (frames' · V) log-posteriors, both Float32Array.
-  async logProbs(mel) {
+  // (frames · 80) log-mel → (frames' · classes) log-posteriors, both Float32Array.
+  async logProbs(mel, { output } = this.letters) {
     const input = new this.ort.Tensor('float32', mel, [1, mel.length / MEL_BINS, MEL_BINS]);
-    const { log_probs: output } = await this.session.run({ mel_spectrogram: input }, ['log_probs']);
-    const values = await output.getData();
-    output.dispose();
+    const { [output]: found } = await this.session.run({ mel_spectrogram: input }, [output]);
+    const values = await found.getData();
+    found.dispose();
     return values;
   }
 
-  // Yields the best classes of the frames from start to end of each chunk, and reports progress through heard(seconds).
-  // Frames without a voice are blank. As VelocityASR.posteriors in velocity/recognition/offline.py.
-  async *paths(chunks, heard = () => {}) {
-    const { frame, space } = this, { blank, frame_seconds: seconds, vocabulary } = this.config;
+  // Yields log-posteriors of the frames from start to end of each chunk, and reports progress through heard(seconds).
+  // Frames without a voice are certainly blank. As VelocityASR.posteriors in velocity/recognition/offline.py.
+  async *posteriors(chunks, heard = () => {}) {
+    const { frame, head } = this, { blank, classes, space } = head, { frame_seconds: seconds } = this.config;
     let spoken = false, done = 0; // samples
     for (const { samples, start, end, alone, active = voiceActivity(samples, alone) } of chunks) {
-      const path = new Int32Array(Math.ceil(samples.length / frame)).fill(blank);
+      const piece = new Float32Array(Math.ceil(samples.length / frame) * classes);
       // Quiet before, between and after speech never reaches the network, so that it cannot change the words.
       const joints = [];
       for (const [first, last] of stretches(active, seconds)) {
         if (last * frame <= start || first * frame >= end) continue; // in the context, which is another chunk's
-        const mel = melSpectrogram(samples.subarray(first * frame, last * frame));
-        const found = bestClasses(await this.logProbs(mel), vocabulary);
-        path.set(found.subarray(0, path.length - first), first);
+        const found = await this.logProbs(melSpectrogram(samples.subarray(first * frame, last * frame)), head);
+        piece.set(found.subarray(0, piece.length - first * classes), first * classes);
         // Else nothing came before, or it goes on from there.
         if (spoken && first * frame >= start) joints.push(Math.max(first - 1, start / frame));
         spoken = true;
       }
-      silenced(path, active, seconds, blank);
-      // A stretch by itself does not begin with the space between words.
-      if (space >= 0) for (const joint of joints) path[joint] = space;
+      silenced(piece, active, seconds, head);
+      // A stretch by itself does not begin with what separates words.
+      if (space >= 0) for (const joint of joints) certain(piece, joint, space, classes);
       done += end - start;
       heard(done / SAMPLE_RATE);
-      yield path.subarray(start / frame, Math.ceil(end / frame));
+      yield piece.subarray((start / frame) * classes, Math.ceil(end / frame) * classes);
     }
-  }
-
-  text(path) {
-    return textOf(path, this.pieces, this.config.blank);
   }
 
   // Yields { start, text } for each passage, start in seconds, and reports progress through heard(seconds).
   async *transcribe(samples, heard = () => {}) {
-    const paths = this.paths(chunks(samples, this.frame), heard);
-    for await (const { first, path } of passages(paths, this.begins, this.config.blank)) {
-      yield { start: first * this.config.frame_seconds, text: this.text(path) };
+    const posteriors = this.posteriors(chunks(samples, this.frame), heard);
+    for await (const { first, logProbs } of passages(posteriors, this.head)) {
+      yield { start: first * this.config.frame_seconds, text: this.head.text(logProbs) };
     }
   }
 }

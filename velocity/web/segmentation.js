@@ -1,7 +1,7 @@
 // Long audio in chunks that are cut in pauses, and silence where nobody speaks; see velocity/recognition/segmentation.py.
 
 import { SAMPLE_RATE } from './features.js';
-import { collapse } from './decoding.js';
+import { bestClasses, collapse } from './decoding.js';
 
 const WHOLE = 20; // seconds: shorter audio is not cut
 const SHORTEST = 10, LONGEST = 20; // seconds of a chunk of longer audio
@@ -20,6 +20,7 @@ const ENOUGH_OF_A_PIECE = 10, WITHIN_A_PIECE = 50; // certain ones, in a chunk o
 const CERTAIN_REACH = 2; // seconds around them
 export const LIKELY_REACH = 0.5;
 const APART = 1; // seconds without a voice that part two stretches of speech
+const SURE = -20; // log-posterior of all other classes where one is certain
 
 // Yields { samples, start, end, alone }: the samples from start to end, with context on both sides. Alone: nothing else was
 // said, as the recording has no other chunk, or much quieter ones before this last one.
@@ -122,34 +123,40 @@ export function* stretches(active, frameSeconds) {
   }
 }
 
-// The best class of each frame; frames that are inactive by voiceActivity become blank, in place.
-export function silenced(path, active, frameSeconds, blank) {
-  path.forEach((_, frame) => {
+// (frames · classes) log-posteriors: frames that are inactive by voiceActivity become certainly blank, in place.
+export function silenced(logProbs, active, frameSeconds, { blank, classes }) {
+  for (let frame = 0; frame < logProbs.length / classes; frame++) {
     const step = Math.floor(((frame + 0.5) * frameSeconds) / VOICE_STEP);
-    if (!active[Math.min(step, active.length - 1)]) path[frame] = blank;
-  });
+    if (!active[Math.min(step, active.length - 1)]) certain(logProbs, frame, blank, classes);
+  }
 }
 
-// Cuts best paths that come in pieces into passages that can be decoded separately: { first, path }. A passage ends
-// before a class that begins a word, at the longest pause, so that together they give the text of the whole path.
-export async function* passages(pieces, begins, blank) {
-  let held = null, first = 0;
+// Makes a class certain in a frame, in place.
+export function certain(logProbs, frame, label, classes) {
+  logProbs.fill(SURE, frame * classes, (frame + 1) * classes)[frame * classes + label] = 0;
+}
+
+// Cuts log-posteriors that come in pieces into passages that can be decoded separately: { first, logProbs }. A passage
+// ends before a class that begins a word, at the longest pause, so that the best paths of the passages together are the
+// best path of the whole. head: { blank, classes, begins }.
+export async function* passages(pieces, head) {
+  let held = null, first = 0; // frame
   for await (const piece of pieces) {
     if (held === null) {
       held = piece;
       continue;
     }
-    let end = cutFrame(held, begins, blank);
-    if (end) yield { first, path: held.subarray(0, end) };
-    else end = held.length; // silence
+    const cut = cutFrame(held, head), end = cut || held.length / head.classes; // else silence
+    if (cut) yield { first, logProbs: held.subarray(0, cut * head.classes) };
     first += end;
-    held = Int32Array.of(...held.subarray(end), ...piece);
+    held = joined(held.subarray(end * head.classes), piece);
   }
-  if (held) yield { first, path: held };
+  if (held) yield { first, logProbs: held };
 }
 
 // The frame to cut before, in the second half if possible; 0 if there are only blanks.
-function cutFrame(path, begins, blank) {
+function cutFrame(logProbs, { blank, classes, begins }) {
+  const path = bestClasses(logProbs, classes);
   const { tokens, frames } = collapse(path, blank);
   if (!tokens.length) return 0;
   const words = [...tokens.keys()].filter((i) => begins[tokens[i]] && frames[i] > 0);
@@ -159,4 +166,11 @@ function cutFrame(path, begins, blank) {
   if (longest >= 0) return frames[longest];
   const blanks = path.lastIndexOf(blank); // one endless word: babble, or another language
   return blanks >= 0 ? blanks + 1 : frames.at(-1) || path.length;
+}
+
+export function joined(first, second) {
+  const both = new Float32Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
 }

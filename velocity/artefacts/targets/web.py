@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,15 @@ if TYPE_CHECKING:
 
 
 def write_web(trained: Trained, folder: Path, source: Path | None) -> dict[str, Any]:
-    """The INT8 model, copied from ``source`` or made anew, with the page around it."""
-    from velocity.artefacts.web_bundle import write_page
+    """The INT8 model, copied from ``source`` with its language model or made anew, with the page around it."""
+    from velocity.artefacts.web_bundle import write_model, write_page
 
+    entries = {}
     if source:
-        shutil.copyfile(source / "model.onnx", folder / "model.onnx")
+        entries = write_model(source, folder)
     else:
         write_onnx(trained, folder, None, int8=True)
-    return write_page(folder, trained.tokenizer)
+    return entries | write_page(folder, trained.tokenizer)
 
 
 TARGETS = {
