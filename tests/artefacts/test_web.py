@@ -21,12 +21,14 @@ import pytest
 
 from tests.corpora.serving import serving
 from tests.tone_model import add_phones, add_words, write_model
+from velocity import phones
 from velocity.artefacts import web_runtime as runtime
 from velocity.artefacts.site import HEADERS, write_site
 from velocity.artefacts.targets.web import write_web
 from velocity.artefacts.web_bundle import PAGE, bundle
 from velocity.cli import main
 from velocity.errors import VelocityError
+from velocity.recognition.decoding import beam, decoder, phone_fusion
 from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.language_model.file import write_file
 from velocity.recognition.language_model.kneser_ney import estimate
@@ -155,6 +157,23 @@ def test_the_page_names_no_other_server():
         text = path.read_text(encoding="utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert path.name == "LICENSE" or not re.search(r"https?:|//[a-z]+\.[a-z]", text), path.name
     assert (PAGE / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def test_its_search_has_the_constants_of_the_runtimes():
+    text = (PAGE / "search.js").read_text(encoding="utf-8")
+    found = {name: int(value) for name, value in re.findall(r"\b([A-Z_]+) = (-?\d+)[,;]", text)}
+    assert found == {
+        "CLASSES": phones.CLASSES,
+        "BLANK": phones.BLANK,
+        "BOUNDARY": phones.BOUNDARY,
+        "BEAM": decoder.BEAM,
+        "LABELS": beam.TOKENS,
+        "FLOOR": beam.FLOOR,
+        "SPARED": beam.SPARED,
+        "MARGIN": beam.MARGIN,
+        "READINGS": phone_fusion.READINGS,
+        "UNKNOWN_WORD": phone_fusion.UNKNOWN_WORD,
+    }
 
 
 # ------------------------------------------------------------------------------------------------ ONNX Runtime Web

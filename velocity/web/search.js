@@ -4,7 +4,8 @@
 
 import { UNKNOWN } from './language_model.js';
 
-export const CLASSES = 48, BLANK = 0, BOUNDARY = 1; // of velocity/phones.py; BOUNDARY is between words
+// As in velocity/phones.py; BOUNDARY is between words.
+export const CLASSES = 48, BLANK = 0, BOUNDARY = 1;
 const BEAM = 32; // prefixes
 const LABELS = 12; // classes per frame by which prefixes are extended
 // Natural logarithms: less probable classes of a frame are skipped; new prefixes this much below the beam, before their
