@@ -120,7 +120,8 @@ def test_with_phones_it_has_the_language_model_that_makes_words_of_them(tones, t
 
 def test_the_target_takes_the_language_model_with_the_graph(tones, tmp_path):
     add_words(add_phones(tones), ["the fox"])
-    entries = write_web(SimpleNamespace(tokenizer=tones / "tokenizer.model"), tmp_path, tones)
+    (tmp_path / "web").mkdir()
+    entries = write_web(SimpleNamespace(tokenizer=tones / "tokenizer.model"), tmp_path / "web", tones)
     assert entries["language_model"] == json.loads((tones / "config.json").read_text())["language_model"]
     assert entries["files"]["words.lm"]["bytes"] == (tones / "words.lm").stat().st_size
 
