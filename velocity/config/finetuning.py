@@ -16,7 +16,7 @@ from velocity.config.section import CountOrZero, Share, section
 class Finetuning:
     """Stage 2: CTC with quantisation-aware training. ``qat_start`` is in no ``repr``: see ``Optimisation``.
 
-    Nor is ``base``: its graph is in the fingerprint itself.
+    Nor is ``base``, whose graph is in the fingerprint itself, nor ``share``, which comes after the training.
     """
 
     optimisation: Optimisation
@@ -31,6 +31,7 @@ class Finetuning:
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on
     augmentation: Annotated[Augmentation | None, BeforeValidator(lambda value: None if value == "off" else value)]
     base: str | None = field(repr=False)  # folder of a released model: weights, statistics, tokenizer
+    share: Share = field(repr=False)  # the result is base + share · (trained − base)
 
     def __post_init__(self) -> None:
         if self.base and (self.start_from != "random" or self.weight_bits != 8):

@@ -22,7 +22,7 @@ def main() -> None:
     from velocity.data.manifests import load_cuts
     from velocity.files import write_json
     from velocity.model.asr import load_encoder, save_model
-    from velocity.quantization.base import load_base, read_base
+    from velocity.quantization.base import average_with, load_base, read_base
     from velocity.quantization.linear import REMEMBERED_STEPS, quantize_linears, set_mode, training_mode
     from velocity.quantization.low_bits import keep_rounded, learn_low_bits
     from velocity.text import TextTokenizer
@@ -65,6 +65,7 @@ def main() -> None:
     checkpoints = checkpoints_of("finetune", parts, schedule, change=observed_from)
     journal = open_journal() if fabric.is_global_zero else Journal(None)
     journal.params({"seed": seed, "model": asdict(config), "finetune": asdict(settings)})
+    validate = lambda: validation_scores(objective, loader.plain(validation, seconds), tokenizer)  # noqa: E731
     history = fit(
         fabric,
         objective,
@@ -74,19 +75,24 @@ def main() -> None:
         checkpoints,
         "finetune",
         before_step=lambda step: set_mode(model, training_mode(step, qat_from)),
-        validate=lambda: validation_scores(objective, loader.plain(validation, seconds), tokenizer),
+        validate=validate,
         log=journal.log,
         judge_from=qat_from if settings.qat else 0,
     )
     if not fabric.is_global_zero:
         return
+    kept = history["kept"]
+    if base and settings.share < 1:
+        average_with(model, base, settings.share)
+        objective.eval()
+        kept = validate()
     metrics = {
         "steps": history["training"][-1]["step"],
         "audio_hours": round(history["audio_seconds"] / 3600, 4),
         "parameters": parameters,
         "loss": history["training"][-1]["loss"],
-        "validation_loss": history["kept"]["loss"],
-        "validation_wer": history["kept"]["wer"],
+        "validation_loss": kept["loss"],
+        "validation_wer": kept["wer"],
     }
     write_curve(REPORTS / "finetune.csv", history["training"])
     write_curve(REPORTS / "finetune-validation.csv", history["validation"])
