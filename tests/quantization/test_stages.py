@@ -19,6 +19,7 @@ from velocity.config.reader import load_section
 from velocity.data.manifests import to_line, write_lines
 from velocity.errors import VelocityError
 from velocity.quantization import linear
+from velocity.quantization.base import read_base
 from velocity.stages import calibrate, evaluate, finetune
 from velocity.stages.inputs import fresh_model
 from velocity.text import train_tokenizer
@@ -165,3 +166,21 @@ def test_a_head_for_phones_goes_through_every_stage(project):
         session = InferenceSession(f"models/export/{target}/model.onnx", providers=["CPUExecutionProvider"])
         (phones,) = session.run(["phone_log_probs"], {"mel_spectrogram": np.zeros((1, 40, 80), np.float32)})
         assert phones.shape == (1, 20, 48)
+
+
+@pytest.mark.slow
+def test_the_result_may_be_an_average_with_the_base(project):
+    finetune.main()
+    calibrate.main()
+    export_target("onnx-int8", project_model(), Path("base"))
+    results, losses = {}, {}
+    for share in (1.0, 0.25):
+        set_params({"qat": True, "base": "base", "share": share}, {})
+        finetune.main()
+        results[share] = load(Path("models/finetuned.safetensors").read_bytes())
+        losses[share] = json.loads(Path("reports/finetune.json").read_text())["validation_loss"]
+    base = read_base("base").state
+    for name, value in results[0.25].items():
+        assert torch.allclose(value, torch.lerp(base[name], results[1.0][name], 0.25), atol=1e-6), name
+    assert any(not torch.equal(results[1.0][name], value) for name, value in results[0.25].items())
+    assert losses[0.25] != losses[1.0]  # of the average, which is what the stage gives
