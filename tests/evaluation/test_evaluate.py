@@ -38,9 +38,11 @@ class Tones(nn.Module):
         weight, bias = weights(gain)
         self.weight, self.bias = nn.Parameter(torch.from_numpy(weight)), nn.Parameter(torch.from_numpy(bias))
 
-    def forward(self, mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def outputs(self, mel: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         log_probs = (mel[:, ::2] @ self.weight + self.bias).log_softmax(-1)
         return log_probs, torch.full((len(mel),), log_probs.size(1))
+
+    forward = outputs  # it gives no phones
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

@@ -103,18 +103,19 @@ def test_the_page_joins_its_stretches_as_the_runtime_does(
     if not space:
         texts[texts.index(" ")] = "_"
         monkeypatch.setattr(model, "_letters", model._letters._replace(space=None))
-    monkeypatch.setattr(VelocityASR, "__call__", lambda _, mel: network(mel))
+    monkeypatch.setattr(VelocityASR, "__call__", lambda _, mel, phones: network(mel))
     program = f"""
       const {{ Recogniser }} = await import('./recogniser.js');
+      const {{ bestClasses }} = await import('./decoding.js');
       const {{ chunks }} = await import('./segmentation.js');
       const {{ config, pieces }} = given;
-      const recogniser = new Recogniser(null, null, config, pieces, 'none');
+      const recogniser = new Recogniser(null, null, config, pieces, null, 'none');
       recogniser.logProbs = {NETWORK};
       const heard = [];
       for (const text of given.recordings) {{
-        const paths = recogniser.paths(chunks(({DECODE})(text), recogniser.frame));
+        const posteriors = recogniser.posteriors(chunks(({DECODE})(text), recogniser.frame));
         heard.push([]);
-        for await (const path of paths) heard.at(-1).push([...path]);
+        for await (const piece of posteriors) heard.at(-1).push([...bestClasses(piece, config.vocabulary)]);
       }}
       return heard;
     """

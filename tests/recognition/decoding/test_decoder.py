@@ -113,7 +113,7 @@ def test_a_language_model_and_hot_words_decide_together_and_apart(characters: Te
 
 def test_options_become_a_decoder(characters: TextTokenizer) -> None:
     model = SimpleNamespace(tokenizer=characters, config={"frame_seconds": FRAME}, language_model=None, hotwords={})
-    model._phones = None
+    model.gives_phones = False
     model.new_decoder = partial(VelocityASR.new_decoder, model)
     log_probs = posteriors(characters, "call anna now", "call enna", sure=0.7)
     assert decoder_from(model).beam is None
