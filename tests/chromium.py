@@ -6,13 +6,15 @@ import base64
 import os
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from velocity.artefacts.site import Site
+from velocity.artefacts.site import Site, write_site
 from velocity.errors import VelocityError
 
 SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")  # tells right from wrong, not speed
@@ -113,3 +115,18 @@ def encode(values: np.ndarray) -> str:
 
 def _decode(text: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), dtype="<f4").astype(np.float32)
+
+
+@contextmanager
+def browsing(artefact: Path, site: Path, arguments: tuple[str, ...] = ()) -> Iterator[Browser]:
+    """A ``Browser`` of the page with the model ``artefact``, written to ``site``; where there is no Chromium or no
+    ONNX Runtime Web, the test is skipped."""
+    import pytest
+
+    with ExitStack() as stack:
+        try:
+            write_site(artefact, site)
+            browser = stack.enter_context(Browser(site, arguments=arguments))
+        except VelocityError as error:
+            pytest.skip(str(error))
+        yield browser

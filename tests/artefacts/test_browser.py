@@ -17,13 +17,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.chromium import DECODE, SOFTWARE_GPU, Browser, encode
+from tests.chromium import DECODE, SOFTWARE_GPU, Browser, browsing, encode
 from tests.tone_model import speak, write_model
 from velocity import VelocityASR
 from velocity.artefacts.site import Site, write_site
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
 from velocity.corpora.hibari import hibari_voices
-from velocity.errors import VelocityError
 from velocity.reading.blocks import BLOCK
 from velocity.recognition.offline import SHIPPED
 from velocity.recognition.segmentation import chunks, stretches, voice_activity
@@ -62,15 +61,9 @@ def tones(folder):
 @pytest.fixture(scope="module")
 def browser(folder, recording):
     """The page with the shipped model on WebAssembly; its microphone hears the recording once."""
-    try:
-        write_site(SHIPPED / "velocity-asr-v2", folder / "shipped")
-        sound = f"--use-file-for-fake-audio-capture={recording}%noloop"
-        running = Browser(folder / "shipped", arguments=(*SOFTWARE_GPU, *MICROPHONE, sound))
-        running.__enter__()
-    except VelocityError as error:
-        pytest.skip(str(error))
-    yield running
-    running.__exit__(None, None, None)
+    sound = f"--use-file-for-fake-audio-capture={recording}%noloop"
+    with browsing(SHIPPED / "velocity-asr-v2", folder / "shipped", (*SOFTWARE_GPU, *MICROPHONE, sound)) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

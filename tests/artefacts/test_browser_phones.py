@@ -8,12 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.chromium import DECODE, Browser, encode
+from tests.chromium import DECODE, browsing, encode
 from tests.tone_model import add_phones, add_words, speak, write_model
 from velocity import VelocityASR
-from velocity.artefacts.site import write_site
 from velocity.audio import SAMPLE_RATE
-from velocity.errors import VelocityError
 from velocity.phones import BLANK, BOUNDARY, CLASSES
 from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.language_model.choice import SHIPPED
@@ -50,15 +48,9 @@ def tones(tmp_path_factory):
 def browser(tones, tmp_path_factory):
     """The page with a model of tones that gives phones, and the shipped language model beside it."""
     site = tmp_path_factory.mktemp("browser") / "site"
-    try:
-        write_site(tones, site)
+    with browsing(tones, site) as running:
         shutil.copyfile(SHIPPED / "english.lm", site / "english.lm")
-        running = Browser(site)
-        running.__enter__()
-    except VelocityError as error:
-        pytest.skip(str(error))
-    yield running
-    running.__exit__(None, None, None)
+        yield running
 
 
 @pytest.fixture(scope="module")
