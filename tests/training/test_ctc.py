@@ -13,11 +13,12 @@ from velocity.config.augmentation import Augmentation
 from velocity.config.reader import default_section
 from velocity.data.batches import Batch
 from velocity.data.manifests import to_line, write_lines
-from velocity.phones import PHONES
+from velocity.phones import CLASSES, PHONES
 from velocity.quantization.linear import quantize_linears
 from velocity.text import train_tokenizer
 from velocity.training.objectives.ctc import CTC, divergence
-from velocity.training.phones import PhoneTargets, lexicon_of
+from velocity.training.objectives.mmi import Denominator
+from velocity.training.phones import PhoneTargets, labellings_of, lexicon_of
 
 
 @pytest.fixture
@@ -148,9 +149,25 @@ def test_the_phones_loss_is_their_ctc_on_the_final_frames(spoken):
     assert loss(objective, batch) == pytest.approx(loss(letters.eval(), batch), rel=1e-6)
 
 
+def test_the_denominator_is_of_the_phones_in_training_alone(spoken):
+    batch, targets = spoken
+    model = small(dropout=0.0, vocabulary=30, phones=True)
+    plain = CTC(model, phones=0.4, phone_targets=targets)
+    denominator = Denominator(0.7, [CAT, SAT], CLASSES)
+    both = CTC(model, phones=0.4, phone_targets=targets, denominator=denominator)
+    with torch.no_grad():
+        encoded = model.encode(model.normalize(batch.features, batch.lengths), batch.lengths)
+        added = denominator(model.phone_log_posteriors(encoded.frames), encoded.lengths, *targets(batch)).item()
+    assert abs(added) > 0.1
+    assert loss(both, batch) == pytest.approx(loss(plain, batch) + 0.4 * added, rel=1e-5)
+    assert loss(both.eval(), batch) == loss(plain.eval(), batch)
+
+
 def test_a_batch_without_any_phones_or_with_too_many_trains_on(spoken):
     batch, targets = spoken
-    objective = CTC(quantize_linears(small(vocabulary=30, phones=True)), phones=0.5, phone_targets=targets).train()
+    model = quantize_linears(small(vocabulary=30, phones=True))
+    denominator = Denominator(1.0, [CAT, SAT], CLASSES)
+    objective = CTC(model, phones=0.5, phone_targets=targets, denominator=denominator).train()
     for lexicon in ({}, {"sat": SAT * 50}):
         targets.lexicon = lexicon
         objective.zero_grad()
@@ -167,3 +184,5 @@ def test_the_lexicon_has_every_word_of_the_manifest(tmp_path):
     lexicon = lexicon_of(tmp_path / "train.jsonl")
     assert lexicon.keys() == {"the", "cat", "sat", "a"}
     assert (lexicon["cat"], lexicon["sat"]) == (CAT, SAT)
+    labellings = labellings_of(tmp_path / "train.jsonl", lexicon)
+    assert next(labellings) == bytes([1]).join((lexicon["the"], CAT, SAT))

@@ -26,6 +26,7 @@ class Finetuning:
     augmentation_ramp: CountOrZero  # epochs until every batch is augmented: none in the first, then a rising share
     early: Share  # weight of the loss behind the middle block; 0: none
     phones: Share  # weight of the phones' loss, of a model with a head for them
+    mmi: Share  # weight of maximum mutual information in it; 0: CTC alone
     consistency: Share  # weight of the difference between two views of an utterance; 0: one view
     weight_bits: Literal[8, 4, 2]  # of the linear layers; 4 and 2 are of the weights alone
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on
@@ -36,6 +37,8 @@ class Finetuning:
     def __post_init__(self) -> None:
         if self.base and (self.start_from != "random" or self.weight_bits != 8):
             raise ValueError("base, a released model to start from, needs start_from: random and weight_bits: 8")
+        if self.share < 1 and not self.base:
+            raise ValueError("share below 1, an average with base, needs base")
         if self.weight_bits != 8 and not self.qat:
             raise ValueError("weight_bits below 8 need qat: true: few bits have to be trained")
         if self.weight_bits != 8 and self.activation_ranges == "learned":

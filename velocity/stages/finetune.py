@@ -22,6 +22,7 @@ def main() -> None:
     from velocity.data.manifests import load_cuts
     from velocity.files import write_json
     from velocity.model.asr import load_encoder, save_model
+    from velocity.phones import CLASSES
     from velocity.quantization.base import average_with, load_base, read_base
     from velocity.quantization.linear import REMEMBERED_STEPS, quantize_linears, set_mode, training_mode
     from velocity.quantization.low_bits import keep_rounded, learn_low_bits
@@ -30,7 +31,8 @@ def main() -> None:
     from velocity.training.devices import set_determinism, start
     from velocity.training.loop import fit
     from velocity.training.objectives.ctc import CTC
-    from velocity.training.phones import PhoneTargets, lexicon_of
+    from velocity.training.objectives.mmi import Denominator
+    from velocity.training.phones import PhoneTargets, labellings_of, lexicon_of
     from velocity.training.scoring import validation_scores
 
     seed, threads = load_section("seed", int), load_section("threads", int)
@@ -56,8 +58,20 @@ def main() -> None:
     qat_from = max(1, round(settings.qat_start * schedule.steps))  # ranges are observed before they are used
 
     tokenizer, validation = TextTokenizer(TOKENIZER), load_cuts(VALIDATION)
-    phone_targets = PhoneTargets(tokenizer, lexicon_of(TRAIN)) if config.phones else None
-    objective = CTC(model, settings.early, settings.augmentation, settings.phones, phone_targets, settings.consistency)
+    phone_targets = denominator = None
+    if config.phones:
+        lexicon = lexicon_of(TRAIN)
+        phone_targets = PhoneTargets(tokenizer, lexicon)
+        denominator = Denominator(settings.mmi, labellings_of(TRAIN, lexicon), CLASSES) if settings.mmi else None
+    objective = CTC(
+        model,
+        settings.early,
+        settings.augmentation,
+        settings.phones,
+        phone_targets,
+        settings.consistency,
+        denominator,
+    )
     distortion = settings.augmentation, threads, training_shards(), schedule.loaders, settings.augmentation_ramp
     loader = Loader(tokenizer, seed, *distortion)
     parts = [str((seed, config, settings)), TRAIN, FEATURES, TOKENIZER, *weights]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -15,8 +16,16 @@ from velocity.text import TextTokenizer
 
 def lexicon_of(manifest: str | Path) -> dict[str, bytes]:
     """The pronunciations of all words in the transcripts of ``manifest``."""
-    texts = (segment["text"] for cut in read_lines(manifest) for segment in cut["supervisions"])
-    return pronunciations(sorted({word for text in texts for word in text.split()}))
+    return pronunciations(sorted({word for text in _texts(manifest) for word in text.split()}))
+
+
+def labellings_of(manifest: str | Path, lexicon: dict[str, bytes]) -> Iterator[bytes]:
+    """The phones of each transcript of ``manifest``."""
+    return (transcribe(text, lexicon) for text in _texts(manifest))
+
+
+def _texts(manifest: str | Path) -> Iterator[str]:
+    return (segment["text"] for cut in read_lines(manifest) for segment in cut["supervisions"])
 
 
 class PhoneTargets:

@@ -10,6 +10,7 @@ from velocity.config.augmentation import Augmentation
 from velocity.data.batches import Batch
 from velocity.data.distortion import masked
 from velocity.model.asr import BLANK, VelocityModel, ctc_head
+from velocity.training.objectives.mmi import Denominator
 from velocity.training.phones import PhoneTargets
 
 
@@ -20,6 +21,8 @@ class CTC(nn.Module):
     recogniser does without (Lee & Watanabe 2021, "Intermediate loss regularization"). ``phones`` is that of the loss of
     the phones that ``phone_targets`` finds, for a model with a head for them; the rest is of the letters. Both are of
     training alone. The features of augmented batches are masked as ``augmentation`` says.
+
+    ``denominator`` makes the phones' loss one of maximum mutual information.
 
     With ``consistency``, augmented batches are recognised twice, under other masks and dropout, and each time the
     posteriors should be those of the other time: ``consistency`` is the weight of their divergence (Yao et al. 2024,
@@ -34,10 +37,12 @@ class CTC(nn.Module):
         phones: float = 0.0,
         phone_targets: PhoneTargets | None = None,
         consistency: float = 0.0,
+        denominator: Denominator | None = None,
     ) -> None:
         super().__init__()
         self.model, self.early, self.augmentation = model, early, augmentation
         self.phones, self.phone_targets, self.consistency = phones, phone_targets, consistency
+        self.denominator = denominator
         config = model.config
         head = ctc_head(config.dim, config.classes, config.head_rank)
         self.early_head = nn.Sequential(nn.LayerNorm(config.dim), head) if early else None
@@ -63,7 +68,11 @@ class CTC(nn.Module):
             early = ctc_loss(model.log_posteriors(middle), encoded.lengths, *letters)
             loss = (1 - self.early) * loss + self.early * early
         if self.training and self.phone_targets is not None:
-            phones = loss_of(model.phone_log_posteriors(encoded.frames), self.phone_targets(batch))
+            targets = self.phone_targets(batch)
+            log_posteriors = model.phone_log_posteriors(encoded.frames)
+            phones = loss_of(log_posteriors, targets)
+            if self.denominator is not None:
+                phones = phones + self.denominator(log_posteriors, encoded.lengths, *targets)
             loss = (1 - self.phones) * loss + self.phones * phones
         return loss
 
