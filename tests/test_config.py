@@ -96,6 +96,7 @@ def test_augmentation_off_is_no_augmentation():
         (("model", "head_dim"), 50, "model: expand.dim = 192 is not a multiple of head_dim = 50"),
         (("model", "direction"), "sideways", "model.direction: .*'bidirectional' or 'causal'"),
         (("finetune", "weight_bits"), 3, "finetune.weight_bits: .*8, 4 or 2"),
+        (("finetune", "share"), 0.5, "share below 1, an average with base, needs base"),
         (("finetune",), {**document()["finetune"], "weight_bits": 2, "qat": False}, "weight_bits below 8 need qat"),
         (("finetune", "optimisation"), 7, "finetune.optimisation: must be a section of keys"),
         (("finetune", "optimisation", "accumulate"), 0, "finetune.optimisation.accumulate: .*greater than or equal"),
