@@ -169,7 +169,7 @@ def _plain(file: IO[bytes]) -> IO[bytes]:
 
 
 WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
-BONUSES = (0.0, 1.0, 2.0, 3.0)
+BONUSES = (0.0, 0.5, 1.0, 2.0, 3.0)
 
 
 def tune(
