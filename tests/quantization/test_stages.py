@@ -153,6 +153,9 @@ def test_a_head_for_phones_goes_through_every_stage(project):
     """It is trained, its layer has a range of its own in the calibration, and both artefacts give its posteriors."""
     set_params({"qat": True, "qat_start": 0.5}, {"ranges": "trained"}, phones=True)
     finetune.main()
+    by_ctc = load(Path("models/finetuned.safetensors").read_bytes())["phone_head.bias"]
+    set_params({"qat": True, "qat_start": 0.5, "mmi": 0.9}, {"ranges": "trained"}, phones=True)
+    finetune.main()
     calibrate.main()
     layers = json.loads(Path("models/calibration.json").read_text())["layers"]
     assert layers["phone_head"]["low"] < 0 < layers["phone_head"]["high"]
@@ -161,6 +164,7 @@ def test_a_head_for_phones_goes_through_every_stage(project):
     torch.manual_seed(load_section("seed", int))
     untrained = fresh_model(load_section("model", ModelConfig)).phone_head
     assert (weights["phone_head.bias"] - untrained.bias).abs().min() > 0  # which does not decay: only by a gradient
+    assert (weights["phone_head.bias"] - by_ctc).abs().min() > 0
     for target, source in (("onnx", None), ("onnx-int8", Path("models/export/onnx"))):
         export_target(target, project_model(), Path("models/export", target), source)
         session = InferenceSession(f"models/export/{target}/model.onnx", providers=["CPUExecutionProvider"])
