@@ -23,7 +23,7 @@ from velocity.quantization.linear import ACTIVATION_HIGH, ACTIVATION_LOW, quanti
 
 # Of the configuration: they fit any weights. A head for phones that the base lacks starts as it was drawn, and one that
 # only the base has is left behind.
-FREE = ("dropout", "chunk", "phones")
+FREE = ("dropout", "chunk", "context_window", "phones")
 
 
 class Base(NamedTuple):
@@ -77,6 +77,27 @@ def _value(name: str, tensors: dict[str, np.ndarray]) -> np.ndarray:
         return tensors[name].T.astype(np.float32) * tensors[f"{name}_scale"][:, None]
     value = tensors[name]
     return value.astype(np.float32) if value.dtype == np.float16 else value
+
+
+def causal(base: Base) -> Base:
+    """A bidirectional ``base`` as the start of a causal model; a causal one as it is.
+
+    Of each convolution, the taps on the past and the present stay. The heads that ran backwards in time run forwards,
+    with the B and C of the others: the causal model has to learn what to use them for.
+    """
+    if base.config.direction == "causal":
+        return base
+    config, state = replace(base.config, direction="causal"), dict(base.state)
+    for name in [name.removesuffix(".log_rate") for name in state if name.endswith(".log_rate")]:
+        taps = state[f"{name}.conv.weight"]  # (dim, 1, kernel), the present at kernel // 2
+        past = taps[..., : config.conv_kernel // 2 + 1]
+        state[f"{name}.conv.weight"] = torch.nn.functional.pad(past, (taps.size(-1) - past.size(-1), 0))
+        size = config.context_state if name.startswith("context.") else config.state
+        for part in ("weight", "bias"):
+            rows = state[f"{name}.input.{part}"]  # of gate and x, of B and C for both directions, of the steps
+            gate_and_x, B, _, C, _, steps = rows.split([2 * config.inner, size, size, size, size, config.heads])
+            state[f"{name}.input.{part}"] = torch.cat([gate_and_x, B, C, steps])
+    return Base(base.folder, config, state)
 
 
 def load_base(model: VelocityModel, base: Base) -> None:

@@ -23,7 +23,7 @@ def main() -> None:
     from velocity.files import write_json
     from velocity.model.asr import load_encoder, save_model
     from velocity.phones import CLASSES
-    from velocity.quantization.base import average_with, load_base, read_base
+    from velocity.quantization.base import average_with, causal, load_base, read_base
     from velocity.quantization.linear import REMEMBERED_STEPS, quantize_linears, set_mode, training_mode
     from velocity.quantization.low_bits import keep_rounded, learn_low_bits
     from velocity.text import TextTokenizer
@@ -39,6 +39,8 @@ def main() -> None:
     config, settings = load_section("model", ModelConfig), load_section("finetune", Finetuning)
     schedule, seconds = settings.optimisation, settings.optimisation.batch_seconds
     base = read_base(settings.base) if settings.base else None
+    if base and config.direction == "causal":
+        base = causal(base)
     weights = [Path(settings.base, "model.onnx")] if base else []
     weights += [PRETRAINED] if settings.start_from == "pretrained" else []
 
