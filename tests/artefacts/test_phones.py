@@ -1,6 +1,7 @@
 """A model with a head for phones: ONNX gives its posteriors, and the other targets are as without it."""
 
 import json
+from functools import partial
 
 import numpy as np
 import onnx
@@ -102,9 +103,15 @@ def test_other_targets_give_letters_alone(name, source, trained, artefact, tmp_p
         assert [output.name for output in graph.output] == ["log_probs", "lengths"]
 
 
-def test_a_graph_for_live_sound_has_no_phones(tmp_path):
+def test_graphs_for_live_sound_give_the_phones_chunk_by_chunk(tmp_path):
     trained = write_trained(tmp_path / "trained", "causal", phones=True)
-    export_target("onnx-streaming-int8", trained, tmp_path / "out")
-    names = [output.name for output in onnx.load(tmp_path / "out/model.onnx").graph.output]
-    assert "log_probs" in names
-    assert "phone_log_probs" not in names
+    speech = [np.random.default_rng(0).normal(0, 0.1, samples).astype(np.float32) for samples in (400, 50_000)]
+    for name, source in (("onnx-streaming", None), ("onnx-streaming-int8", "onnx-streaming")):
+        export_target(name, trained, tmp_path / name, source and tmp_path / source)
+        model, comparison = targets()[name].comparison.load(tmp_path / name, 1), targets()[name].comparison
+        assert model.gives_phones
+        for phones in (False, True):
+            reference = load_reference(comparison.reference, trained.weights, trained.calibration)
+            expected = torch_reference(reference, phones=phones)
+            figures = compare(expected, partial(model, phones=phones), speech)
+            assert verdict(figures, Bars(0.98, comparison.bars.max_abs_error))["failed"] == []

@@ -13,8 +13,9 @@ from velocity.model.chunkwise import StreamingModel, place
 FRAMES = 1600  # of log-mel: 16 s, in which the oldest of the 16 summaries has been forgotten again and again
 
 
-def streamed(model: StreamingModel, mel: torch.Tensor, chunks: list[int]) -> torch.Tensor:
-    """The posteriors of ``mel`` given in pieces of so many chunks, over and over; the last is filled up."""
+def streamed(model: StreamingModel, mel: torch.Tensor, chunks: list[int]) -> list[torch.Tensor]:
+    """The posteriors of each head for ``mel`` given in pieces of so many chunks, over and over; the last is filled
+    up."""
     frames = mel.size(1)
     mel = F.pad(mel, (0, 0, model.lead_frames, 0), value=5.0)
     state, outputs, start, turn = list(model.initial_state(mel.size(0)).values()), [], 0, 0
@@ -23,10 +24,11 @@ def streamed(model: StreamingModel, mel: torch.Tensor, chunks: list[int]) -> tor
             size = chunks[turn % len(chunks)] * model.chunk_frames
             piece = mel[:, start : start + size]
             piece = F.pad(piece, (0, 0, 0, -piece.size(1) % model.chunk_frames), value=9.0)
-            log_probs, *state = model(piece, *state)
-            outputs.append(log_probs)
+            found = model(piece, *state)
+            heads, state = found[: len(found) - len(state)], list(found[len(found) - len(state) :])
+            outputs.append(heads)
             start, turn = start + size, turn + 1
-    return torch.cat(outputs, 1)[:, : -(-frames // model.config.stride)]
+    return [torch.cat(pieces, 1)[:, : -(-frames // model.config.stride)] for pieces in zip(*outputs, strict=True)]
 
 
 MODELS = {
@@ -34,6 +36,7 @@ MODELS = {
     "full rate": small("causal", half_rate=0),
     "frames of 40 ms": small("causal", stride=4, blocks=1, conv_kernel=1),
     "no context layer, large head": small("causal", context_layers=0, blocks=1, head_classes=40, head_rank=4),
+    "a head for phones": small("causal", phones=True),
     "few summaries, wide windows": small("causal", blocks=1, summary_min=3, context_window=16),
 }
 
@@ -48,8 +51,10 @@ def test_chunks_of_any_size_are_the_whole_utterance(name, chunks, frames, seed):
     mel = 3 * torch.randn(2, frames, 80, generator=torch.Generator().manual_seed(seed)) - 4
     model.set_feature_statistics([-4.0] * 80, [3.0] * 80)
     with torch.no_grad():
-        expected, _ = model(mel)
-    assert (streamed(StreamingModel(model), mel, chunks) - expected).abs().max() <= 1e-4
+        letters, _, *phones = model.outputs(mel)
+    found = streamed(StreamingModel(model), mel, chunks)
+    for heads, expected in zip(found, [letters, *phones], strict=True):
+        assert (heads - expected).abs().max() <= 1e-4
 
 
 def test_chunks_carry_what_they_need_and_no_more():

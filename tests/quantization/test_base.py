@@ -14,7 +14,7 @@ from tests.adaptation.released import release
 from tests.model.test_asr import SMALL, small
 from velocity.errors import VelocityError
 from velocity.model.asr import VelocityModel, load_model
-from velocity.quantization.base import Base, average_with, load_base, read_base
+from velocity.quantization.base import Base, average_with, causal, load_base, read_base
 from velocity.quantization.calibration import load_quantized
 from velocity.quantization.linear import floating_point, quantize_linears, quantized_layers, set_mode
 from velocity.recognition.offline import SHIPPED, VelocityASR
@@ -146,3 +146,36 @@ def test_a_head_for_phones_is_taken_where_both_have_one(before, after, tmp_path)
     if after:
         expected = 0.75 * known.phone_head.bias if before else torch.zeros(48)
         torch.testing.assert_close(model.phone_head.bias, expected)
+
+
+@pytest.mark.parametrize("kernel", [1, 4, 15])
+def test_a_causal_model_starts_as_what_its_bidirectional_base_computes_of_the_past(kernel):
+    """Where the base uses neither the future nor its heads that run backwards, both are the same."""
+    torch.manual_seed(0)
+    config = replace(SMALL, conv_kernel=kernel, phones=True)
+    original = VelocityModel(config)
+    with torch.no_grad():
+        for module in original.modules():
+            if hasattr(module, "log_rate"):
+                module.conv.weight[..., kernel // 2 + 1 :] = 0
+                half = module.inner // 2
+                module.input.weight[half : module.inner] = module.input.bias[half : module.inner] = 0  # their gates
+                module.log_rate.uniform_(0, 2)
+    turned = causal(Base("base", config, quantize_linears(original).state_dict()))
+    model = quantize_linears(VelocityModel(replace(config, direction="causal", context_window=4)))
+    load_base(model, turned)
+    u, mask = torch.randn(2, 50, config.dim), torch.ones(2, 50, 1)
+    mixers = {name: module for name, module in original.named_modules() if hasattr(module, "log_rate")}
+    assert len(mixers) == config.blocks + config.context_layers
+    for name, mixer in mixers.items():
+        with torch.no_grad():
+            expected, found = mixer(u, mask), model.get_submodule(name)(u, mask)
+        torch.testing.assert_close(found, expected, msg=name)
+    assert causal(turned) is turned
+    assert torch.equal(model.phone_head.weight, original.phone_head.weight)
+
+
+def test_a_bidirectional_base_does_not_fit_a_causal_model_as_it_is():
+    base = Base("base", SMALL, quantize_linears(VelocityModel(SMALL)).state_dict())
+    with pytest.raises(VelocityError, match=r"model\.direction is causal, but bidirectional in base"):
+        load_base(quantize_linears(small("causal")), base)

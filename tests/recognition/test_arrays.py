@@ -160,7 +160,7 @@ def test_live_audio_takes_the_same_arrays(samples: np.ndarray) -> None:
     from velocity.recognition.streaming import Stream
 
     class Model:
-        chunk_frames, lead_frames, stride, frame_seconds = 16, 2, 2, 0.02
+        chunk_frames, lead_frames, stride, frame_seconds, reads_phones = 16, 2, 2, 0.02, False
 
     for piece in (samples, (samples * 32767).astype(np.int32), tensor(samples)[None], samples[:, None].astype(float)):
         stream = Stream.__new__(Stream)

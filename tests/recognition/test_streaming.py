@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.streaming_tones import CHUNK, write_streaming_model
-from tests.tone_model import speak, write_model
+from tests.tone_model import add_phones, add_words, speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.cli import main
 from velocity.errors import VelocityError
@@ -26,6 +27,7 @@ from velocity.recognition.language_model.kneser_ney import estimate
 from velocity.recognition.offline import VelocityASR
 from velocity.recognition.onset import FeatureStream
 from velocity.recognition.streaming import Endpoint, Event, StreamingASR
+from velocity.recognition.utterance import DECIDED
 
 SENTENCE = "the quick brown fox's tail jumps over"
 EVERYTHING = Endpoint(pause=1e9, silence=1e9, longest=1e9)
@@ -139,6 +141,68 @@ def test_a_final_is_decoded_with_the_language_model(exports: Path, tmp_path: Pat
     changed = list(model.transcribe_stream(cut(audio, [1600])))
     assert changed[:-1] == found[:-1]
     assert changed[-1].type == "final"
+
+
+@pytest.fixture(scope="module")
+def phonetic(tmp_path_factory: pytest.TempPathFactory) -> StreamingASR:
+    """It gives phones, of which its lexicon makes ``phox`` where the letters are ``fox``."""
+    folder = tmp_path_factory.mktemp("phonetic")
+    words = ["the", "quick", "brown", "phox", "jumps", "over", "one", "two"]
+    for target, write in (("onnx", write_model), ("onnx-streaming", write_streaming_model)):
+        add_words(add_phones(write(folder / target)), [" ".join(words)], {"phox": "fox"})
+    return StreamingASR.from_pretrained(folder)
+
+
+def test_text_is_that_of_the_phones(phonetic: StreamingASR) -> None:
+    audio = speak("the quick brown fox jumps over", phonetic.folder)
+    assert phonetic.reads_phones
+    *partials, final = phonetic.transcribe_stream(cut(audio, [1600]))
+    offline = VelocityASR(phonetic.folder.parent / "onnx")
+    (passage,) = offline.passages(audio)
+    assert final.text == passage.text == "the quick brown phox jumps over"
+    for word, expected in zip(final.words, passage.words, strict=True):
+        assert (word.start, word.end) == pytest.approx((expected.start, expected.end), abs=0.025)
+        assert word.confidence == pytest.approx(expected.confidence, abs=1e-3)
+    assert partials[0].text
+    for event, following in itertools.pairwise(partials):
+        assert following.stable.startswith(event.stable)
+        assert following.start == event.start
+    for event in partials:
+        assert "the quick brown phox jumps over".startswith(event.stable)
+        assert len(event.words) == len(event.stable.split())
+    assert any(len(event.words) >= 3 for event in partials), "words are stable before the utterance ends"
+    letters = StreamingASR(phonetic.folder, lm="none")
+    assert not letters.reads_phones
+    assert finals(list(letters.transcribe_stream([audio]))) == ["the quick brown fox jumps over"]
+
+
+@settings(max_examples=10)
+@given(st.lists(st.integers(40, 40_000), min_size=1, max_size=4))
+def test_events_of_phones_do_not_depend_on_how_sound_is_cut(phonetic: StreamingASR, sizes: list[int]) -> None:
+    audio = np.concatenate([speak("one two", phonetic.folder, 0.3), np.zeros(30_000), speak("fox", phonetic.folder)])
+    whole, found = (list(phonetic.transcribe_stream(pieces)) for pieces in ([audio], cut(audio, sizes)))
+    assert [(e.type, e.stable, e.partial, e.words) for e in found] == [
+        (e.type, e.stable, e.partial, e.words) for e in whole
+    ]
+    assert finals(found) == ["one two", "phox"]
+
+
+def test_a_word_in_the_middle_is_stable_within_a_second(phonetic: StreamingASR) -> None:
+    audio = speak("the quick brown fox jumps over", phonetic.folder)
+    seen = 0
+    for event in phonetic.transcribe_stream(cut(audio, [1600])):
+        if event.type == "partial" and len(event.words) > seen:
+            seen = len(event.words)
+            assert event.received - event.words[-1].end <= DECIDED + 0.16 + 0.1 + 0.0125
+    assert seen >= 3
+
+
+def test_what_is_no_word_is_no_text(phonetic: StreamingASR) -> None:
+    """Phones that the lexicon does not have: nothing is written for them, and times and words go on after them."""
+    audio = np.concatenate([speak("zzzz", phonetic.folder), np.zeros(30_000), speak("one", phonetic.folder)])
+    events = list(phonetic.transcribe_stream(cut(audio, [1600])))
+    assert finals(events)[-1] == "one"
+    assert all(event.words or event.partial for event in events)
 
 
 def test_a_word_is_stable_soon_after_it_was_said(model: StreamingASR) -> None:

@@ -26,7 +26,8 @@ State = dict[str, Tensor]
 
 
 class StreamingModel(nn.Module):
-    """``log_probs, *state = streaming(mel, *state)``, the model frames of ``model(whole)`` piece by piece.
+    """``log_probs, *state = streaming(mel, *state)``, the model frames of ``model(whole)`` piece by piece; ``log_probs,
+    phone_log_probs, *state`` of a model with a head for phones.
 
     mel (b, frames, mel_bins) is any multiple of ``chunk_frames`` of a stream of log-mel that has ``lead_frames`` of
     anything before its first frame: the last model frame of a chunk then waits for no frame it does not hear. The
@@ -76,7 +77,8 @@ class StreamingModel(nn.Module):
         return blocks | {f"context.{index}": layer for index, layer in enumerate(self.model.context.layers)}
 
     def forward(self, mel: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """→ log posteriors (b, frames / stride, vocabulary) and the state after them, tensor by tensor."""
+        """→ log posteriors (b, frames / stride, vocabulary), of a model with a head for phones theirs too, (b, frames /
+        stride, CLASSES), and the state after them, tensor by tensor."""
         model = self.model
         past: State = dict(zip(self.initial_state(), state, strict=True))
         now: State = {}
@@ -90,7 +92,8 @@ class StreamingModel(nn.Module):
         x = self._run(range(halved.stop, len(model.blocks)), x, past, now)
         x = model.fusion(x, attend(model.context, x, past, now))
         now["position"] = past["position"] + x.size(1)
-        return model.log_posteriors(model.head(x)), *(now[name] for name in past)
+        phones = [] if model.phone_head is None else [model.phone_log_posteriors(x)]
+        return model.log_posteriors(model.head(x)), *phones, *(now[name] for name in past)
 
     def _run(self, blocks: range, x: Tensor, past: State, now: State) -> Tensor:
         for index in blocks:

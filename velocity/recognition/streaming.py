@@ -1,7 +1,8 @@
 """Live recognition: PCM in pieces of any size, text as soon as it is certain. NumPy and onnxruntime only.
 
-A feature frame needs 12.5 ms of audio after its centre, and the model takes eight of its own frames at a time. With
-frames of 20 ms a letter is recognised at most 172.5 ms after its frame; CTC may place that frame after the sound.
+A feature frame needs 12.5 ms of audio after its centre, and the model takes ``chunk_frames`` of them at a time, 160 ms
+in the shipped model. So a label is recognised at most 172.5 ms after its frame; CTC may place that frame after the
+sound.
 
 The model starts where a sound starts, as in training, and its state is reset after each utterance. Within an utterance
 the result equals that of recognising all of it at once.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,14 +25,13 @@ from velocity.errors import VelocityError
 from velocity.reading.arrays import mono
 from velocity.reading.downmix import Downmix
 from velocity.recognition.decoding.decoder import Decoder
-from velocity.recognition.decoding.pieces import pieces
-from velocity.recognition.decoding.words import EARLY, LATE, Word, spelled
+from velocity.recognition.decoding.words import Word
 from velocity.recognition.language_model.choice import language_model, own_hotwords
-from velocity.recognition.offline import FILES, find_model
+from velocity.recognition.offline import FILES, PHONES, find_model
 from velocity.recognition.onset import FeatureStream, Onset
+from velocity.recognition.utterance import SETTLED, LetterUtterance, PhoneUtterance, Utterance, joined
 from velocity.text import TextTokenizer
 
-SETTLED = 0.24  # seconds of blanks after which a word counts as complete although no word boundary has followed
 LOOK_BACK = 2  # chunks searched again after an endpoint: the next word may have begun in them
 BEFORE = 3  # chunks of quiet given to the model before a sound, as in recordings; speech may begin softly
 AT_ONCE = SAMPLE_RATE  # samples processed at a time, so that memory does not depend on the length of a piece
@@ -51,9 +51,9 @@ class Endpoint:
 class Event:
     """The state of an utterance; times in seconds from the beginning of the stream.
 
-    ``stable`` only grows: each one begins with the one before, until ``final`` ends the utterance. ``partial`` is the
-    word being spoken. With a language model ``final`` has the text of the whole utterance decoded with it, which may
-    differ from ``stable`` before.
+    ``stable`` only grows: each one begins with the one before, until ``final`` ends the utterance. ``partial`` are the
+    words that may still change: of letters, the one being spoken. With a language model ``final`` has the text of the
+    whole utterance decoded with it, which may differ from ``stable`` before.
     """
 
     type: Literal["partial", "final"]
@@ -91,7 +91,6 @@ class StreamingASR:
         try:
             self.config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
             self.tokenizer = TextTokenizer(self.folder / "tokenizer.model")
-            self.pieces, self.blank = pieces(self.tokenizer), self.config["blank"]
             self.frame_seconds = self.config["frame_seconds"]
             self.stride = round(self.frame_seconds * SAMPLE_RATE / HOP)  # feature frames per model frame
             if "streaming" not in self.config:
@@ -102,16 +101,14 @@ class StreamingASR:
             layout = self.config["streaming"]
             self.chunk_frames, self.lead_frames = layout["chunk_frames"], layout["lead_frames"]
             self._initial = {name: np.zeros(each["shape"], each["dtype"]) for name, each in layout["state"].items()}
-            self._outputs = ["log_probs", *(layout["after"] + name for name in self._initial)]
+            self._after = [layout["after"] + name for name in self._initial]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise VelocityError(f"{self.folder / 'config.json'}: not of an exported model; export it again") from error
         model, hotwords = language_model(self.folder, self.config, lm), own_hotwords(self.folder, self.config, lm)
-        self.decoder = None  # of finals; without a language model and hot words they are the best path
-        if model is not None or hotwords:
-            weights = (
-                {} if model is None else {"lm": model.ngram, "lm_weight": model.weight, "word_bonus": model.word_bonus}
-            )
-            self.decoder = Decoder(self.tokenizer, self.frame_seconds, hotwords=hotwords, **weights)
+        weights = (
+            {} if model is None else {"lm": model.ngram, "lm_weight": model.weight, "word_bonus": model.word_bonus}
+        )
+        self.decoder = Decoder(self.tokenizer, self.frame_seconds, hotwords=hotwords, **weights)  # may be replaced
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
         path = self.folder / "model.onnx"
@@ -121,6 +118,7 @@ class StreamingASR:
             raise VelocityError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
         if {each.name for each in self._session.get_inputs()} != {"mel_spectrogram", *self._initial}:
             raise VelocityError(f"{path}: its state is not that of config.json; export the model again")
+        self.gives_phones = PHONES in {each.name for each in self._session.get_outputs()}
 
     @classmethod
     def from_pretrained(
@@ -142,9 +140,18 @@ class StreamingASR:
             yield from stream.accept(piece)
         yield from stream.finish()
 
-    def step(self, mel: np.ndarray, state: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """mel (frames, 80), frames a multiple of ``chunk_frames`` → (frames', V) log-posteriors and the next state."""
-        log_probs, *after = self._session.run(self._outputs, {"mel_spectrogram": mel[None], **state})
+    @property
+    def reads_phones(self) -> bool:
+        """Whether text comes from phones: the model gives them, and ``decoder`` makes words of them."""
+        return self.gives_phones and self.decoder.reads_phones
+
+    def step(
+        self, mel: np.ndarray, state: dict[str, np.ndarray], phones: bool = False
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """mel (frames, 80), frames a multiple of ``chunk_frames`` → (frames', V) log-posteriors, with ``phones`` those
+        of the phones, and the next state."""
+        outputs = [PHONES if phones else "log_probs", *self._after]
+        log_probs, *after = self._session.run(outputs, {"mel_spectrogram": mel[None], **state})
         return log_probs[0], dict(zip(self._initial, after, strict=True))
 
     def initial_state(self) -> dict[str, np.ndarray]:
@@ -155,7 +162,7 @@ class Stream:
     """One stream of audio, of any length in constant memory. Its events do not depend on the sizes of the pieces."""
 
     def __init__(self, model: StreamingASR, endpoint: Endpoint) -> None:
-        self._model, self._endpoint = model, endpoint
+        self._model, self._endpoint, self._phones = model, endpoint, model.reads_phones
         self._features = FeatureStream(model.lead_frames)
         self._onset, self._downmix = Onset(), Downmix(SAMPLE_RATE)
         self._recent: deque[Chunk] = deque(maxlen=LOOK_BACK + BEFORE)
@@ -230,13 +237,14 @@ class Stream:
             if recent[index].onset is not None:
                 start = recent[max(0, index - BEFORE) :]
                 self._state, self._shown = self._model.initial_state(), ("", "")
-                self._utterance = Utterance(self._model, self._steps - sum(chunk.steps for chunk in start))
+                kind = PhoneUtterance if self._phones else LetterUtterance
+                self._utterance = kind(self._steps - sum(chunk.steps for chunk in start), self._model.decoder)
                 for chunk in start:
                     self._step(chunk)
                 return
 
     def _step(self, chunk: Chunk) -> None:
-        log_probs, self._state = self._model.step(chunk.mel, self._state)
+        log_probs, self._state = self._model.step(chunk.mel, self._state, self._phones)
         self._utterance.add(log_probs[: chunk.steps])
 
     def _over(self) -> bool:
@@ -250,9 +258,12 @@ class Stream:
         return quiet >= pause or length >= 2 * rule.longest
 
     def _event(self, type: Literal["partial", "final"]) -> Event:
-        final = type == "final"
-        words = self._utterance.decoded() if final else self._utterance.words()
-        count = len(words) if final else self._utterance.settle()
+        if type == "final":
+            words = self._utterance.final()
+            count = len(words)
+        else:
+            count = self._utterance.settle()
+            words = self._utterance.words()
         stable, partial = joined(words[:count]), joined(words[count:])
         end = min(words[-1].end, self.seconds)  # the last model frame may extend beyond the stream
         return Event(type, stable, partial, words[:count], words[0].start, end, self.seconds)
@@ -262,80 +273,3 @@ class Chunk(NamedTuple):
     mel: np.ndarray  # (frames, 80)
     steps: int  # its model frames that are part of the stream, not padding
     onset: int | None  # the frame of an onset, if there is one
-
-
-class Utterance:
-    """The best path of one utterance so far, extended chunk by chunk (``velocity.recognition.decoding.greedy``).
-
-    With a language model the posteriors are kept too, to decode them at the end: a quarter of a megabyte at most.
-    """
-
-    def __init__(self, model: StreamingASR, start: int) -> None:
-        self._model = model
-        self.start = self.end = start  # in model frames of the stream
-        self._tokens: list[int] = []
-        self._first: list[int] = []  # frame of each token
-        self._last: list[int] = []
-        self._peak: list[float] = []  # log-posterior
-        self._previous = model.blank
-        self._settled = 0  # words
-        self._posteriors: list[np.ndarray] = []
-
-    def add(self, log_probs: np.ndarray) -> None:
-        """(frames, V)."""
-        if self._model.decoder is not None:
-            self._posteriors.append(log_probs)
-        for token, value in zip(log_probs.argmax(1).tolist(), log_probs.max(1).tolist(), strict=True):
-            if token != self._model.blank:
-                if token != self._previous:
-                    self._tokens.append(token)
-                    self._first.append(self.end)
-                    self._last.append(self.end)
-                    self._peak.append(value)
-                self._last[-1] = self.end
-                self._peak[-1] = max(self._peak[-1], value)
-            self._previous = token
-            self.end += 1
-
-    @property
-    def quiet(self) -> int:
-        """Frames since the last token."""
-        return self.end - (self._last[-1] + 1 if self._tokens else self.start)
-
-    def words(self) -> list[Word]:
-        """The words so far, timed as by ``velocity.recognition.decoding.words``, in seconds of the stream."""
-        frame, found = self._model.frame_seconds, []
-        for text, members in spelled(self._tokens, self._model.pieces):
-            confidence = float(np.exp(np.mean([self._peak[index] for index in members])))
-            start = max(self._first[members[0]] * frame - LATE, found[-1].end if found else 0.0)
-            end = min((self._last[members[-1]] + 1) * frame + EARLY, self.end * frame)
-            found.append(Word(text, start, end, confidence))
-        return found
-
-    def decoded(self) -> list[Word]:
-        """The words of the whole utterance, by the language model if there is one."""
-        if self._model.decoder is None:
-            return self.words()
-        start = self.start * self._model.frame_seconds
-        found = self._model.decoder.decode(np.concatenate(self._posteriors))[0].words
-        return [replace(word, start=start + word.start, end=start + word.end) for word in found] or self.words()
-
-    def settle(self) -> int:
-        """The number of complete words: followed by a word boundary, or by ``SETTLED`` seconds without a letter.
-
-        It never decreases: a rare late letter lengthens a word that was already complete.
-        """
-        words = len(self.words())
-        if words:
-            boundary = self._model.pieces[self._tokens[-1]].isspace()
-            complete = boundary or self.quiet * self._model.frame_seconds >= SETTLED
-            self._settled = max(self._settled, words if complete else words - 1)
-        return self._settled
-
-    def stable_and_partial(self) -> tuple[str, str]:
-        words, count = self.words(), self.settle()
-        return joined(words[:count]), joined(words[count:])
-
-
-def joined(words: list[Word]) -> str:
-    return " ".join(word.text for word in words)

@@ -129,8 +129,8 @@ def measure(settings: Evaluation, seed: int, threads: int, names: list[str]) -> 
         model = comparison.load(EXPORTED / name, 1)
         recogniser = model if isinstance(model, VelocityASR) else Recogniser(runtime, model)
         figures, scores, wer = compare(reference(comparison.reference), recogniser, speech), {}, None
-        if native(recogniser) and recogniser.gives_phones:
-            figures["phones"] = compare(phones(comparison.reference), partial(recogniser, phones=True), speech)
+        if getattr(model, "gives_phones", False):
+            figures["phones"] = compare(phones(comparison.reference), partial(model, phones=True), speech)
         if comparison.reference == "int8":  # whose activations are rounded
             figures["own_agreement"] = own("int8")
         if comparison.whole:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from velocity.recognition.decoding.beam import prefix_beam_search
+from velocity.recognition.decoding.beam import PrefixBeamSearch, prefix_beam_search
 from velocity.recognition.decoding.fusion import UNKNOWN_WORD, TextFusion
 from velocity.recognition.decoding.hotwords import HotWords
 
@@ -61,6 +61,28 @@ def test_pruning_loses_probability_and_never_invents_any(log_probs: np.ndarray, 
     assert [f.score for f in found] == sorted((f.score for f in found), reverse=True)
     for f in found:
         assert f.log_prob <= math.log(expected[tuple(f.tokens)]) + 1e-9
+
+
+@settings(max_examples=60)
+@given(posteriors(most=12), st.lists(st.integers(0, 12), max_size=4), st.integers(1, 6), st.integers(1, 6))
+def test_frames_in_pieces_are_the_frames_at_once(log_probs: np.ndarray, ends: list[int], beam: int, most: int) -> None:
+    search = PrefixBeamSearch(0, beam)
+    for piece in np.split(log_probs, sorted(min(end, len(log_probs)) for end in ends)):
+        search.accept(piece)
+        search.labellings(1)  # asking changes nothing
+    expected = prefix_beam_search(log_probs, 0, beam)
+    assert search.labellings() == expected
+    assert search.labellings(most) == expected[:most]
+
+
+@settings(max_examples=60)
+@given(posteriors(most=12))
+def test_each_token_appears_in_a_frame_of_its_own(log_probs: np.ndarray) -> None:
+    for found in prefix_beam_search(log_probs, 0, 6):
+        assert found.first == sorted(set(found.first))
+        assert len(found.first) == len(found.tokens)
+        for frame, token in zip(found.first, found.tokens, strict=True):
+            assert log_probs[frame, token] > -np.inf
 
 
 def test_another_blank_and_the_classic_difference_from_the_best_path() -> None:

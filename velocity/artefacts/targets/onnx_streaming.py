@@ -11,7 +11,6 @@ from velocity.artefacts.target import FLOAT, INT8, Comparison, Target
 if TYPE_CHECKING:
     import numpy as np
 
-    from velocity.artefacts.target import Posteriors
     from velocity.artefacts.trained import Trained
 
 
@@ -22,33 +21,35 @@ def write_streaming(trained: Trained, folder: Path, source: Path | None, int8: b
     from velocity.artefacts.onnx_graph import save_graph
     from velocity.artefacts.onnx_int8 import quantize_graph
 
-    model = trained.load()
+    model = trained.load(phones=True)
     described = {"streaming": describe_streaming(model)}
     graph = onnx.load(source / "model.onnx") if source else export_onnx_streaming(model)
     if int8:
-        quantize_graph(graph, trained.load_int8())
+        quantize_graph(graph, trained.load_int8(phones=True))
     return described | save_graph(graph, folder, trained, "onnx-streaming-int8" if int8 else "onnx-streaming")
 
 
-def load(folder: Path, threads: int) -> Posteriors:
-    """Chunk by chunk, each with the state that the one before it left, as live audio is recognised."""
-    import numpy as np
+class Chunked:
+    """A streaming model chunk by chunk, each with the state that the one before it left, as live audio is recognised:
+    log-mel (1, frames, 80) → log-posteriors (1, frames', V), with ``phones`` those of the phones."""
 
-    from velocity.recognition.streaming import StreamingASR
+    def __init__(self, folder: Path, threads: int) -> None:
+        from velocity.recognition.streaming import StreamingASR
 
-    model = StreamingASR(folder, threads)
+        self._model = StreamingASR(folder, threads)
+        self.gives_phones = self._model.gives_phones
 
-    def log_probs(mel: np.ndarray) -> np.ndarray:
-        frames = mel.shape[1]
+    def __call__(self, mel: np.ndarray, phones: bool = False) -> np.ndarray:
+        import numpy as np
+
+        model, frames = self._model, mel.shape[1]
         filled = -(model.lead_frames + frames) % model.chunk_frames
         padded = np.pad(mel[0], ((model.lead_frames, filled), (0, 0)))
         state, outputs = model.initial_state(), []
         for start in range(0, len(padded), model.chunk_frames):
-            chunk, state = model.step(padded[start : start + model.chunk_frames], state)
+            chunk, state = model.step(padded[start : start + model.chunk_frames], state, phones)
             outputs.append(chunk)
         return np.concatenate(outputs)[None, : -(-frames // model.stride)]
-
-    return log_probs
 
 
 TARGETS = {
@@ -57,7 +58,7 @@ TARGETS = {
         about="live sound, chunk by chunk, of a causal model",
         write=partial(write_streaming, int8=False),
         model="model.onnx",
-        comparison=Comparison(load, "onnxruntime", "float", FLOAT, words="float"),
+        comparison=Comparison(Chunked, "onnxruntime", "float", FLOAT, words="float"),
     ),
     "onnx-streaming-int8": Target(
         order=40,
@@ -65,6 +66,6 @@ TARGETS = {
         write=partial(write_streaming, int8=True),
         model="model.onnx",
         made_from="onnx-streaming",
-        comparison=Comparison(load, "onnxruntime", "int8", INT8, words="int8"),
+        comparison=Comparison(Chunked, "onnxruntime", "int8", INT8, words="int8"),
     ),
 }

@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
 from velocity.errors import VelocityError
 from velocity.phones import BLANK, pronunciations
 from velocity.recognition.decoding.alignment import align
-from velocity.recognition.decoding.beam import Fusion, prefix_beam_search
+from velocity.recognition.decoding.beam import Labelling, PrefixBeamSearch, prefix_beam_search
 from velocity.recognition.decoding.fusion import TextFusion
 from velocity.recognition.decoding.greedy import best_alignment, best_path
 from velocity.recognition.decoding.hotwords import HotWords
@@ -23,6 +24,7 @@ from velocity.recognition.language_model.choice import LM_WEIGHT, WORD_BONUS
 from velocity.recognition.language_model.ngram import NGram
 
 BEAM = 32  # prefixes, with a language model or hot words
+SOUNDING = 3  # frames at most of a phone whose end the search does not know
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Decoder:
             tokens, _ = best_path(log_probs, blank)
             labellings = [(self._text(tokens), tokens.tolist(), float(log_probs.max(axis=1).sum()))]
         else:
-            labellings = self._search(log_probs, blank, self._fusion, self._text)
+            labellings = self._ranked(prefix_beam_search(log_probs, blank, self.beam, self._fusion), self._text)
         found = []
         for text, tokens, score in labellings:
             timed = []
@@ -101,25 +103,47 @@ class Decoder:
 
         Raises ValueError unless ``reads_phones``.
         """
-        if (fusion := self._phone_fusion) is None:
+        log_probs, search = np.asarray(log_probs), self.search_phones()
+        search.accept(log_probs)
+        return self.phone_hypotheses(search, log_probs, words)
+
+    def search_phones(self) -> PrefixBeamSearch:
+        """The search of ``decode_phones``, which takes the frames piece by piece. Raises ValueError as it does."""
+        if self._phone_fusion is None:
             raise ValueError("decode_phones needs a language model with pronunciations")
-        log_probs, spoken = np.asarray(log_probs), fusion.words
+        return PrefixBeamSearch(BLANK, self.beam, self._phone_fusion)
+
+    def phone_hypotheses(self, search: PrefixBeamSearch, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
+        """What ``decode_phones`` gives of the ``log_probs`` that ``search`` has accepted."""
+        spoken = self._phone_fusion.words
         text = lambda tokens: " ".join(filter(None, spoken(tokens)))  # noqa: E731
         found = []
-        for written, tokens, score in self._search(log_probs, BLANK, fusion, text):
-            timed = []
-            if words:
-                timed = timed_words(log_probs, tokens, align(log_probs, tokens, BLANK), WRITTEN, self.frame_seconds)
-                named = zip(timed, spoken(tokens), strict=True)
-                timed = [replace(word, text=name) for word, name in named if name]
+        for written, tokens, score in self._ranked(search.labellings(), text):
+            timed = self._timed(log_probs, tokens, align(log_probs, tokens, BLANK)) if words else []
             found.append(Hypothesis(written, score, timed))
         return found
 
-    def _search(
-        self, log_probs: np.ndarray, blank: int, fusion: Fusion | None, text_of: Callable[[list[int]], str]
+    def words_so_far(self, search: PrefixBeamSearch, log_probs: np.ndarray) -> list[Word]:
+        """The words of the best hypothesis for the ``log_probs`` that ``search`` has accepted, the incomplete one among
+        them if it is a word. Their times, and so their confidences, are about those of ``phone_hypotheses``: those of
+        the search, at no cost."""
+        best = search.labellings(1)[0]
+        path = np.full(len(log_probs), -1)
+        for index, (first, following) in enumerate(pairwise([*best.first, len(log_probs)])):
+            path[first : min(following, first + SOUNDING)] = index
+        return self._timed(log_probs, best.tokens, path)
+
+    def _timed(self, log_probs: np.ndarray, tokens: list[int], path: np.ndarray) -> list[Word]:
+        """The words of phones that ``path`` aligns, as ``timed_words`` does; phones that are no word's have no text."""
+        timed = timed_words(log_probs, tokens, path, WRITTEN, self.frame_seconds)
+        named = zip(timed, self._phone_fusion.words(tokens), strict=True)
+        return [replace(word, text=name) for word, name in named if name]
+
+    def _ranked(
+        self, labellings: list[Labelling], text_of: Callable[[list[int]], str]
     ) -> list[tuple[str, list[int], float]]:
         best: dict[str, tuple[list[int], float]] = {}  # labellings with the same text count as one
-        for labelling in prefix_beam_search(log_probs, blank, self.beam, fusion):
+        for labelling in labellings:
             text = text_of(labelling.tokens)
             tokens, score = best.get(text, (labelling.tokens, -math.inf))
             best[text] = tokens, float(np.logaddexp(score, labelling.score))
