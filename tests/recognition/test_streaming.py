@@ -187,6 +187,14 @@ def test_events_of_phones_do_not_depend_on_how_sound_is_cut(phonetic: StreamingA
     assert finals(found) == ["one two", "phox"]
 
 
+def test_what_only_began_as_a_word_is_taken_back(phonetic: StreamingASR) -> None:
+    said = speak("overzzzz", phonetic.folder)
+    events = list(phonetic.transcribe_stream(cut(np.concatenate([said, np.zeros(30_000)]), [1600])))
+    assert [event.text for event in events] == ["over", ""]
+    assert [event.type for event in events] == ["partial", "partial"]
+    assert (events[0].start, events[0].end) == (events[1].start, events[1].end)
+
+
 def test_a_word_in_the_middle_is_stable_within_a_second(phonetic: StreamingASR) -> None:
     audio = speak("the quick brown fox jumps over", phonetic.folder)
     seen = 0

@@ -53,7 +53,8 @@ class Event:
 
     ``stable`` only grows: each one begins with the one before, until ``final`` ends the utterance. ``partial`` are the
     words that may still change: of letters, the one being spoken. With a language model ``final`` has the text of the
-    whole utterance decoded with it, which may differ from ``stable`` before.
+    whole utterance decoded with it, which may differ from ``stable`` before. Both are empty when what seemed to be the
+    first words turns out to be none.
     """
 
     type: Literal["partial", "final"]
@@ -265,8 +266,9 @@ class Stream:
             count = self._utterance.settle()
             words = self._utterance.words()
         stable, partial = joined(words[:count]), joined(words[count:])
-        end = min(words[-1].end, self.seconds)  # the last model frame may extend beyond the stream
-        return Event(type, stable, partial, words[:count], words[0].start, end, self.seconds)
+        if words:  # else those of the event before were no words
+            self._span = words[0].start, min(words[-1].end, self.seconds)  # the last frame may end after the stream
+        return Event(type, stable, partial, words[:count], *self._span, self.seconds)
 
 
 class Chunk(NamedTuple):
