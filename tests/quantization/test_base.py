@@ -83,11 +83,17 @@ def test_an_average_lies_between_the_base_and_what_was_trained(released, rebuilt
         torch.testing.assert_close(value, base.state[name])
 
 
-def test_a_model_of_an_older_network_is_refused():
-    with pytest.raises(
-        VelocityError, match="velocity-asr-v2-streaming: made by another version, so it cannot be adapted"
-    ):
+def test_a_graph_for_live_sound_is_refused():
+    with pytest.raises(VelocityError, match=r"velocity-asr-v2-streaming: its graph has no feature_mean, so it cannot be"):
         read_base(SHIPPED / "velocity-asr-v2-streaming")
+
+
+def test_a_model_of_an_older_network_is_refused(tmp_path):
+    config = json.loads((SHIPPED / "velocity-asr-v2/config.json").read_text())
+    del config["model"]["stride"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(VelocityError, match="made by another version, so it cannot be adapted"):
+        read_base(tmp_path)
 
 
 def test_the_shipped_model_can_be_a_base():
