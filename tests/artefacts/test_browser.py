@@ -10,6 +10,7 @@ import shutil
 import threading
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
 from pathlib import Path
 
 import jiwer
@@ -23,9 +24,10 @@ from velocity import VelocityASR
 from velocity.artefacts.site import Site, write_site
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
 from velocity.corpora.hibari import hibari_voices
+from velocity.phones import CLASSES
 from velocity.reading.blocks import BLOCK
 from velocity.recognition.offline import SHIPPED
-from velocity.recognition.segmentation import chunks, stretches, voice_activity
+from velocity.recognition.segmentation import chunks, plausible, stretches, voice_activity
 
 pytestmark = pytest.mark.slow  # a real browser
 SENTENCES = "the night was dark and the road was long", "we have never seen a better book than this one"
@@ -102,7 +104,7 @@ def open_page(browser):
 def in_segmentation(browser: Browser, expression: str, samples: np.ndarray):
     """The value of ``expression`` in velocity/web/segmentation.js, ``samples`` given."""
     program = f"""async ({{ given }}) => {{
-      const {{ chunks, stretches, voiceActivity }} = await import('./segmentation.js');
+      const {{ chunks, plausible, stretches, voiceActivity }} = await import('./segmentation.js');
       const samples = ({DECODE})(given);
       return {expression};
     }}"""
@@ -168,11 +170,22 @@ def test_features_are_those_of_training(browser, recording):
 
 def test_voices_are_found_where_the_runtime_finds_them(browser, recording):
     for name, samples in sounds(recording).items():
-        for alone in (True, False):
-            voice, active = f"voiceActivity(samples, {str(alone).lower()})", voice_activity(samples, alone)
+        for alone, checked in product((True, False), repeat=2):
+            voice = f"voiceActivity(samples, {str(alone).lower()}, {str(checked).lower()})"
+            active = voice_activity(samples, alone, checked)
             assert in_segmentation(browser, f"[...{voice}]", samples) == active.tolist(), name
             found = in_segmentation(browser, f"[...stretches({voice}, 0.02)]", samples)
             assert found == [list(stretch) for stretch in stretches(active, 0.02)], name
+
+
+def test_text_is_plausible_where_it_is_to_the_runtime(browser):
+    random, found = np.random.default_rng(0), []
+    for sharpness in (0.0, 0.5, 1.0, 1.2, 1.3, 1.4, 1.5, 2.0, 5.0):
+        scores = sharpness * random.standard_normal((50, CLASSES)).astype(np.float32)
+        log_probs = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+        found.append(plausible(log_probs, 0))
+        assert in_segmentation(browser, f"plausible(samples, 0, {CLASSES})", log_probs.ravel()) == found[-1]
+    assert {True, False} == set(found)
 
 
 def test_long_audio_is_cut_where_the_runtime_cuts_it(browser, recording):

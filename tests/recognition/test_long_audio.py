@@ -22,6 +22,7 @@ from velocity.recognition.segmentation import (
     VOICE_STEP,
     WHOLE,
     chunks,
+    plausible,
     split_posteriors,
     stretches,
     voice_activity,
@@ -158,8 +159,18 @@ def coloured(kind: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["white", "pink", "gusts", "clicks", "silence"])
-def test_noise_is_no_voice(kind: str) -> None:
-    assert voice_activity(coloured(kind)).mean() < 0.01
+@pytest.mark.parametrize(("alone", "checked"), [(False, False), (True, False), (True, True)])
+def test_noise_is_no_voice(kind: str, alone: bool, checked: bool) -> None:
+    assert voice_activity(coloured(kind), alone, checked).mean() < 0.01
+
+
+def test_noise_is_not_plausible_and_phones_that_are_sure_are() -> None:
+    unsure, sure = (np.log(np.array([[0.1, best, 0.9 - best], [0.96, 0.02, 0.02]])) for best in (0.46, 0.89))
+    assert not plausible(np.log(np.full((5, 3), 1 / 3)), blank=1)  # of three classes, a third each
+    assert plausible(unsure, blank=0)  # the mean of 0.46; the other frame is blank
+    assert not plausible(np.log([[0.3, 0.39, 0.31]]), blank=0)
+    assert plausible(sure, blank=0)
+    assert not plausible(sure[1:], blank=0)  # nothing but blanks
 
 
 @pytest.mark.parametrize("seconds", [5, 50])

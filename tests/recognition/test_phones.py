@@ -13,6 +13,7 @@ from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.commands.lm import tune
 from velocity.errors import VelocityError, VelocityWarning
 from velocity.phones import BOUNDARY, CLASSES
+from velocity.recognition import segmentation
 from velocity.recognition.decoding import decoder
 from velocity.recognition.language_model.file import write_file
 from velocity.recognition.language_model.kneser_ney import estimate
@@ -50,6 +51,16 @@ def test_the_text_is_that_of_the_phones_and_the_letters_are_as_they_were(model: 
     times = lambda words: [(word.start, word.end) for word in words]  # noqa: E731
     assert [word.text for word in passage.words] == ["the", "phox", "jumps"]
     assert times(passage.words) == times(other.words), "phones are where letters are"
+
+
+def test_phones_that_are_not_plausible_give_no_text(
+    model: VelocityASR, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = speak("the fox jumps", folder)
+    monkeypatch.setattr(segmentation, "PLAUSIBLE", 1.01)
+    (passage,) = model.passages(sound)
+    assert (passage.text, passage.words) == ("", [])
+    assert VelocityASR(folder, lm="none").transcribe(sound) == "the fox jumps", "letters are taken as they are"
 
 
 def test_letters_are_read_without_a_lexicon(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,15 @@ from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.segments import Segment, segments
 from velocity.recognition.decoding.words import Word
 from velocity.recognition.language_model.choice import SHIPPED, language_model, own_hotwords
-from velocity.recognition.segmentation import SURE, chunks, silenced, split_posteriors, stretches, voice_activity
+from velocity.recognition.segmentation import (
+    SURE,
+    chunks,
+    plausible,
+    silenced,
+    split_posteriors,
+    stretches,
+    voice_activity,
+)
 from velocity.text import TextTokenizer
 
 FILES = ("model.onnx", "config.json", "tokenizer.model")
@@ -205,8 +213,13 @@ class VelocityASR:
         for first, log_probs in split_posteriors(self._posteriors_of(counted(), head), head.begins, head.blank):
             start = first * frame
             end = min(start + len(log_probs) * frame, samples / SAMPLE_RATE)  # the last frame may reach beyond
-            hypotheses = [_shifted(found, start, end) for found in decode(log_probs, words)]
+            found = decode(log_probs, words) if self._is_speech(log_probs, head) else [Hypothesis("", 0.0)]
+            hypotheses = [_shifted(each, start, end) for each in found]
             yield Passage(start, end, hypotheses)
+
+    def _is_speech(self, log_probs: np.ndarray, head: Head) -> bool:
+        """Phones are checked, as the language model makes words of anything; letters are taken as they are."""
+        return head is not self._phones or plausible(log_probs, head.blank)
 
     def segments(self, log_probs: np.ndarray) -> list[Segment]:
         """Subtitle cues of (frames', V) log-posteriors, from the times of the words."""
@@ -236,7 +249,7 @@ class VelocityASR:
         seconds = self.config["frame_seconds"]
         frame, spoken = round(seconds * SAMPLE_RATE), False
         for samples, start, end, alone in chunks(_blocks(audio), frame):
-            active = voice_activity(samples, alone)
+            active = voice_activity(samples, alone, checked=head is self._phones)
             piece = np.zeros((-(-len(samples) // frame), len(head.begins)), dtype=np.float32)
             # Quiet before, between and after speech never reaches the network, so that it cannot change the words.
             joints = []

@@ -26,6 +26,9 @@ VOICE_WINDOW = 160  # samples at VOICE_RATE: 40 ms, at least three periods of a 
 SHORTEST_PERIOD, LONGEST_PERIOD = 10, 56  # samples at VOICE_RATE: voices of 400 to 71 Hz
 CERTAIN, LIKELY = 0.9, 0.7  # periodicity of a frame that is certainly, or probably, voiced
 ENOUGH, WITHIN = 4, 20  # required voiced frames within a window of frames: 80 ms of 0.4 s
+# Instead of LIKELY and ENOUGH, where text that is not ``plausible`` is dropped: the voice may be faint or hoarse.
+LIKELY_IF_CHECKED, ENOUGH_IF_CHECKED = 0.5, 1
+PLAUSIBLE = 0.4  # mean probability of the best class where it is not the blank
 ENOUGH_OF_A_PIECE, WITHIN_A_PIECE = 10, 50  # certain ones, in a chunk of long audio: 200 ms of a second
 CERTAIN_REACH, LIKELY_REACH = 2.0, 0.5  # seconds around them: the sentence, and the consonants next to a vowel
 APART = 1.0  # seconds without a voice that part two stretches of speech
@@ -80,11 +83,11 @@ def _power(samples: np.ndarray) -> np.ndarray:
     return np.square(samples[: len(samples) // LEVEL * LEVEL].reshape(-1, LEVEL)).mean(axis=1, dtype=np.float64)
 
 
-def voice_activity(samples: np.ndarray, alone: bool = False) -> np.ndarray:
+def voice_activity(samples: np.ndarray, alone: bool = False, checked: bool = False) -> np.ndarray:
     """Where somebody may be speaking in (samples,) at 16 kHz: one bool every 20 ms.
 
-    A short recording usually contains speech, and so does the only chunk with a sound (``alone``); one of many needs
-    stronger evidence.
+    A short recording usually contains speech, and so does the only chunk with a sound (``alone``), for which weaker
+    evidence will do if the text is ``checked``; one of many needs stronger evidence.
 
     A voice is periodic; breath, wind, hiss, rumble and most clatter are not. The measure is the greatest normalised
     autocorrelation at the periods of a voice, divided by the window's own autocorrelation: Boersma, "Accurate
@@ -92,11 +95,19 @@ def voice_activity(samples: np.ndarray, alone: bool = False) -> np.ndarray:
     Speech is where frames are probably voiced, near some that certainly are. Whispering is not detected.
     """
     periodic = _periodicity(samples)
-    enough, within = (ENOUGH, WITHIN) if alone else (ENOUGH_OF_A_PIECE, WITHIN_A_PIECE)
+    enough, within, least = (ENOUGH, WITHIN, LIKELY) if alone else (ENOUGH_OF_A_PIECE, WITHIN_A_PIECE, LIKELY)
+    if alone and checked:
+        enough, least = ENOUGH_IF_CHECKED, LIKELY_IF_CHECKED
     certain = _count(periodic > CERTAIN, within) >= enough
-    likely = _count(periodic > LIKELY, WITHIN) >= ENOUGH
+    likely = _count(periodic > least, WITHIN) >= ENOUGH
     reach = lambda found, seconds: _count(found, 2 * round(seconds / VOICE_STEP) + 1) > 0  # noqa: E731
     return reach(certain, CERTAIN_REACH) & reach(likely, LIKELY_REACH)
+
+
+def plausible(log_probs: np.ndarray, blank: int) -> bool:
+    """Whether (frames, V) log-posteriors are of speech: noise is something to a recogniser, but it is unsure what."""
+    best = log_probs.max(axis=1)[log_probs.argmax(axis=1) != blank]
+    return len(best) > 0 and float(np.exp(best).mean()) >= PLAUSIBLE
 
 
 def _periodicity(samples: np.ndarray) -> np.ndarray:

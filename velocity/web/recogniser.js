@@ -4,7 +4,7 @@ import { MEL_BINS, SAMPLE_RATE, melSpectrogram } from './features.js';
 import { bestClasses, textOf } from './decoding.js';
 import { LanguageModel } from './language_model.js';
 import { BLANK, BOUNDARY, CLASSES, search } from './search.js';
-import { certain, chunks, passages, silenced, stretches, voiceActivity } from './segmentation.js';
+import { certain, chunks, passages, plausible, silenced, stretches, voiceActivity } from './segmentation.js';
 
 const RUNTIMES = { wasm: './ort/ort.wasm.min.mjs', webgpu: './ort/ort.webgpu.min.mjs' };
 // ONNX Runtime rounds activations on the CPU only, and each would be copied there and back, 43 times in the reference
@@ -57,7 +57,9 @@ export class Recogniser {
       blank: BLANK,
       begins: Array.from({ length: CLASSES }, (_, label) => label === BOUNDARY),
       space: BOUNDARY,
-      text: (logProbs) => search(logProbs, languageModel, config.language_model),
+      checked: true, // the language model makes words of anything
+      text: (logProbs) =>
+        plausible(logProbs, BLANK, CLASSES) ? search(logProbs, languageModel, config.language_model) : '',
     };
   }
 
@@ -75,7 +77,7 @@ export class Recogniser {
   async *posteriors(chunks, heard = () => {}) {
     const { frame, head } = this, { blank, classes, space } = head, { frame_seconds: seconds } = this.config;
     let spoken = false, done = 0; // samples
-    for (const { samples, start, end, alone, active = voiceActivity(samples, alone) } of chunks) {
+    for (const { samples, start, end, alone, active = voiceActivity(samples, alone, head.checked) } of chunks) {
       const piece = new Float32Array(Math.ceil(samples.length / frame) * classes);
       // Quiet before, between and after speech never reaches the network, so that it cannot change the words.
       const joints = [];

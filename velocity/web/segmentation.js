@@ -16,6 +16,9 @@ const VOICE_WINDOW = 160; // samples at 4 kHz: 40 ms
 const SHORTEST_PERIOD = 10, LONGEST_PERIOD = 56; // samples at 4 kHz: voices of 400 to 71 Hz
 const CERTAIN = 0.9, LIKELY = 0.7; // periodicity of a frame that is certainly, or probably, voiced
 const ENOUGH = 4, WITHIN = 20; // required voiced frames within a window of frames
+// Instead of LIKELY and ENOUGH, where text that is not plausible is dropped: the voice may be faint or hoarse.
+const LIKELY_IF_CHECKED = 0.5, ENOUGH_IF_CHECKED = 1;
+const PLAUSIBLE = 0.4; // mean probability of the best class where it is not the blank
 const ENOUGH_OF_A_PIECE = 10, WITHIN_A_PIECE = 50; // certain ones, in a chunk of long audio
 const CERTAIN_REACH = 2; // seconds around them
 export const LIKELY_REACH = 0.5;
@@ -55,15 +58,29 @@ export function quietest(samples, frame) {
   return Math.floor(middle / frame) * frame;
 }
 
-// Where somebody may be speaking: 0 or 1 every 20 ms. A sound that is alone needs less evidence.
-export function voiceActivity(samples, alone) {
+// Where somebody may be speaking: 0 or 1 every 20 ms. A sound that is alone needs less evidence, and still less if the
+// text is checked.
+export function voiceActivity(samples, alone, checked = false) {
   const periodic = periodicity(samples);
-  const [enough, within] = alone ? [ENOUGH, WITHIN] : [ENOUGH_OF_A_PIECE, WITHIN_A_PIECE];
+  const faint = alone && checked, least = faint ? LIKELY_IF_CHECKED : LIKELY;
+  const [some, within] = alone ? [ENOUGH, WITHIN] : [ENOUGH_OF_A_PIECE, WITHIN_A_PIECE];
+  const enough = faint ? ENOUGH_IF_CHECKED : some;
   const certain = count(periodic.map((value) => value > CERTAIN), within).map((found) => found >= enough);
-  const likely = count(periodic.map((value) => value > LIKELY), WITHIN).map((found) => found >= ENOUGH);
+  const likely = count(periodic.map((value) => value > least), WITHIN).map((found) => found >= ENOUGH);
   const reach = (found, seconds) => count(found, 2 * Math.round(seconds / VOICE_STEP) + 1);
   const near = reach(likely, LIKELY_REACH);
   return reach(certain, CERTAIN_REACH).map((found, step) => found > 0 && near[step] > 0);
+}
+
+// Whether (frames · classes) log-posteriors are of speech: noise is something to a recogniser, but it is unsure what.
+export function plausible(logProbs, blank, classes) {
+  let sum = 0, count = 0;
+  bestClasses(logProbs, classes).forEach((label, frame) => {
+    if (label === blank) return;
+    sum += Math.exp(logProbs[frame * classes + label]);
+    count++;
+  });
+  return count > 0 && sum / count >= PLAUSIBLE;
 }
 
 // One value every 20 ms: 0 for noise, near 1 for a vowel (Boersma 1993).
