@@ -46,6 +46,8 @@ def read_base(folder: str | Path) -> Base:
         raise VelocityError(f"{folder}: no model ({error.filename}: {error.strerror.lower()})") from error
     except (ValueError, KeyError, TypeError, VelocityError) as error:
         raise VelocityError(f"{folder}: made by another version, so it cannot be adapted; {advice}") from error
+    if "streaming" in described:
+        raise VelocityError(f"{folder}: a model for live audio cannot be adapted; {advice}")
     tensors, state = _constants(folder / "model.onnx"), {}
     for name, expected in quantize_linears(VelocityModel(config)).state_dict().items():
         try:

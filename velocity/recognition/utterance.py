@@ -10,7 +10,6 @@ import numpy as np
 
 from velocity.phones import BLANK, BOUNDARY
 from velocity.recognition.decoding.decoder import Decoder
-from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.words import EARLY, LATE, Word, spelled
 
 SETTLED = 0.24  # seconds without a label after which a word counts as complete although nothing has followed
@@ -68,7 +67,7 @@ class LetterUtterance(Utterance):
 
     def __init__(self, start: int, decoder: Decoder) -> None:
         super().__init__(start, decoder.frame_seconds)
-        self._decoder, self._pieces, self._blank = decoder, pieces(decoder.tokenizer), decoder.tokenizer.blank
+        self._decoder, self._blank = decoder, decoder.tokenizer.blank
         self._tokens: list[int] = []
         self._first: list[int] = []  # frame of each token
         self._last: list[int] = []
@@ -96,7 +95,7 @@ class LetterUtterance(Utterance):
     def words(self) -> list[Word]:
         """Timed as by ``velocity.recognition.decoding.words``."""
         frame, found = self._frame, []
-        for text, members in spelled(self._tokens, self._pieces):
+        for text, members in spelled(self._tokens, self._decoder.pieces):
             confidence = float(np.exp(np.mean([self._peak[index] for index in members])))
             start = max(self._first[members[0]] * frame - LATE, found[-1].end if found else 0.0)
             end = min((self._last[members[-1]] + 1) * frame + EARLY, self.end * frame)
@@ -108,7 +107,7 @@ class LetterUtterance(Utterance):
         lengthens a word that was already complete."""
         words = len(self.words())
         if words:
-            boundary = self._pieces[self._tokens[-1]].isspace()
+            boundary = self._decoder.pieces[self._tokens[-1]].isspace()
             complete = boundary or self.quiet * self._frame >= SETTLED
             self._settled = max(self._settled, words if complete else words - 1)
         return self._settled
