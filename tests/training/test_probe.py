@@ -19,11 +19,12 @@ TOKENS, DIM = 5, 12
 
 
 class Knowing(nn.Module):
-    """An encoder that shows each token's frames as a vector of its own, or nothing but noise."""
+    """An encoder that shows each token's frames as a vector of its own, or nothing but noise; ``inside``: it shows them
+    after its first block, and only noise at its end."""
 
-    def __init__(self, knows: bool) -> None:
+    def __init__(self, knows: bool, inside: bool = False) -> None:
         super().__init__()
-        self.knows, self.config = knows, small(vocabulary=TOKENS + 1).config
+        self.knows, self.inside, self.config = knows, inside, small(vocabulary=TOKENS + 1).config
         self.register_buffer("feature_mean", torch.zeros(80))
 
     def normalize(self, mel, lengths):
@@ -31,7 +32,8 @@ class Knowing(nn.Module):
 
     def encode(self, features, lengths):
         noise = torch.randn(*features.shape[:2], DIM, generator=torch.Generator().manual_seed(0))
-        return (features[..., :DIM] if self.knows else 0) + noise, lengths, []
+        shown = (features[..., :DIM] if self.knows else 0) + noise
+        return (noise, lengths, [shown, noise]) if self.inside else (shown, lengths, [])
 
 
 def spoken(count: int, seed: int) -> Batch:
@@ -63,6 +65,15 @@ def test_an_encoder_that_knows_the_tokens_beats_noise_and_the_interval_says_so()
     turned = probe(Knowing(False), Knowing(True), train, test, SETTINGS, seed=1)
     assert turned["difference_ci95"][0] > 0.4
     assert "harms" in verdict(turned)
+
+
+def test_what_a_layer_inside_knows_is_found():
+    train, test = [spoken(20, 1), spoken(20, 2)], [spoken(30, 3)]
+    figures = probe(Knowing(True, inside=True), Knowing(False, inside=True), train, test, SETTINGS, seed=1)
+    assert figures["pretrained"]["token_error_rate"] < 0.05
+    assert np.argmax(figures["pretrained"]["layers"]) == 0
+    assert sum(figures["pretrained"]["layers"]) == pytest.approx(1, abs=1e-3)
+    assert figures["difference_ci95"][1] < -0.4
 
 
 def test_the_same_encoder_twice_shows_no_difference():

@@ -1,5 +1,8 @@
 """What is pretraining worth? A linear CTC head is trained on the frozen encoder and another on the untrained encoder;
 both are compared on speakers that neither head was trained on.
+
+A head reads every layer: a weighted sum of them, with weights that it learns (Yang et al. 2021, "SUPERB"). What
+pretraining teaches is often in the middle of the encoder, not at its end.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ RESAMPLES = 1000  # of the bootstrap
 class Encoded:
     """The output of a frozen encoder for b utterances, and their labels."""
 
-    frames: Tensor  # (b, l, dim) float32
+    layers: Tensor  # (layers, b, l, dim) float32: after each block, and what the heads see
     lengths: Tensor  # (b,) int64
     targets: Tensor  # (b, longest) int64
     target_lengths: Tensor  # (b,) int64
@@ -54,19 +57,16 @@ def probe(
 ) -> dict[str, Any]:
     """How well heads read the two encoders, which are left as they are.
 
-    Returns {"pretrained": {"token_error_rate": f, "loss": nats a token}, "random": {…}, "difference_ci95": [lo, hi]}:
-    the interval of the token error rate of the pretrained encoder less that of the other, by the percentile bootstrap
-    over held-out utterances, the same ones drawn for both.
+    Returns {"pretrained": {"token_error_rate": f, "loss": nats a token, "layers": [weight of each]}, "random": {…},
+    "difference_ci95": [lo, hi]}: the interval of the token error rate of the pretrained encoder less that of the other,
+    by the percentile bootstrap over held-out utterances, the same ones drawn for both.
     """
-    readings = []
-    for model in (pretrained, random):
+    figures, readings = {}, []
+    for name, model in (("pretrained", pretrained), ("random", random)):
         head = train_head(encode(model, labelled), model.config.vocabulary, settings)
         readings.append(read(head, encode(model, held_out)))
-    return {
-        "pretrained": readings[0].figures(),
-        "random": readings[1].figures(),
-        "difference_ci95": list(difference_interval(*readings, seed)),
-    }
+        figures[name] = {**readings[-1].figures(), "layers": [round(w, 4) for w in head.weights().tolist()]}
+    return {**figures, "difference_ci95": list(difference_interval(*readings, seed))}
 
 
 def verdict(figures: dict[str, Any]) -> str:
@@ -82,50 +82,60 @@ def verdict(figures: dict[str, Any]) -> str:
 
 @torch.no_grad()
 def encode(model: VelocityModel, batches: Iterable[Batch]) -> list[Encoded]:
-    """The encoder's output for each batch, undistorted and without dropout."""
+    """All layers of the encoder for each batch, undistorted and without dropout."""
     was_training, device = model.training, model.feature_mean.device
     model.eval()
     encoded = []
     for batch in batches:
         batch = batch.to(device)
-        frames, lengths, _ = model.encode(model.normalize(batch.features, batch.lengths), batch.lengths)
-        encoded.append(Encoded(frames.float(), lengths, batch.targets, batch.target_lengths))
+        frames, lengths, blocks = model.encode(model.normalize(batch.features, batch.lengths), batch.lengths)
+        layers = torch.stack([*blocks, frames]).float()
+        encoded.append(Encoded(layers, lengths, batch.targets, batch.target_lengths))
     model.train(was_training)
     return encoded
 
 
-def train_head(batches: Sequence[Encoded], vocabulary: int, settings: Probe) -> nn.Module:
-    """dim → vocabulary, one linear layer behind channels of mean 0 and deviation 1.
-
-    It starts from zero, so nothing is drawn; batches are used in turn, and Adam's rate falls linearly to zero.
-    """
-    channels = torch.cat([batch.frames[row, :length] for batch in batches for row, length in enumerate(batch.lengths)])
-    scale = Standardise(channels.mean(0), channels.std(0))
-    linear = nn.Linear(channels.size(1), vocabulary, device=channels.device)
-    nn.init.zeros_(linear.weight)
-    nn.init.zeros_(linear.bias)
-    optimizer = torch.optim.Adam(linear.parameters(), settings.learning_rate)
-    inputs = [scale(batch.frames) for batch in batches]
+def train_head(batches: Sequence[Encoded], vocabulary: int, settings: Probe) -> Head:
+    """The head that reads ``batches`` best. It starts from zero, so nothing is drawn; batches are used in turn, and
+    Adam's rate falls linearly to zero."""
+    head = Head.of(batches, vocabulary)
+    optimizer = torch.optim.Adam(head.parameters(), settings.learning_rate)
     for step in range(settings.steps):
-        frames, batch = inputs[step % len(batches)], batches[step % len(batches)]
+        batch = batches[step % len(batches)]
         optimizer.param_groups[0]["lr"] = settings.learning_rate * (1 - step / settings.steps)
-        loss = ctc(linear(frames), batch).sum() / batch.target_lengths.sum()
+        loss = ctc(head(batch.layers), batch).sum() / batch.target_lengths.sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return nn.Sequential(scale, linear)
+    return head
 
 
-class Standardise(nn.Module):
-    """Channels less ``mean``, by ``deviation``; one that never changes becomes zero."""
+class Head(nn.Module):
+    """(layers, b, l, dim) → (b, l, vocabulary): a linear layer behind the weighted sum of all layers, each of which has
+    channels of mean 0 and deviation 1. A channel that never changes becomes zero."""
 
-    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
+    def __init__(self, mean: Tensor, deviation: Tensor, vocabulary: int) -> None:
         super().__init__()
-        self.register_buffer("mean", mean)
+        self.register_buffer("mean", mean)  # (layers, 1, 1, dim)
         self.register_buffer("deviation", deviation.clamp(min=1e-5))
+        self.mix = nn.Parameter(torch.zeros(len(mean), device=mean.device))
+        self.linear = nn.Linear(mean.size(-1), vocabulary, device=mean.device)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.deviation
+    @classmethod
+    def of(cls, batches: Sequence[Encoded], vocabulary: int) -> Head:
+        spoken = [b.layers[:, row, :length] for b in batches for row, length in enumerate(b.lengths)]
+        channels = torch.cat(spoken, 1)  # (layers, frames, dim)
+        return cls(channels.mean(1)[:, None, None], channels.std(1)[:, None, None], vocabulary)
+
+    def weights(self) -> Tensor:
+        """(layers,), of sum 1."""
+        return self.mix.detach().softmax(0)
+
+    def forward(self, layers: Tensor) -> Tensor:
+        scaled = (layers - self.mean) / self.deviation
+        return self.linear(torch.tensordot(self.mix.softmax(0), scaled, 1))
 
 
 def ctc(logits: Tensor, batch: Encoded) -> Tensor:
@@ -142,7 +152,7 @@ def read(head: nn.Module, batches: Iterable[Encoded]) -> Reading:
 
     errors, tokens, losses = [], [], []
     for batch in batches:
-        logits = head(batch.frames)  # (b, l, vocabulary)
+        logits = head(batch.layers)  # (b, l, vocabulary)
         losses += ctc(logits, batch).tolist()
         for row, length, target, size in zip(logits, batch.lengths, batch.targets, batch.target_lengths, strict=True):
             reference, hypothesis = target[:size].tolist(), greedy(row[:length].cpu().numpy())
