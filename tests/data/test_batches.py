@@ -271,3 +271,22 @@ def test_a_cut_is_output_as_often_as_its_corpus_says_under_names_of_their_own(tm
     names = [cut.id for cut in taken]
     assert len(set(names)) == len(names) == 15 + 5 * 3
     assert Counter(name.partition("#")[0] for name in names) == {cut.id: 3 if cut.custom else 1 for cut in cuts}
+
+
+def test_supervision_passes_over_cuts_without_text(tmp_path):
+    """Of whole blocks too: the last of the three has none with text."""
+    cuts = [metadata(number, 2.0) for number in range(150)]
+    for number, cut in enumerate(cuts):
+        if number % 3 == 0 or number >= 100:
+            cut.supervisions = []
+    save_cuts(cuts, tmp_path / "pretrain.jsonl")
+    everything, with_text = (
+        [output(epoch) for epoch in epochs(tmp_path / "pretrain.jsonl", 2, with_text=chosen)]
+        for chosen in (False, True)
+    )
+    assert all(epoch == {cut.id: 1 for cut in cuts} for epoch in everything)
+    assert all(epoch == {cut.id: 1 for cut in cuts if cut.supervisions} for epoch in with_text)
+    batches = plan(tmp_path / "pretrain.jsonl", 12, with_text=True)
+    for done in range(1, 12):  # also from the end of a block whose follower is passed over
+        going_on = batches[done - 1][0].following()
+        assert plan(tmp_path / "pretrain.jsonl", 12 - done, with_text=True, start=going_on) == batches[done:]

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from copy import deepcopy
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -68,7 +69,7 @@ def test_files_hold_what_memory_would(manifests, tmp_path, monkeypatch):
     placed, summary = prepare(manifests, tmp_path)
     order = lambda cut: sha256(f"{SEED}/{cut.id}".encode()).hexdigest()  # noqa: E731
     train = sorted((cut for place, cut in placed if place == "train"), key=order)
-    windows = [cut for place, cut in placed if place == "unlabelled"]
+    windows = [cut for place, cut in placed if place == "pretrain"]
     assert list(read_cuts(tmp_path / "train.jsonl")) == list(load_cuts(tmp_path / "train.jsonl")) == train
     assert list(read_cuts(tmp_path / "pretrain.jsonl")) == sorted(train + windows, key=order)
     assert len(windows) == 20
@@ -89,6 +90,20 @@ def test_files_hold_what_memory_would(manifests, tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {
         f"{name}.jsonl" for name in ("train", "pretrain", "validation", "test-mine")
     }
+
+
+def test_speech_for_pretraining_alone_is_not_fine_tuned_on(manifests, tmp_path, monkeypatch):
+    whole, _ = prepare(manifests, tmp_path / "both")
+    monkeypatch.setitem(CORPORA, "mine", replace(CORPORA["mine"], pretrain_only=True))
+    placed, summary = prepare(manifests, tmp_path / "alone")
+    assert (tmp_path / "alone/train.jsonl").read_text() == ""
+    for name in ("pretrain", "validation", "test-mine"):
+        assert (tmp_path / f"alone/{name}.jsonl").read_text() == (tmp_path / f"both/{name}.jsonl").read_text()
+    assert {cut.id for place, cut in placed if place == "pretrain" and cut.supervisions} == {
+        cut.id for place, cut in whole if place == "train"
+    }
+    assert summary["splits"]["train"]["utterances"] == 0
+    assert summary["splits"]["pretrain"]["utterances"] == 45 + 20
 
 
 def test_added_cuts_do_not_reorder_the_others(manifests, tmp_path):

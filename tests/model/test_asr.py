@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from velocity.config.model import ModelConfig
 from velocity.config.reader import default_section, read_params
 from velocity.errors import VelocityError
-from velocity.model.asr import VelocityModel, load_encoder, load_model, read_weights, save_model
+from velocity.model.asr import VelocityModel, load_model, load_pretrained, read_weights, save_model
 from velocity.model.context import pool_to
 from velocity.model.rate import double, halve
 
@@ -85,9 +85,15 @@ def test_pretraining_with_or_without_a_head_for_phones_is_a_start(pretrained, tm
         torch.manual_seed(1)
         model = VelocityModel(replace(SMALL, phones=phones))
         own = model.phone_head.weight.clone() if phones else None
-        load_encoder(model, tmp_path / "pretrained.safetensors")
+        statistics = torch.full((80,), 3.0)
+        model.feature_mean.copy_(statistics)
+        load_pretrained(model, tmp_path / "pretrained.safetensors")
         assert torch.equal(model.fusion.gate.weight, small().fusion.gate.weight)
-        assert own is None or torch.equal(model.phone_head.weight, own)
+        assert torch.equal(model.head.weight, small().head.weight)
+        assert torch.equal(model.feature_mean, statistics)
+        if phones:
+            expected = small(phones=True).phone_head.weight if pretrained else own
+            assert torch.equal(model.phone_head.weight, expected)
 
 
 def test_a_fixed_context_is_the_utterance_in_so_many_tokens():
@@ -224,7 +230,7 @@ def test_broken_or_foreign_weights_are_named(tmp_path):
         read_weights(path)
     save_model(small(), path)
     with pytest.raises(VelocityError, match="other dimensions"):
-        load_encoder(small(dim=64), path)
+        load_pretrained(small(dim=64), path)
     config = {name: value for name, value in SMALL.to_dict().items() if name != "head_rank"}
     save_file({}, path, metadata={"config": json.dumps(config)})  # as of a version that did not know the key
     with pytest.raises(VelocityError, match=r"weights\.safetensors: config\.head_rank: missing key"):
@@ -234,6 +240,6 @@ def test_broken_or_foreign_weights_are_named(tmp_path):
 def test_encoder_is_handed_over_without_head(tmp_path):
     donor, model = small(), VelocityModel(replace(SMALL, vocabulary=20))
     save_model(donor, tmp_path / "pretrained.safetensors")
-    load_encoder(model, tmp_path / "pretrained.safetensors")
+    load_pretrained(model, tmp_path / "pretrained.safetensors")
     assert torch.equal(model.blocks[0].mixer.ssm.input.weight, donor.blocks[0].mixer.ssm.input.weight)
     assert model.head.weight.shape == (20, 32)

@@ -36,7 +36,7 @@ def test_an_export_without_a_trained_model_names_the_file(tmp_path, monkeypatch,
     assert "error: models/finetuned.safetensors: no trained model here" in fail(lambda: run(export.main), capsys)
 
 
-@pytest.mark.parametrize("stage", [prepare, pretrain, calibrate, evaluate, benchmark])
+@pytest.mark.parametrize("stage", [prepare, pretrain, finetune, calibrate, evaluate, benchmark])
 def test_a_stage_by_itself_names_the_input_that_is_missing(stage, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["stage"])

@@ -185,7 +185,7 @@ def test_a_training_depends_on_the_weights_that_it_starts_from_alone(project):
     def upstream(start_from: str) -> set[str]:
         params = project / "params.yaml"
         before = params.read_text()
-        params.write_text(before.replace("start_from: random", f"start_from: {start_from}"))
+        params.write_text(before.replace("start_from: pretrained", f"start_from: {start_from}"))
         try:
             with chdir(project), Repo() as repo:
                 graph = repo.index.graph

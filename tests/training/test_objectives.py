@@ -14,10 +14,10 @@ from tests.model.test_asr import small
 from velocity.config.pretraining import Pretraining
 from velocity.config.reader import default_section
 from velocity.data.batches import Batch, Position
-from velocity.model.asr import load_encoder, save_model
+from velocity.model.asr import load_pretrained, save_model
 from velocity.training.objectives.best_rq import BestRQ, RandomProjectionQuantizer, perplexity
 from velocity.training.objectives.masking import draw_bands, draw_spans
-from velocity.training.objectives.pretraining import pretraining_objective
+from velocity.training.objectives.pretraining import MASKED
 from velocity.training.objectives.spectrogram import MaskedSpectrogram
 
 BOTH = pytest.mark.parametrize("objective", ["spectrogram", "best-rq"])
@@ -54,7 +54,7 @@ def still(objective: str, stride: int = 2, **changes) -> MaskedSpectrogram | Bes
     torch.manual_seed(0)
     model = small(dropout=0.0, stride=stride)
     model.level = Levelled()
-    return pretraining_objective(model, settings(objective, **changes), seed=7)
+    return MASKED[objective](model, settings(objective, **changes), seed=7)
 
 
 def generators(count: int) -> list[np.random.Generator]:
@@ -231,8 +231,8 @@ def test_the_quantizer_follows_from_the_seed_and_is_not_saved(tmp_path):
     save_model(small(dropout=0.0), tmp_path / "plain.safetensors")
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert sizes["pretrained.safetensors"] == sizes["plain.safetensors"]
-    taken = small(dropout=0.0, vocabulary=9)  # fine-tuning's own head stays
-    load_encoder(taken, tmp_path / "pretrained.safetensors")
+    taken = small(dropout=0.0, vocabulary=9)  # another number of classes: its own head stays
+    load_pretrained(taken, tmp_path / "pretrained.safetensors")
     assert torch.equal(taken.fusion.gate.weight, objective.model.fusion.gate.weight)
 
 

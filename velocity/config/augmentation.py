@@ -1,11 +1,13 @@
-"""The section ``finetune.augmentation``: the settings of all effects side by side.
+"""The sections ``augmentation``: the settings of all effects side by side.
 
 The effects are the modules of ``velocity.data.augmentation``: one that is added there is part of the section.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from velocity.config.section import section
 from velocity.discovery import modules
@@ -24,6 +26,7 @@ def _check(self: Any) -> None:
 Augmentation: Any = section(
     type("Augmentation", tuple(reversed(EFFECTS)), {"__module__": __name__, "__post_init__": _check})
 )
+AugmentationOrOff = Annotated[Augmentation | None, BeforeValidator(lambda value: None if value == "off" else value)]
 
 
 def off() -> dict[str, Any]:

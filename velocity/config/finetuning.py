@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator
-
-from velocity.config.augmentation import Augmentation
+from velocity.config.augmentation import AugmentationOrOff
 from velocity.config.optimisation import Optimisation
 from velocity.config.section import CountOrZero, Share, section
 
@@ -30,7 +28,7 @@ class Finetuning:
     consistency: Share  # weight of the difference between two views of an utterance; 0: one view
     weight_bits: Literal[8, 4, 2]  # of the linear layers; 4 and 2 are of the weights alone
     activation_ranges: Literal["moving-average", "learned"]  # learned: from that average on
-    augmentation: Annotated[Augmentation | None, BeforeValidator(lambda value: None if value == "off" else value)]
+    augmentation: AugmentationOrOff
     base: str | None = field(repr=False)  # folder of a released model: weights, statistics, tokenizer
     share: Share = field(repr=False)  # the result is base + share · (trained − base)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from velocity.config.augmentation import AugmentationOrOff
 from velocity.config.optimisation import Optimisation
 from velocity.config.section import Count, CountOrZero, NotNegative, Positive, Share, section
 
@@ -21,6 +22,16 @@ class RandomQuantizer:
 
 
 @section
+class Supervision:
+    """CTC on transcripts, as in fine-tuning: its keys mean what those of ``Finetuning`` mean."""
+
+    early: Share
+    phones: Share
+    augmentation_ramp: CountOrZero
+    augmentation: AugmentationOrOff
+
+
+@section
 class Probe:
     """How well a linear CTC head reads the frozen encoder, beside the same encoder before its pretraining."""
 
@@ -31,10 +42,10 @@ class Probe:
 
 @section
 class Pretraining:
-    """Stage 1: self-supervision on all audio that may be trained on."""
+    """Stage 1: self-supervision on all audio that may be trained on, or supervision where there are transcripts."""
 
     optimisation: Optimisation
-    objective: Literal["spectrogram", "best-rq"]
+    objective: Literal["spectrogram", "best-rq", "supervised"]
     # The specification starts a 10-frame mask at 15 % of the frames and calls it "about 50 %" masked; that masks 80 %.
     # 0.067 gives the intended half: 1 - (1 - 0.067)^10 = 0.50.
     mask_start: Share
@@ -42,6 +53,7 @@ class Pretraining:
     band_probability: Share  # of also masking a band of frequencies, for the objective spectrogram
     band_bins: tuple[int, int]
     best_rq: RandomQuantizer
+    supervised: Supervision
     probe: Probe
 
     def __post_init__(self) -> None:

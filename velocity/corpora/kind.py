@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from velocity.data.manifests import Item
 
 Repeat = Count  # times an epoch that a training utterance is used, distorted anew each time
+PretrainOnly = bool  # its training utterances are used by pretraining alone, not by fine-tuning
 
 
 @dataclass(frozen=True)

@@ -104,10 +104,11 @@ class Loader:
         self, path: str | Path, batch_seconds: float, start: Position = START, rank: int = 0, world_size: int = 1
     ) -> Iterator[Batch]:
         """Endless batches of the cuts in the manifest ``path``, as ``plan_batches`` orders them, from ``start`` on.
+        With a tokenizer, cuts without text are passed over.
 
         What the batch of a position holds, and every distortion in it, follows from the seed and the position alone.
         """
-        plan = plan_batches(path, batch_seconds, self.seed, start, rank, world_size)
+        plan = plan_batches(path, batch_seconds, self.seed, start, rank, world_size, self.tokenizer is not None)
         if self.processes:
             # Not forks of this process, which break where it holds a GPU; they share one import of what they need.
             context = multiprocessing.get_context("forkserver")
@@ -217,7 +218,13 @@ def _as_it_is(batch: Batch) -> Batch:
 
 
 def plan_batches(
-    path: str | Path, batch_seconds: float, seed: int, start: Position = START, rank: int = 0, world_size: int = 1
+    path: str | Path,
+    batch_seconds: float,
+    seed: int,
+    start: Position = START,
+    rank: int = 0,
+    world_size: int = 1,
+    with_text: bool = False,
 ) -> Iterator[tuple[Position, CutSet]]:
     """(position, cuts of a batch) without end from ``start`` on; similar lengths, padded ``batch_seconds`` long.
 
@@ -232,6 +239,10 @@ def plan_batches(
         for place in range(start.block, len(order)):
             block = order[place]
             cuts = _read_block(path, borders[block], borders[block + 1])
+            if with_text:
+                cuts = [cut for cut in cuts if cut.supervisions]
+            if not cuts:
+                continue
             sampler = DynamicBucketingSampler(
                 cuts,
                 max_duration=batch_seconds,

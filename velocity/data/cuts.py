@@ -23,7 +23,7 @@ from velocity.progress import track
 from velocity.text import normalize
 
 LONGEST_WINDOW = 20.0  # seconds of an unlabelled cut
-UNLABELLED = "unlabelled"  # where cuts without text go
+PRETRAIN = "pretrain"  # where cuts go that pretraining alone uses: those without text, and some corpora
 EXCLUDED, NO_WORDS, NOT_ALIGNABLE = "excluded-by-validation", "no-words", "too-short-for-its-text"
 LEFT_OUT = (EXCLUDED, NO_WORDS, UNUSED_PART, OTHER_SPLIT, NOT_ALIGNABLE)  # why, in the order of looking
 
@@ -34,7 +34,7 @@ Alignable = Callable[[str, int], bool]  # (normalised text, feature frames) → 
 def place_cuts(
     name: str, corpus: Corpus, folder: Path, splits: Splits, excluded: set[str], alignable: Alignable
 ) -> Iterator[tuple[str, Cut]]:
-    """(split, UNLABELLED, or one of LEFT_OUT; cut) of each utterance of a corpus, texts normalised, by id.
+    """(split, PRETRAIN, or one of LEFT_OUT; cut) of each utterance of a corpus, texts normalised, by id.
 
     Training and validation cuts that CTC cannot align are left out, for they have no loss. Those of a test set stay:
     a recogniser must answer for them. Raises VelocityError when a manifest is missing or faulty.
@@ -42,7 +42,7 @@ def place_cuts(
     for recording, segments in track(read_utterances(folder), f"prepare {name}", count_lines(folder / RECORDINGS)):
         if not corpus.labelled:
             heard = all(splits.may_train(name, segment["speaker"]) for segment in segments)
-            place = EXCLUDED if recording["id"] in excluded else UNLABELLED if heard else OTHER_SPLIT
+            place = EXCLUDED if recording["id"] in excluded else PRETRAIN if heard else OTHER_SPLIT
             yield from ((place, cut) for cut in window_recording(recording))
             continue
         for segment in segments:
@@ -57,7 +57,7 @@ def place_cuts(
                 place = NOT_ALIGNABLE
             if place == "train" and corpus.repeat > 1:
                 cut["custom"] = {"repeat": corpus.repeat}
-            yield place, cut
+            yield PRETRAIN if place == "train" and corpus.pretrain_only else place, cut
 
 
 def utterance_cut(recording: dict[str, Any], segment: dict[str, Any]) -> Cut:
@@ -97,31 +97,31 @@ def feature_frames(cut: Cut) -> int:
 def write_splits(placed: Iterable[tuple[str, Cut]], seed: int, folder: str | Path) -> dict[str, Any]:
     """Write what ``place_cuts`` gives, a file a split; {"splits": figures of each, "left_out": by corpus and reason}.
 
-    ``train.jsonl`` and ``pretrain.jsonl`` (``train`` and all unlabelled speech) are in the order of a hash of the seed
-    and the cut's id: shuffled as a whole, so that training may read them from front to back, and in an order that
+    ``train.jsonl`` and ``pretrain.jsonl`` (``train`` and what pretraining alone uses) are in the order of a hash of the
+    seed and the cut's id: shuffled as a whole, so that training may read them from front to back, and in an order that
     stays when cuts are added. The others are as they come.
     """
     folder = Path(folder)
     figures = {split: Figures() for split in ("pretrain", "train", "validation")}
     left_out: dict[str, Counter[str]] = {}
     with ExitStack() as stack:
-        train, unlabelled = (stack.enter_context(Sorter(folder)) for _ in range(2))
+        train, pretrain = (stack.enter_context(Sorter(folder)) for _ in range(2))
         files: dict[str, IO[str]] = {}
         for place, cut in placed:
             if place in LEFT_OUT:
                 left_out.setdefault(cut["id"].partition("/")[0], Counter())[place] += 1
                 continue
-            if place in ("train", UNLABELLED):
-                (train if place == "train" else unlabelled).add(training_place(seed, cut["id"]), to_line(cut))
+            if place in ("train", PRETRAIN):
+                (train if place == "train" else pretrain).add(training_place(seed, cut["id"]), to_line(cut))
                 figures["pretrain"].add(cut)
             else:
                 if place not in files:
                     files[place] = stack.enter_context(open(folder / f"{place}.jsonl", "w", encoding="utf-8"))
                 files[place].write(to_line(cut))
-            if place != UNLABELLED:
+            if place != PRETRAIN:
                 figures.setdefault(place, Figures()).add(cut)
         write_lines(folder / "train.jsonl", (line for _, line in train))
-        everything = heapq.merge(train, unlabelled, key=lambda pair: pair[0])
+        everything = heapq.merge(train, pretrain, key=lambda pair: pair[0])
         write_lines(folder / "pretrain.jsonl", (line for _, line in everything))
     return {
         "splits": {split: counted.to_dict() for split, counted in sorted(figures.items())},

@@ -17,7 +17,7 @@ from velocity.evaluation.templates import render
 
 MODEL = "VELOCITY-ASR v2"
 STAGES = {
-    "pretrain": "Self-supervised pretraining",
+    "pretrain": "Pretraining",
     "finetune": "CTC fine-tuning with INT8 quantisation-aware training",
 }
 SHIPPED = "onnx-int8"  # the artefact that figures are quoted for when only one is

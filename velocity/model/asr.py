@@ -20,7 +20,6 @@ from velocity.model.rate import double, halve
 from velocity.phones import CLASSES
 
 BLANK = 0
-OWN = ("head.", "phone_head.", "feature_")  # what fine-tuning does not take from pretraining
 
 
 class Encoded(NamedTuple):
@@ -187,16 +186,21 @@ def load_model(path: str | Path) -> VelocityModel:
     return model.eval()
 
 
-def load_encoder(model: VelocityModel, path: str | Path) -> None:
-    """Load all weights of ``path`` but the heads' and the feature statistics: what fine-tuning takes from pretraining.
+def load_pretrained(model: VelocityModel, path: str | Path) -> None:
+    """What fine-tuning takes from pretraining: all weights of ``path``, the heads' if they fit. The feature statistics
+    stay those of ``model``.
 
-    Raises VelocityError when the dimensions differ.
+    Raises VelocityError when the encoders differ in their dimensions or layers.
     """
     _, state = read_weights(path)
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(OWN)}
+    own, heads = model.state_dict(), ("head.", "phone_head.")
+    for name in [name for name in state if name.startswith(heads)]:
+        if name not in own or own[name].shape != state[name].shape:
+            del state[name]
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("feature_")}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise VelocityError(f"{path}: has other dimensions than params.yaml; run the stage pretrain again") from error
-    if unexpected or any(not name.startswith(OWN) for name in missing):
+    if unexpected or any(not name.startswith((*heads, "feature_")) for name in missing):
         raise VelocityError(f"{path}: belongs to another model; run the stage pretrain again")

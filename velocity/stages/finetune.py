@@ -21,7 +21,7 @@ def main() -> None:
     from velocity.data.batches import Loader
     from velocity.data.manifests import load_cuts
     from velocity.files import write_json
-    from velocity.model.asr import load_encoder, save_model
+    from velocity.model.asr import load_pretrained, save_model
     from velocity.phones import CLASSES
     from velocity.quantization.base import average_with, causal, load_base, read_base
     from velocity.quantization.linear import REMEMBERED_STEPS, quantize_linears, set_mode, training_mode
@@ -44,12 +44,13 @@ def main() -> None:
     weights = [Path(settings.base, "model.onnx")] if base else []
     weights += [PRETRAINED] if settings.start_from == "pretrained" else []
 
+    tokenizer, validation = TextTokenizer(TOKENIZER), load_cuts(VALIDATION)
     set_determinism(threads)
-    fabric = start(schedule)
+    fabric = start(schedule)  # of several processes, which must not fail for want of an input
     torch.manual_seed(seed)
     model = fresh_model(config)
     if settings.start_from == "pretrained":
-        load_encoder(model, PRETRAINED)
+        load_pretrained(model, PRETRAINED)
     parameters = model.parameter_count()  # of the recogniser, without the learned ranges of quantisation
     if settings.weight_bits < 8:
         learn_low_bits(model, settings.weight_bits)
@@ -59,7 +60,6 @@ def main() -> None:
         load_base(model, base)
     qat_from = max(1, round(settings.qat_start * schedule.steps))  # ranges are observed before they are used
 
-    tokenizer, validation = TextTokenizer(TOKENIZER), load_cuts(VALIDATION)
     phone_targets = denominator = None
     if config.phones:
         lexicon = lexicon_of(TRAIN)

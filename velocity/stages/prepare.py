@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from velocity.config import load_params
-from velocity.data.cuts import LEFT_OUT, Alignable, Cut, place_cuts, write_splits
+from velocity.data.cuts import LEFT_OUT, PRETRAIN, Alignable, Cut, place_cuts, write_splits
 from velocity.data.manifests import read_cuts, read_lines
 from velocity.data.sharding import write_shards
 from velocity.data.shards import INDEX
@@ -36,7 +36,8 @@ def main() -> None:
             shutil.copyfile(Path(params.finetune.base, "tokenizer.model"), folder / "tokenizer.model")
         else:
             everything = placed(lambda text, frames: True)
-            texts = (cut["supervisions"][0]["text"] for place, cut in everything if place == "train")
+            trained_on = (cut for place, cut in everything if place in ("train", PRETRAIN))
+            texts = (spoken["text"] for cut in trained_on for spoken in cut["supervisions"])
             settings = params.prepare.tokenizer
             tokenizer = train_tokenizer(texts, settings.kind, settings.vocabulary, folder / "tokenizer.model")
         stride = params.model.stride

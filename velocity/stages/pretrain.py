@@ -1,4 +1,4 @@
-"""Stage ``pretrain``: self-supervision on all audio that may be trained on, and a probe of what it is worth."""
+"""Stage ``pretrain``: on all audio that may be trained on, most often without transcripts; and a probe of its worth."""
 
 from __future__ import annotations
 
@@ -28,34 +28,32 @@ def main() -> None:
     from velocity.training.checkpoint import checkpoints_of
     from velocity.training.devices import set_determinism, start
     from velocity.training.loop import fit
-    from velocity.training.objectives.pretraining import pretraining_objective
+    from velocity.training.objectives.pretraining import pretraining_task
     from velocity.training.probe import probe, verdict
 
     seed, threads = load_section("seed", int), load_section("threads", int)
     config, settings = load_section("model", ModelConfig), load_section("pretrain", Pretraining)
     schedule, seconds = settings.optimisation, settings.optimisation.batch_seconds
 
+    tokenizer, shards, validation = TextTokenizer(TOKENIZER), training_shards(), load_cuts(VALIDATION)
     set_determinism(threads)
-    fabric = start(schedule)
+    fabric = start(schedule)  # of several processes, which must not fail for want of an input
     torch.manual_seed(seed)
     model = fresh_model(config)
     untrained = copy.deepcopy(model)
-    objective = pretraining_objective(model, settings, seed)
-
-    shards, validation = training_shards(), load_cuts(VALIDATION)
-    loader = Loader(None, seed, threads=threads, shards=shards, processes=schedule.loaders)
-    checkpoints = checkpoints_of("pretrain", [str((seed, config, settings)), PRETRAIN, FEATURES], schedule)
+    task = pretraining_task(model, settings, PRETRAIN, tokenizer, seed, threads, shards)
+    checkpoints = checkpoints_of("pretrain", [str((seed, config, settings)), PRETRAIN, FEATURES, TOKENIZER], schedule)
     journal = open_journal() if fabric.is_global_zero else Journal(None)
     journal.params({"seed": seed, "model": asdict(config), "pretrain": asdict(settings)})
     history = fit(
         fabric,
-        objective,
-        lambda position: loader.training(PRETRAIN, seconds, position, fabric.global_rank, fabric.world_size),
+        task.objective,
+        lambda position: task.loader.training(PRETRAIN, seconds, position, fabric.global_rank, fabric.world_size),
         schedule,
         seed,
         checkpoints,
         "pretrain",
-        validate=lambda: objective.validation(loader.plain(validation, seconds)),
+        validate=lambda: task.validate(validation),
         log=journal.log,
     )
     if not fabric.is_global_zero:
@@ -68,7 +66,7 @@ def main() -> None:
         **{f"validation_{name}": value for name, value in history["kept"].items() if name != "step"},
     }
     if count := settings.probe.utterances:
-        with_text = Loader(TextTokenizer(TOKENIZER), seed, threads=threads, shards=shards)
+        with_text = Loader(tokenizer, seed, threads=threads, shards=shards)
         labelled = islice(read_cuts(TRAIN), count)  # the manifest is shuffled
         held_out = list(validation)[:: -(-len(validation) // count)]  # evenly spaced: it may be sorted by speaker
         batches = [list(with_text.plain(cuts, seconds)) for cuts in (labelled, held_out)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from velocity.config.section import section
-from velocity.corpora.kind import Kind, PartedCorpus, Repeat
+from velocity.corpora.kind import Kind, PartedCorpus, PretrainOnly, Repeat
 from velocity.corpora.unpack import unpack
 from velocity.corpora.utterances import Transcript, describe, read_lines
 from velocity.errors import VelocityError
@@ -26,6 +26,7 @@ class CommonVoiceCorpus(PartedCorpus):
 
     kind: Literal["common-voice"]
     repeat: Repeat = 1
+    pretrain_only: PretrainOnly = False
 
 
 def bring(corpus: Any, _seed: int, folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from velocity.config.section import SpeakerSelection, section
-from velocity.corpora.kind import Kind, Repeat
+from velocity.corpora.kind import Kind, PretrainOnly, Repeat
 from velocity.corpora.layout import find_audio, find_transcripts, read_transcripts, speakers_of
 from velocity.corpora.utterances import describe
 from velocity.errors import VelocityError
@@ -28,6 +28,7 @@ class FolderCorpus:
     test: SpeakerSelection = 0.1
     validation: SpeakerSelection = 0.05
     repeat: Repeat = 1
+    pretrain_only: PretrainOnly = False
     utterances: str = ""  # a regular expression searched for in their ids: those it is not found in are left out
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from velocity.config.section import section
-from velocity.corpora.kind import Kind, PartedCorpus, Repeat, unpack_parts
+from velocity.corpora.kind import Kind, PartedCorpus, PretrainOnly, Repeat, unpack_parts
 from velocity.corpora.kinds.folder import read_folder
 from velocity.errors import VelocityError
 
@@ -25,6 +25,7 @@ class LibriSpeechCorpus(PartedCorpus):
 
     kind: Literal["librispeech"]
     repeat: Repeat = 1
+    pretrain_only: PretrainOnly = False
 
 
 def read(name: str, corpus: LibriSpeechCorpus, raw: Path) -> Iterator[Item]:

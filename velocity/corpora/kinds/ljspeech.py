@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from velocity.config.section import SpeakerSelection, section
-from velocity.corpora.kind import Kind, Repeat, unpack_all
+from velocity.corpora.kind import Kind, PretrainOnly, Repeat, unpack_all
 from velocity.corpora.utterances import Transcript, describe, read_lines
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class LJSpeechCorpus:
     test: SpeakerSelection = 0.0
     validation: SpeakerSelection = 0.0
     repeat: Repeat = 1
+    pretrain_only: PretrainOnly = False
 
 
 def read(name: str, corpus: LJSpeechCorpus, raw: Path) -> Iterator[Item]:

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from velocity.config.section import section
-from velocity.corpora.kind import Kind, PartedCorpus, Repeat, unpack_all
+from velocity.corpora.kind import Kind, PartedCorpus, PretrainOnly, Repeat, unpack_all
 from velocity.corpora.utterances import Transcript, age_group, describe, read_lines
 from velocity.errors import VelocityError
 
@@ -28,6 +28,7 @@ class SpeechOcean762Corpus(PartedCorpus):
 
     kind: Literal["speechocean762"]
     repeat: Repeat = 1
+    pretrain_only: PretrainOnly = False
 
 
 def read(name: str, corpus: SpeechOcean762Corpus, raw: Path) -> Iterator[Item]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from velocity.config.section import Count, SpeakerSelection, section
-from velocity.corpora.kind import Kind, Repeat
+from velocity.corpora.kind import Kind, PretrainOnly, Repeat
 from velocity.corpora.kinds.folder import read_folder
 from velocity.corpora.synthetic import synthesise_corpus
 
@@ -27,6 +27,7 @@ class SyntheticCorpus:
     test: SpeakerSelection = 0.2
     validation: SpeakerSelection = 0.1
     repeat: Repeat = 1
+    pretrain_only: PretrainOnly = False
 
     def __post_init__(self) -> None:
         if self.words[0] > self.words[1]:
