@@ -1,4 +1,4 @@
-"""Stage ``pretrain``: on all audio that may be trained on, most often without transcripts; and a probe of its worth."""
+"""Stage ``pretrain``: supervision or self-supervision on all audio for training, and a probe of what it is worth."""
 
 from __future__ import annotations
 
