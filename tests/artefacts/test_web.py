@@ -167,13 +167,14 @@ def test_its_search_has_the_constants_of_the_runtimes():
         "CLASSES": phones.CLASSES,
         "BLANK": phones.BLANK,
         "BOUNDARY": phones.BOUNDARY,
-        "BEAM": decoder.BEAM,
+        "BEAM": decoder.PHONE_BEAM,
         "LABELS": beam.TOKENS,
         "FLOOR": beam.FLOOR,
-        "SPARED": beam.SPARED,
         "MARGIN": beam.MARGIN,
         "READINGS": phone_fusion.READINGS,
         "UNKNOWN_WORD": phone_fusion.UNKNOWN_WORD,
+        "UNKNOWN_PHONE": phone_fusion.UNKNOWN_PHONE,
+        "LUCK": phone_fusion.LUCK,
     }
 
 

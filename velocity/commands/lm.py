@@ -168,8 +168,8 @@ def _plain(file: IO[bytes]) -> IO[bytes]:
     return file
 
 
-WEIGHTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
-BONUSES = (0.0, 0.5, 1.0, 2.0, 3.0)
+WEIGHTS = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
+BONUSES = (-1.0, 0.0, 0.5, 1.0, 2.0)
 
 
 def tune(

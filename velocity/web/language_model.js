@@ -79,7 +79,18 @@ export class LanguageModel {
 
   // The log-probability of the most probable unigram whose pronunciation begins so; null if none does.
   bestBeginning(phones) {
-    const first = place(this.phones, phones), last = place(this.phones, phones + AFTER_PHONES, first);
+    return this.#mostProbable(place(this.phones, phones), place(this.phones, phones + AFTER_PHONES));
+  }
+
+  // That of the most probable one that is pronounced so.
+  bestWord(phones) {
+    const first = place(this.phones, phones);
+    let last = first;
+    while (this.phones[last] === phones) last++;
+    return this.#mostProbable(first, last);
+  }
+
+  #mostProbable(first, last) {
     return first < last ? this.unigrams.subarray(first, last).reduce((most, value) => Math.max(most, value)) : null;
   }
 

@@ -6,13 +6,14 @@ import { UNKNOWN } from './language_model.js';
 
 // As in velocity/phones.py; BOUNDARY is between words.
 export const CLASSES = 48, BLANK = 0, BOUNDARY = 1;
-const BEAM = 32; // prefixes
+const BEAM = 128; // prefixes
 const LABELS = 12; // classes per frame by which prefixes are extended
-// Natural logarithms: less probable classes of a frame are skipped; new prefixes this much below the beam, before their
-// label is scored, are kept; prefixes worse than the best one by this much are dropped.
-const FLOOR = -7, SPARED = 1, MARGIN = 10;
+// Natural logarithms: less probable classes of a frame are skipped, prefixes worse than the best one by so much dropped.
+const FLOOR = -7, MARGIN = 10;
 const READINGS = 4; // spellings of a prefix at most
 const UNKNOWN_WORD = -10; // added to the score of phones that are no word's
+const UNKNOWN_PHONE = -2; // for each of them, so that one "word" does not swallow a sentence
+const LUCK = 1; // what a word's n-gram may add to its unigram, for all that the search assumes
 
 // The text of log-posteriors, (frames · CLASSES) Float32Array.
 export function search(logProbs, languageModel, weights) {
@@ -40,14 +41,11 @@ function labellings(logProbs, fusion) {
     }
     const probability = new Float64Array(CLASSES);
     for (const label of labels) probability[label] = Math.exp(row[label]);
-    const highest = Math.max(...prefixes.map((prefix) => prefix.context.bonus));
-    const estimates = prefixes.map((prefix) => {
+    for (const prefix of prefixes) {
       prefix.frame = frame;
       prefix.nextBlank = (prefix.inBlank + prefix.inLabel) * blank;
       prefix.nextLabel = prefix.inLabel * probability[prefix.label];
-      prefix.weight = Math.exp(prefix.context.bonus - highest);
-      return (prefix.nextBlank + prefix.nextLabel) * prefix.weight;
-    });
+    }
     const growths = [];
     for (const prefix of prefixes) {
       for (const label of labels) {
@@ -56,14 +54,16 @@ function labellings(logProbs, fusion) {
         if (child?.frame === frame) {
           child.nextLabel += mass;
         } else if (mass > 0) {
-          const estimate = mass * prefix.weight;
-          estimates.push(estimate);
-          growths.push({ prefix, label, mass, estimate });
+          growths.push({ prefix, label, mass, estimate: Math.log(mass) + fusion.outlook(prefix.context, label) });
         }
       }
     }
-    let least = 0;
-    if (estimates.length > BEAM) least = estimates.sort((one, other) => other - one)[BEAM - 1] * Math.exp(-SPARED);
+    for (const prefix of prefixes) prefix.rank = ranked(prefix);
+    let least = -Infinity;
+    if (prefixes.length + growths.length > BEAM) {
+      const every = Float64Array.from([...prefixes.map(({ rank }) => rank), ...growths.map(({ estimate }) => estimate)]);
+      least = every.sort().at(-BEAM);
+    }
     for (const { prefix, label, mass, estimate } of growths) {
       if (estimate < least) continue;
       if (!prefix.children.has(label)) {
@@ -71,12 +71,11 @@ function labellings(logProbs, fusion) {
       }
       const child = prefix.children.get(label);
       [child.frame, child.nextBlank, child.nextLabel] = [frame, 0, mass];
+      child.rank = ranked(child);
       prefixes.push(child);
     }
     const most = Math.max(...prefixes.map((prefix) => prefix.nextBlank + prefix.nextLabel));
-    for (const prefix of prefixes) prefix.rank = Math.log(prefix.nextBlank + prefix.nextLabel) + prefix.context.bonus;
-    prefixes = prefixes.sort((one, other) => other.rank - one.rank).slice(0, BEAM);
-    prefixes = prefixes.filter(({ rank }) => rank > prefixes[0].rank - MARGIN);
+    prefixes = best(prefixes);
     for (const prefix of prefixes) {
       [prefix.inBlank, prefix.inLabel] = [prefix.nextBlank / most, prefix.nextLabel / most];
     }
@@ -84,9 +83,24 @@ function labellings(logProbs, fusion) {
   return prefixes;
 }
 
+function ranked(prefix) {
+  return Math.log(prefix.nextBlank + prefix.nextLabel) + prefix.context.bonus;
+}
+
+// The prefixes to keep, best first. Where there are too many, only the best one of those that get the same score from
+// whatever follows.
+function best(prefixes) {
+  prefixes.sort((one, other) => other.rank - one.rank);
+  const likely = prefixes.filter(({ rank }) => rank > prefixes[0].rank - MARGIN);
+  if (likely.length <= BEAM) return likely;
+  const seen = new Set();
+  return likely.filter(({ future }) => !seen.has(future) && seen.add(future)).slice(0, BEAM);
+}
+
 // A node of the tree of prefixes.
 function newPrefix(parent, label, context) {
-  return { parent, label, context, children: new Map(), inBlank: 0, inLabel: 0, frame: -1 };
+  const future = `${context.phones} ${context.readings[0].state}`;
+  return { parent, label, context, future, children: new Map(), inBlank: 0, inLabel: 0, frame: -1 };
 }
 
 function phonesOf(prefix) {
@@ -118,8 +132,8 @@ function candidates(row) {
 class Fusion {
   constructor(languageModel, { weight, word_bonus: bonus }) {
     Object.assign(this, { languageModel, weight, bonus });
-    this.deadEnd = weight * languageModel.unknown + bonus + UNKNOWN_WORD; // no word begins so
     this.ahead = new Map(); // the beginning of a word → its score
+    this.whole = new Map(); // phones → the score of the most probable word that is pronounced so
     this.completed = new Map(); // readings and phones → what #respelled gives
     this.first = [{ score: 0, state: languageModel.start() }];
   }
@@ -139,6 +153,12 @@ class Fusion {
     }
     phones += String.fromCharCode(label);
     return { bonus: earned + this.#lookAhead(phones), earned, phones, readings };
+  }
+
+  // About the bonus after a label: of phones exactly; of the end of a word, by unigrams.
+  outlook({ bonus, earned, phones }, label) {
+    if (label !== BOUNDARY) return earned + this.#lookAhead(phones + String.fromCharCode(label));
+    return phones ? earned + this.#unigram(phones) + LUCK : bonus + LUCK;
   }
 
   // The score if the utterance ends here.
@@ -182,7 +202,7 @@ class Fusion {
   #respelled(readings, phones) {
     const alike = this.languageModel.pronounced(phones);
     const best = new Map(); // state → the best reading that leads there
-    const penalty = alike.length ? 0 : UNKNOWN_WORD;
+    const penalty = alike.length ? 0 : UNKNOWN_WORD + UNKNOWN_PHONE * phones.length;
     readings.forEach((reading, number) => {
       for (const word of alike.length ? alike : [UNKNOWN]) {
         const { state, logProb } = this.languageModel.word(reading.state, word), key = String(state);
@@ -201,10 +221,18 @@ class Fusion {
   }
 
   #lookAhead(phones) {
-    if (!this.ahead.has(phones)) {
-      const likely = this.languageModel.bestBeginning(phones);
-      this.ahead.set(phones, likely === null ? this.deadEnd : this.weight * likely + this.bonus);
-    }
+    if (!this.ahead.has(phones)) this.ahead.set(phones, this.#scored(this.languageModel.bestBeginning(phones), phones));
     return this.ahead.get(phones);
+  }
+
+  #unigram(phones) {
+    if (!this.whole.has(phones)) this.whole.set(phones, this.#scored(this.languageModel.bestWord(phones), phones));
+    return this.whole.get(phones);
+  }
+
+  // Of a unigram's log-probability; null: there is no such word.
+  #scored(unigram, phones) {
+    if (unigram !== null) return this.weight * unigram + this.bonus;
+    return this.weight * this.languageModel.unknown + this.bonus + UNKNOWN_WORD + UNKNOWN_PHONE * phones.length;
   }
 }

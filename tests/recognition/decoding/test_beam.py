@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import groupby, product
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from velocity.recognition.decoding.beam import PrefixBeamSearch, prefix_beam_search
+from velocity.recognition.decoding.beam import Labelling, PrefixBeamSearch
 from velocity.recognition.decoding.fusion import UNKNOWN_WORD, TextFusion
 from velocity.recognition.decoding.hotwords import HotWords
 
@@ -39,6 +40,12 @@ def labellings(log_probs: np.ndarray) -> dict[tuple[int, ...], float]:
     return {labels: probability for labels, probability in found.items() if probability > 0}
 
 
+def search(log_probs: np.ndarray, blank: int = 0, **options: Any) -> list[Labelling]:
+    found = PrefixBeamSearch(blank, **options)
+    found.accept(log_probs)
+    return found.labellings()
+
+
 def text_of(labels: tuple[int, ...]) -> str:
     return " ".join("".join(PIECES[token] for token in labels).split())
 
@@ -46,7 +53,7 @@ def text_of(labels: tuple[int, ...]) -> str:
 @settings(max_examples=60)
 @given(posteriors())
 def test_unpruned_probabilities_are_those_of_all_paths(log_probs: np.ndarray) -> None:
-    found = {tuple(f.tokens): f.log_prob for f in prefix_beam_search(log_probs, 0, **EVERYTHING)}
+    found = {tuple(f.tokens): f.log_prob for f in search(log_probs, **EVERYTHING)}
     expected = labellings(log_probs)
     assert found.keys() == expected.keys()
     for labels, log_prob in found.items():
@@ -56,7 +63,7 @@ def test_unpruned_probabilities_are_those_of_all_paths(log_probs: np.ndarray) ->
 @settings(max_examples=60)
 @given(posteriors(), st.integers(1, 6))
 def test_pruning_loses_probability_and_never_invents_any(log_probs: np.ndarray, beam: int) -> None:
-    found, expected = prefix_beam_search(log_probs, 0, beam), labellings(log_probs)
+    found, expected = search(log_probs, beam=beam), labellings(log_probs)
     assert 1 <= len(found) <= beam
     assert [f.score for f in found] == sorted((f.score for f in found), reverse=True)
     for f in found:
@@ -66,19 +73,19 @@ def test_pruning_loses_probability_and_never_invents_any(log_probs: np.ndarray, 
 @settings(max_examples=60)
 @given(posteriors(most=12), st.lists(st.integers(0, 12), max_size=4), st.integers(1, 6), st.integers(1, 6))
 def test_frames_in_pieces_are_the_frames_at_once(log_probs: np.ndarray, ends: list[int], beam: int, most: int) -> None:
-    search = PrefixBeamSearch(0, beam)
+    pieces = PrefixBeamSearch(0, beam)
     for piece in np.split(log_probs, sorted(min(end, len(log_probs)) for end in ends)):
-        search.accept(piece)
-        search.labellings(1)  # asking changes nothing
-    expected = prefix_beam_search(log_probs, 0, beam)
-    assert search.labellings() == expected
-    assert search.labellings(most) == expected[:most]
+        pieces.accept(piece)
+        pieces.labellings(1)  # asking changes nothing
+    expected = search(log_probs, beam=beam)
+    assert pieces.labellings() == expected
+    assert pieces.labellings(most) == expected[:most]
 
 
 @settings(max_examples=60)
 @given(posteriors(most=12))
 def test_each_token_appears_in_a_frame_of_its_own(log_probs: np.ndarray) -> None:
-    for found in prefix_beam_search(log_probs, 0, 6):
+    for found in search(log_probs, beam=6):
         assert found.first == sorted(set(found.first))
         assert len(found.first) == len(found.tokens)
         for frame, token in zip(found.first, found.tokens, strict=True):
@@ -87,7 +94,7 @@ def test_each_token_appears_in_a_frame_of_its_own(log_probs: np.ndarray) -> None
 
 def test_another_blank_and_the_classic_difference_from_the_best_path() -> None:
     log_probs = np.log([[0.4, 0.6], [0.4, 0.6]])  # the best path is two blanks, but three paths write the label
-    (best, *_) = prefix_beam_search(log_probs, blank=1, beam=4)
+    (best, *_) = search(log_probs, blank=1, beam=4)
     assert best.tokens == [0]
     assert best.log_prob == pytest.approx(math.log(0.64))
 
@@ -143,7 +150,7 @@ def judged(text: str, lm: Toy | None, hot: dict[str, float], weight: float, bonu
 def test_fusion_scores_every_labelling_by_its_text(log_probs, with_lm, hot, weight, bonus) -> None:
     lm = Toy() if with_lm else None
     fusion = TextFusion(PIECES, lm, HotWords(hot) if hot else None, weight, bonus)
-    found = prefix_beam_search(log_probs, 0, fusion=fusion, **EVERYTHING)
+    found = search(log_probs, fusion=fusion, **EVERYTHING)
     expected = {
         labels: math.log(probability) + judged(text_of(labels), lm, hot, weight, bonus)
         for labels, probability in labellings(log_probs).items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from itertools import groupby
 
 import numpy as np
@@ -10,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.recognition.decoding.test_beam import EVERYTHING, labellings, posteriors
+from tests.recognition.decoding.test_beam import EVERYTHING, labellings, posteriors, search
 from velocity.phones import BOUNDARY
-from velocity.recognition.decoding.beam import prefix_beam_search
 from velocity.recognition.decoding.fusion import UNKNOWN_WORD
 from velocity.recognition.decoding.hotwords import HotWords
-from velocity.recognition.decoding.phone_fusion import PhoneFusion
-from velocity.recognition.language_model.lexicon import Lexicon
+from velocity.recognition.decoding.phone_fusion import LUCK, UNKNOWN_PHONE, PhoneFusion
+from velocity.recognition.language_model.lexicon import NOWHERE, ROOT, Lexicon
 
 SOUNDS = {"a": b"\2", "ab": b"\2\3", "b": b"\3", "bee": b"\3", "mute": b""}
 UNIGRAMS = {"a": -0.4, "ab": -2.0, "b": -1.5, "bee": -1.7, "mute": -0.1}
@@ -52,18 +52,19 @@ def rewards(words: list[str], hot: dict[str, float]) -> float:
 
 def read(labels: tuple[int, ...], hot: dict[str, float], weight: float, bonus: float) -> list[tuple[float, list[str]]]:
     """Every spelling and its score, the best first: "" for what no word is pronounced like."""
-    lm, spellings = Toy(), [[]]
+    lm, spellings, unknown = Toy(), [[]], 0.0
     for is_boundary, phones in groupby(labels, key=lambda label: label == BOUNDARY):
         if not is_boundary:
             sound = bytes(phones)
             alike = [word for word, own in SOUNDS.items() if own == sound]
             spellings = [[*words, word] for words in spellings for word in alike or [""]]
+            unknown += 0.0 if alike else UNKNOWN_WORD + UNKNOWN_PHONE * len(sound)
     found = []
     for words in spellings:
-        total, state = rewards(words, hot), "<s>"
+        total, state = rewards(words, hot) + unknown, "<s>"
         for word in words:
             state, log_prob = lm.word(state, word)
-            total += weight * log_prob + bonus + (0.0 if word else UNKNOWN_WORD)
+            total += weight * log_prob + bonus
         found.append((total + weight * lm.end(state), words))
     return sorted(found, key=lambda each: -each[0])
 
@@ -77,7 +78,7 @@ def read(labels: tuple[int, ...], hot: dict[str, float], weight: float, bonus: f
 )
 def test_every_labelling_is_scored_by_its_words(log_probs, hot, weight, bonus) -> None:
     fusion = PhoneFusion(Toy(), HotWords(hot) if hot else None, weight, bonus)
-    found = {tuple(f.tokens): f.score for f in prefix_beam_search(log_probs, 0, fusion=fusion, **EVERYTHING)}
+    found = {tuple(f.tokens): f.score for f in search(log_probs, fusion=fusion, **EVERYTHING)}
     expected = labellings(log_probs)
     assert found.keys() == expected.keys()
     for labels, probability in expected.items():
@@ -85,6 +86,55 @@ def test_every_labelling_is_scored_by_its_words(log_probs, hot, weight, bonus) -
         score = spellings[0][0]
         assert fusion.words(labels) in [words for each, words in spellings if each > score - 1e-9]
         assert found[labels] == pytest.approx(math.log(probability) + score, abs=1e-9)
+
+
+@given(
+    st.lists(st.sampled_from([BOUNDARY, 2, 3]), max_size=6),
+    st.dictionaries(st.sampled_from(["bee", "ab", "a bee", "b a"]), st.sampled_from([0.5, 2.0])),
+    st.sampled_from([0.0, 1.5]),
+)
+def test_the_outlook_is_the_bonus_after_each_token(labels: list[int], hot: dict[str, float], bonus: float) -> None:
+    fusion = PhoneFusion(Toy(), HotWords(hot) if hot else None, 0.3, bonus)
+    contexts, tokens = [fusion.start()], [BOUNDARY, 2, 3]
+    for label in labels:
+        contexts.append(fusion.extend(contexts[-1], label))
+    for context, *rows in zip(contexts, *fusion.outlook(contexts, np.array(tokens)), strict=True):
+        for token, outlook, rewarded in zip(tokens, *rows, strict=True):
+            after = fusion.extend(context, token)
+            if token != BOUNDARY and not rewarded:
+                assert (after.loan, after.bonus) == (0.0, pytest.approx(outlook))
+            elif token != BOUNDARY and after.phones in SOUNDS.values():
+                assert after.bonus - after.loan == pytest.approx(outlook)
+            elif not context.phones:
+                assert outlook == pytest.approx(context.earned + LUCK), "a second boundary changes nothing"
+            elif not rewarded and after.readings[0].state != context.readings[0].state:  # the toy likes no word twice
+                assert outlook == pytest.approx(after.bonus - after.loan + LUCK)
+
+
+def test_phones_of_no_word_cost_more_the_more_they_are() -> None:
+    """Otherwise one "word" would swallow the rest of a sentence, whenever its words are improbable."""
+    fusion = PhoneFusion(Toy(), None, 1.0, 0.0)
+    bonuses, context = [], fusion.start()
+    for _ in range(5):
+        context = fusion.extend(context, 2)
+        bonuses.append(fusion.finish(context))
+    assert np.diff(bonuses[1:]) == pytest.approx(UNKNOWN_PHONE)
+
+
+def test_prefixes_with_the_same_future_do_not_crowd_out_others() -> None:
+    """The toy's state is the last word: what came before makes no difference to what follows."""
+    fusion = PhoneFusion(Toy(), None, 1.0, 0.0)
+    spoken = [2, BOUNDARY, 2, 3, BOUNDARY, 2, BOUNDARY]
+    log_probs = np.log(np.full((len(spoken), 4), 0.02) + 0.92 * np.eye(4)[spoken])
+    for alike in (1, 2):
+        futures = Counter()
+        for found in search(log_probs, beam=8, fusion=fusion, alike=alike):
+            context = fusion.start()
+            for token in found.tokens:
+                context = fusion.extend(context, token)
+            futures[context.future] += 1
+        assert max(futures.values()) == alike
+    assert fusion.words(search(log_probs, beam=8, fusion=fusion)[0].tokens) == ["a", "ab", "a"]
 
 
 @given(st.dictionaries(st.text("abc", min_size=1), st.binary(max_size=4)), st.binary(max_size=3))
@@ -97,6 +147,14 @@ def test_the_lexicon_finds_what_a_search_through_all_words_finds(sounds: dict[st
               if sound and sound.startswith(phones)]  # fmt: skip
     assert lexicon.best_beginning(phones) == (max(likely) if likely else None)
     assert lexicon.words(phones) == [word for word, sound in sounds.items() if sound and sound == phones]
+    tree, node = lexicon.tree, ROOT
+    for phone in phones:
+        node = int(tree.longer(np.array([node]), np.array([phone]))[0, 0])
+    assert node == ROOT or (node == NOWHERE) == (not likely)
+    if node != ROOT:
+        assert tree.best[node] == max(likely, default=-np.inf)
+        exact = [value for sound, value in zip(sounds.values(), unigrams.tolist(), strict=True) if sound == phones]
+        assert tree.spoken[node] == max(exact, default=-np.inf)
 
 
 def test_a_hot_word_is_lent_its_reward_phone_by_phone() -> None:

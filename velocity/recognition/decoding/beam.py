@@ -9,25 +9,27 @@ and for those that end in its last label, because only the former can repeat tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
-from typing import Protocol
+from operator import itemgetter
+from typing import Any, Protocol
 
 import numpy as np
 
 TOKENS = 12  # classes per frame by which prefixes are extended
 FLOOR = -7.0  # natural logarithm: less probable classes of a frame are skipped
-SPARED = 1.0  # natural logarithm: new prefixes this much below the beam, before fusion scores their label, are kept
+SPARED = 1.0  # natural logarithm: what fusion may add for a label at most, for all that the search assumes
 MARGIN = 10.0  # natural logarithm: prefixes worse than the best one by this much are dropped
 
 
 class Context(Protocol):
     """The state of fusion for a prefix. ``bonus`` is what it adds to the prefix's score (natural logarithm), ``loan``
-    the part that is taken back if a phrase is not completed."""
+    the part that is taken back if a phrase is not completed. Prefixes with the same ``future`` get the same from
+    whatever follows."""
 
     bonus: float
     loan: float
+    future: Hashable
 
 
 class Fusion(Protocol):
@@ -36,6 +38,11 @@ class Fusion(Protocol):
     def start(self) -> Context: ...
 
     def extend(self, context: Context, token: int) -> Context: ...
+
+    def outlook(self, contexts: Sequence[Any], tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """(contexts, tokens): about the ``bonus`` of each context after each token, at little cost and without loans,
+        and whether there may be a loan or reward. None if only ``extend`` can tell."""
+        ...
 
     def finish(self, context: Context) -> float:
         """The final bonus if the utterance ends here."""
@@ -51,18 +58,20 @@ class Labelling:
 
 
 class Prefix:
-    """A node of the tree of prefixes. Probabilities are relative to a scale shared by all prefixes."""
+    """A node of the tree of prefixes."""
 
-    __slots__ = ("bonus", "children", "context", "first", "frame", "in_blank", "in_token", "loan", "next_blank",
-                 "next_token", "parent", "rank", "token", "weight")  # fmt: skip
+    __slots__ = ("bonus", "children", "context", "first", "future", "loan", "parent", "place", "token")
 
-    def __init__(self, parent: Prefix | None, token: int, context: Context | None, first: int) -> None:
-        self.parent, self.token, self.context = parent, token, context
-        self.bonus, self.loan = (context.bonus, context.loan) if context is not None else (0.0, 0.0)
+    def __init__(self, parent: Prefix | None, token: int, fusion: Fusion | None, first: int) -> None:
+        self.parent, self.token = parent, token
+        self.context: Any = None
+        self.bonus, self.loan, self.future = 0.0, 0.0, None
+        if fusion:
+            self.context = fusion.start() if parent is None else fusion.extend(parent.context, token)
+            self.bonus, self.loan, self.future = self.context.bonus, self.context.loan, self.context.future
         self.children: dict[int, Prefix] = {}
-        self.in_blank = self.in_token = self.next_blank = self.next_token = self.rank = 0.0
         self.first = first  # the frame in which its last label appeared
-        self.frame = -1  # the frame of next_blank and next_token
+        self.place = -1  # among the prefixes that are left; -1 if it is not
 
     def labels(self) -> tuple[list[int], list[int]]:
         """Its tokens, and the frame in which each of them appeared."""
@@ -74,7 +83,13 @@ class Prefix:
 
 
 class PrefixBeamSearch:
-    """The search of ``prefix_beam_search``, frames by frames: how they are divided changes nothing."""
+    """A search that takes frames piece by piece: how they are divided changes nothing.
+
+    Nothing is pruned, and the probabilities are exact, if ``beam``, ``tokens`` and ``margin`` are large enough and
+    ``floor`` is minus infinity. Where there are more prefixes than ``beam``, only the ``alike`` best of those that
+    fusion cannot tell apart in what follows are kept (recombination). Memory grows with the frames: use it for up to a
+    minute or so.
+    """
 
     def __init__(
         self,
@@ -84,118 +99,116 @@ class PrefixBeamSearch:
         tokens: int = TOKENS,
         floor: float = FLOOR,
         margin: float = MARGIN,
+        alike: int = 1,
     ) -> None:
-        self._blank, self._beam, self._fusion = blank, beam, fusion
+        self._blank, self._beam, self._fusion, self._alike = blank, beam, fusion, alike
         self._tokens, self._floor, self._margin = tokens, floor, margin
-        root = Prefix(None, blank, fusion.start() if fusion else None, -1)
-        root.in_blank = 1.0
-        self._prefixes, self._scale, self._frames = [root], 0.0, 0
+        self._scale, self._frames = 0.0, 0
+        self._keep([Prefix(None, blank, fusion, -1)], np.ones(1), np.zeros(1))
+
+    def _keep(self, prefixes: list[Prefix], in_blank: np.ndarray, in_token: np.ndarray) -> None:
+        """``in_blank`` and ``in_token``, (prefixes,): the probabilities of the paths that end so, times a scale."""
+        self._prefixes, self._in_blank, self._in_token = prefixes, in_blank, in_token
+        self._last = np.array([prefix.token for prefix in prefixes])
+        self._bonus = np.array([prefix.bonus for prefix in prefixes])
+        self._loan = np.array([prefix.loan for prefix in prefixes])
+        for place, prefix in enumerate(prefixes):
+            prefix.place = place
 
     def accept(self, log_probs: np.ndarray) -> None:
         """The next (frames, V) log-posteriors."""
-        beam, fusion, margin = self._beam, self._fusion, self._margin
-        prefixes, scale = self._prefixes, self._scale
-        spared = math.exp(-SPARED) if margin < math.inf else 0.0
-        by_rank = attrgetter("rank")
-
-        def without_loan(prefix: Prefix) -> float:
-            return prefix.rank - prefix.loan
-
+        chosen = _candidates(log_probs, self._blank, self._tokens, self._floor)
         blanks = np.exp(log_probs[:, self._blank].astype(np.float64)).tolist()
-        frames = zip(blanks, _candidates(log_probs, self._blank, self._tokens, self._floor), strict=True)
-        for frame, (in_blank, candidates) in enumerate(frames, start=self._frames):
-            if not candidates:  # no prefix grows and their order stays
-                for prefix in prefixes:
-                    prefix.in_blank, prefix.in_token = prefix.in_blank + prefix.in_token, 0.0
-                scale += math.log(max(in_blank, 1e-300))
-                continue
-            probability = dict(candidates)
-            reached = list(prefixes)
-            highest = max(prefix.bonus for prefix in prefixes)
-            estimates, growths, lent = [], [], False
-            for prefix in prefixes:
-                prefix.frame = frame
-                prefix.next_blank = (prefix.in_blank + prefix.in_token) * in_blank
-                prefix.next_token = prefix.in_token * probability.get(prefix.token, 0.0)
-                prefix.weight = math.exp(prefix.bonus - highest)
-                estimates.append((prefix.next_blank + prefix.next_token) * prefix.weight)
-                lent = lent or prefix.loan > 0.0
-            for prefix in prefixes:
-                in_any, last, weight = prefix.in_blank + prefix.in_token, prefix.token, prefix.weight
-                children = prefix.children
-                for token, p in candidates:
-                    mass = (prefix.in_blank if token == last else in_any) * p
-                    child = children.get(token)
-                    if child is not None and child.frame == frame:
-                        child.next_token += mass
-                    elif mass > 0.0:
-                        estimates.append(mass * weight)
-                        growths.append((mass * weight, mass, prefix, token, child))
-            least = 0.0
-            if len(estimates) > beam and not lent:
-                estimates.sort(reverse=True)
-                least = estimates[beam - 1] * spared
-            for estimate, mass, prefix, token, child in growths:
-                if estimate < least:
-                    continue
-                if child is None:
-                    child = Prefix(prefix, token, fusion.extend(prefix.context, token) if fusion else None, frame)
-                    prefix.children[token] = child
-                child.frame, child.next_blank, child.next_token = frame, 0.0, mass
-                reached.append(child)
-            most = 0.0
-            for prefix in reached:
-                mass = prefix.next_blank + prefix.next_token
-                prefix.rank = math.log(mass) + prefix.bonus if mass > 0.0 else -math.inf
-                most = max(most, mass)
-                lent = lent or prefix.loan > 0.0
-            prefixes = _best(reached, by_rank, beam, margin)
-            if lent:  # prefixes with loans must not crowd out those without
-                prefixes = list(dict.fromkeys(prefixes + _best(reached, without_loan, beam, margin)))
-            for prefix in prefixes:
-                prefix.in_blank, prefix.in_token = prefix.next_blank / most, prefix.next_token / most
-            scale += math.log(most)
-        self._prefixes, self._scale, self._frames = prefixes, scale, self._frames + len(log_probs)
+        for blank, (classes, probabilities) in zip(blanks, chosen, strict=True):
+            if len(classes):
+                self._step(blank, classes, probabilities, log_probs.shape[1])
+            else:  # no prefix grows and their order stays
+                self._in_blank, self._in_token = self._in_blank + self._in_token, np.zeros(len(self._prefixes))
+                self._scale += math.log(max(blank, 1e-300))
+            self._frames += 1
+
+    def _step(self, blank: float, classes: np.ndarray, probabilities: np.ndarray, count: int) -> None:
+        prefixes, last, in_blank, in_token = self._prefixes, self._last, self._in_blank, self._in_token
+        column = np.full(count, -1)
+        column[classes] = np.arange(len(classes))
+        probability = np.zeros(count)
+        probability[classes] = probabilities
+
+        in_any = in_blank + in_token
+        next_blank, next_token = in_any * blank, in_token * probability[last]  # (prefixes,)
+        mass = in_any[:, None] * probabilities  # (prefixes, classes): of prefixes that are longer by one label
+        repeated = np.flatnonzero(column[last] >= 0)
+        mass[repeated, column[last[repeated]]] = in_blank[repeated] * probability[last[repeated]]
+        parents = np.array([prefix.parent.place if prefix.parent else -1 for prefix in prefixes])
+        there = repeated[parents[repeated] >= 0]  # prefixes longer by one that are there already
+        next_token[there] += mass[parents[there], column[last[there]]]
+        mass[parents[there], column[last[there]]] = 0.0
+
+        outlook = self._fusion and self._fusion.outlook([prefix.context for prefix in prefixes], classes)
+        bonus, rewarded = outlook or (self._bonus[:, None] + SPARED, np.full(mass.shape, self._loan.any()))
+        with np.errstate(divide="ignore"):
+            ranks = np.log(next_blank + next_token) + self._bonus - self._loan
+            estimates = np.log(mass) + bonus
+        least = -math.inf
+        if len(prefixes) + np.count_nonzero(mass) > self._beam and self._margin < math.inf:
+            every = np.concatenate([ranks, estimates.ravel()])
+            least = -np.partition(-every, self._beam - 1)[self._beam - 1]
+        rows, columns = np.nonzero(((estimates >= least) | rewarded) & (mass > 0.0))
+        reached = list(prefixes)
+        for row, token in zip(rows.tolist(), classes[columns].tolist(), strict=True):
+            parent = prefixes[row]
+            child = parent.children.get(token)
+            if child is None:
+                child = parent.children[token] = Prefix(parent, token, self._fusion, self._frames)
+            reached.append(child)
+
+        next_blank = np.concatenate([next_blank, np.zeros(len(rows))])
+        next_token = np.concatenate([next_token, mass[rows, columns]])
+        total = next_blank + next_token
+        bonus = np.concatenate([self._bonus, [child.bonus for child in reached[len(prefixes) :]]])
+        with np.errstate(divide="ignore"):
+            ranks = np.log(total) + bonus
+        kept = self._best(reached, ranks)
+        loans = np.array([prefix.loan for prefix in reached])
+        if loans.any():  # prefixes with loans must not crowd out those without
+            kept = list(dict.fromkeys(kept + self._best(reached, ranks - loans)))
+        most = total.max()
+        for prefix in prefixes:
+            prefix.place = -1
+        self._keep([reached[index] for index in kept], next_blank[kept] / most, next_token[kept] / most)
+        self._scale += math.log(most)
+
+    def _best(self, prefixes: list[Prefix], ranks: np.ndarray) -> list[int]:
+        """The indices of those to keep, best first."""
+        order = np.argsort(-ranks, kind="stable")
+        order = order[ranks[order] > ranks[order[0]] - self._margin].tolist()
+        if self._fusion is None or len(order) <= self._beam:
+            return order[: self._beam]
+        kept: list[int] = []
+        seen: dict[Any, int] = {}
+        for index in order:
+            future = prefixes[index].future
+            seen[future] = seen.get(future, 0) + 1
+            if seen[future] <= self._alike:
+                kept.append(index)
+                if len(kept) == self._beam:
+                    break
+        return kept
 
     def labellings(self, most: int | None = None) -> list[Labelling]:
         """Of the frames so far, as if they were all: the ``most`` best ones, or all that are left."""
         found = []
-        for prefix in self._prefixes:
-            log_prob = self._scale + math.log(prefix.in_blank + prefix.in_token)
+        for prefix, probability in zip(self._prefixes, (self._in_blank + self._in_token).tolist(), strict=True):
+            log_prob = self._scale + math.log(probability)
             found.append((log_prob + (self._fusion.finish(prefix.context) if self._fusion else 0), log_prob, prefix))
         found.sort(key=itemgetter(0), reverse=True)
         return [Labelling(*prefix.labels(), log_prob, score) for score, log_prob, prefix in found[:most]]
 
 
-def prefix_beam_search(
-    log_probs: np.ndarray,
-    blank: int,
-    beam: int,
-    fusion: Fusion | None = None,
-    tokens: int = TOKENS,
-    floor: float = FLOOR,
-    margin: float = MARGIN,
-) -> list[Labelling]:
-    """(frames, V) log-posteriors → at most ``beam`` labellings, twice as many if fusion grants loans, best first.
-
-    Nothing is pruned, and the probabilities are exact, if ``beam``, ``tokens`` and ``margin`` are large enough and
-    ``floor`` is minus infinity. Memory grows with the frames: use it for up to a minute or so.
-    """
-    search = PrefixBeamSearch(blank, beam, fusion, tokens, floor, margin)
-    search.accept(log_probs)
-    return search.labellings()
-
-
-def _best(prefixes: list[Prefix], value: Callable[[Prefix], float], beam: int, margin: float) -> list[Prefix]:
-    ranked = sorted(prefixes, key=value, reverse=True)[:beam]
-    worst = value(ranked[0]) - margin
-    while value(ranked[-1]) <= worst:
-        ranked.pop()
-    return ranked
-
-
-def _candidates(log_probs: np.ndarray, blank: int, tokens: int, floor: float) -> list[list[tuple[int, float]]]:
-    """For each frame, the (class, probability) pairs that are probable enough, without the blank."""
+def _candidates(
+    log_probs: np.ndarray, blank: int, tokens: int, floor: float
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each frame, the classes that are probable enough, without the blank, and their probabilities."""
     labels = np.array(log_probs, dtype=np.float64)  # (frames, V)
     labels[:, blank] = -np.inf
     if tokens < labels.shape[1]:
@@ -208,7 +221,4 @@ def _candidates(log_probs: np.ndarray, blank: int, tokens: int, floor: float) ->
     least = np.minimum(floor, np.where(log_probs[:, blank] < floor, chosen.max(axis=1), floor))
     kept = (chosen >= least[:, None]) & (chosen > -np.inf)
     probabilities = np.exp(chosen)
-    return [
-        list(zip(classes[mask].tolist(), values[mask].tolist(), strict=True))
-        for classes, values, mask in zip(order, probabilities, kept, strict=True)
-    ]
+    return ((classes[mask], values[mask]) for classes, values, mask in zip(order, probabilities, kept, strict=True))

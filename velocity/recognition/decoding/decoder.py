@@ -13,7 +13,7 @@ import numpy as np
 from velocity.errors import VelocityError
 from velocity.phones import BLANK, pronunciations
 from velocity.recognition.decoding.alignment import align
-from velocity.recognition.decoding.beam import Labelling, PrefixBeamSearch, prefix_beam_search
+from velocity.recognition.decoding.beam import Labelling, PrefixBeamSearch
 from velocity.recognition.decoding.fusion import TextFusion
 from velocity.recognition.decoding.greedy import best_alignment, best_path
 from velocity.recognition.decoding.hotwords import HotWords
@@ -23,7 +23,8 @@ from velocity.recognition.decoding.words import Word, timed_words
 from velocity.recognition.language_model.choice import LM_WEIGHT, WORD_BONUS
 from velocity.recognition.language_model.ngram import NGram
 
-BEAM = 32  # prefixes, with a language model or hot words
+BEAM = 32  # prefixes of letters, with a language model or hot words
+PHONE_BEAM = 128
 SOUNDING = 3  # frames at most of a phone whose end the search does not know
 
 
@@ -58,6 +59,7 @@ class Decoder:
         ``word_bonus`` have no effect without ``lm``."""
         self.tokenizer, self.frame_seconds, self.n_best = tokenizer, frame_seconds, n_best
         self.beam = beam or (max(BEAM, n_best) if lm or hotwords or n_best > 1 else None)
+        self._phone_beam = beam or max(PHONE_BEAM, n_best)
         self.pieces = pieces(tokenizer)
         self._lm, self._hot = lm, HotWords(hotwords) if hotwords else None
         self._weights = (lm_weight, word_bonus) if lm else (0.0, 0.0)
@@ -88,7 +90,9 @@ class Decoder:
             tokens, _ = best_path(log_probs, blank)
             labellings = [(self._text(tokens), tokens.tolist(), float(log_probs.max(axis=1).sum()))]
         else:
-            labellings = self._ranked(prefix_beam_search(log_probs, blank, self.beam, self._fusion), self._text)
+            search = PrefixBeamSearch(blank, self.beam, self._fusion, alike=self.n_best)
+            search.accept(log_probs)
+            labellings = self._ranked(search.labellings(), self._text)
         found = []
         for text, tokens, score in labellings:
             timed = []
@@ -111,7 +115,7 @@ class Decoder:
         """The search of ``decode_phones``, which takes the frames piece by piece. Raises ValueError as it does."""
         if self._phone_fusion is None:
             raise ValueError("decode_phones needs a language model with pronunciations")
-        return PrefixBeamSearch(BLANK, self.beam, self._phone_fusion)
+        return PrefixBeamSearch(BLANK, self._phone_beam, self._phone_fusion, alike=self.n_best)
 
     def phone_hypotheses(self, search: PrefixBeamSearch, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
         """What ``decode_phones`` gives of the ``log_probs`` that ``search`` has accepted."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from velocity.recognition.decoding.hotwords import HotWords, Node
 from velocity.recognition.language_model.ngram import NGram
@@ -20,6 +23,10 @@ class TextContext(NamedTuple):
     word: str
     state: Any  # of the language model, after the complete words
     place: Node | None  # in the hot words' automaton
+
+    @property
+    def future(self) -> Hashable:
+        return self.word, self.state, self.place
 
 
 class TextFusion:
@@ -64,6 +71,9 @@ class TextFusion:
                 earned += reward
             loan = place.lent
         return TextContext(earned + self._look_ahead(word, before) + loan, loan, earned, word, state, place)
+
+    def outlook(self, contexts: Sequence[TextContext], tokens: np.ndarray) -> None:
+        """Not cheaper than ``extend``."""
 
     def finish(self, context: TextContext) -> float:
         state, earned, _ = self._complete(context) if context.word else (context.state, context.earned, None)

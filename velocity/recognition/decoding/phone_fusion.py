@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from velocity.phones import BOUNDARY, CLASSES
 from velocity.recognition.decoding.fusion import MOST_CACHED, UNKNOWN_WORD
 from velocity.recognition.decoding.hotwords import HotWords, Node
+from velocity.recognition.language_model.lexicon import NOWHERE, ROOT
 from velocity.recognition.language_model.ngram import NGram
 
 SYMBOLS = [bytes([phone]) for phone in range(CLASSES)]
 WRITTEN = ["", " ", *"?" * (CLASSES - 2)]  # class → its text as of ``pieces``, where only the gaps between words matter
+UNKNOWN_PHONE = -2.0  # nats for each phone of what is no word, so that one "word" does not swallow a sentence
+LUCK = 1.0  # nats: what a word's n-gram may add to its unigram, for all that the search assumes
 READINGS = 4  # spellings of a prefix at most
 MOST_COMPLETED = 1 << 13  # words after prefixes: some 40 for each second of speech, 4 kB each
 
@@ -32,6 +37,12 @@ class PhoneContext(NamedTuple):
     earned: float
     phones: bytes
     readings: tuple[Reading, ...]  # best first
+    node: int  # of ``phones`` in the lexicon's tree
+
+    @property
+    def future(self) -> Hashable:
+        """By the best spelling only: the others rarely win."""
+        return self.phones, *self.readings[0][1:]
 
 
 class Completed(NamedTuple):
@@ -48,8 +59,9 @@ class PhoneFusion:
     """score = ln P_CTC + ``lm_weight`` · ln P_LM + ``word_bonus`` · words + rewards of hot words, as ``TextFusion``'s.
 
     Words that are pronounced alike are told apart by the words around them: the READINGS best spellings of a prefix are
-    kept, and the best one counts. Phones that are no word's cost as much as an unknown word, and no text is written for
-    them. An incomplete word gets the unigram score of the most probable word whose pronunciation begins so.
+    kept, and the best one counts. Phones that are no word's cost as much as an unknown word and UNKNOWN_PHONE each, and
+    no text is written for them. An incomplete word gets the unigram score of the most probable word whose pronunciation
+    begins so.
     """
 
     def __init__(
@@ -68,31 +80,58 @@ class PhoneFusion:
         self._added: dict[bytes, list[str]] = {}
         for word in sorted(added):
             self._added.setdefault(added[word], []).append(word)
+        self._hot_after: dict[bytes, np.ndarray] = {}  # the beginning of a hot word → whether each class may follow
+        for phones in self._hot.values():
+            for count, follows in enumerate((*phones, BOUNDARY)):
+                self._hot_after.setdefault(phones[:count], np.zeros(CLASSES, dtype=bool))[follows] = True
         self._begun = {beginning for phones in self._added for beginning in _beginnings(phones)}
-        self._dead_end = lm_weight * lm.unknown + word_bonus + UNKNOWN_WORD
-        self._ahead: dict[bytes, float] = {b"": 0.0}  # the beginning of a word → its look-ahead score
+        self._no_word = lm_weight * lm.unknown + word_bonus + UNKNOWN_WORD
+        self._best = lm.lexicon.tree.best.tolist()
+        self._nodes: dict[int, int] = {}  # of the lexicon's tree: as its keys → the longer one
         self._completed: dict[tuple[tuple[Reading, ...], bytes], Completed] = {}
         self._loans: dict[Node, Mapping[bytes, float]] = {}
         self._first_loans = self._loans_of(hotwords.start, hotwords.words) if hotwords else {}
 
     def start(self) -> PhoneContext:
         reading = Reading(0.0, self.lm.start(), self.hotwords.start if self.hotwords else None)
-        return PhoneContext(0.0, 0.0, 0.0, b"", (reading,))
+        return PhoneContext(0.0, 0.0, 0.0, b"", (reading,), ROOT)
 
     def extend(self, context: PhoneContext, token: int) -> PhoneContext:
-        _, _, earned, phones, readings = context
+        _, _, earned, phones, readings, node = context
         if token == BOUNDARY:
             if not phones:
                 return context
             more, readings, _, _ = self._complete(readings, phones)
-            earned, phones, score = earned + more, b"", 0.0
+            earned, phones, node, score = earned + more, b"", ROOT, 0.0
         else:
-            before, phones = phones, phones + SYMBOLS[token]
-            score = self._look_ahead(phones, before)
+            phones += SYMBOLS[token]
+            node = self._longer(node, token)
+            score = self._look_ahead(phones, node)
         loan = 0.0
         if self.hotwords:
             loan = max(reading.score + self._lent(reading.place, phones) for reading in readings)
-        return PhoneContext(earned + score + loan, loan, earned, phones, readings)
+        return PhoneContext(earned + score + loan, loan, earned, phones, readings, node)
+
+    def outlook(self, contexts: Sequence[PhoneContext], tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of phones exactly; of the end of a word, by the unigram of the most probable word that is pronounced so. Only
+        beginnings of hot words and their ends are lent or earn rewards."""
+        rows = [(context.node, len(context.phones), context.earned) for context in contexts]
+        nodes, lengths, earned = np.array(rows).T
+        nodes, tree = nodes.astype(np.int64), self.lm.lexicon.tree
+        ahead = self._scores(tree.best[tree.longer(nodes, tokens)], lengths[:, None] + 1)  # (contexts, tokens)
+        if (ends := tokens == BOUNDARY).any():
+            word = np.where(nodes == ROOT, 0.0, self._scores(tree.spoken[nodes], lengths))
+            ahead[:, ends] = word[:, None] + LUCK
+        hot = np.zeros(ahead.shape, dtype=bool)
+        for number, context in enumerate(contexts if self._hot_after else ()):
+            if (after := self._hot_after.get(context.phones)) is not None:
+                hot[number] = after[tokens]
+        return earned[:, None] + ahead, hot
+
+    def _scores(self, unigrams: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Of words with these log-probabilities; minus infinity: of so many phones that are no word's."""
+        unknown = self._no_word + UNKNOWN_PHONE * lengths
+        return np.where(unigrams > -np.inf, self.lm_weight * unigrams + self.word_bonus, unknown)
 
     def finish(self, context: PhoneContext) -> float:
         earned, readings = context.earned, context.readings
@@ -128,12 +167,13 @@ class PhoneFusion:
 
     def _respelled(self, readings: tuple[Reading, ...], phones: bytes) -> Completed:
         alike = (*self.lm.lexicon.words(phones), *self._added.get(phones, ()))
+        penalty = 0.0 if alike else UNKNOWN_WORD + UNKNOWN_PHONE * len(phones)
         best: dict[tuple[Any, Node | None], tuple[float, str, int]] = {}
         for number, (score, state, place) in enumerate(readings):
             for word in alike or ("",):
                 after, log_prob = self.lm.word(state, word)
                 next_place, reward = self._spell(place, word)
-                total = score + self.lm_weight * log_prob + self.word_bonus + reward + (0.0 if word else UNKNOWN_WORD)
+                total = score + self.lm_weight * log_prob + self.word_bonus + reward + penalty
                 known = best.get((after, next_place))
                 if known is None or total > known[0]:
                     best[after, next_place] = total, word, number
@@ -173,20 +213,24 @@ class PhoneFusion:
                 loans[beginning] = max(loans.get(beginning, 0.0), loan)
         return loans
 
-    def _look_ahead(self, beginning: bytes, before: bytes) -> float:
-        """The score of a word's ``beginning``; ``before`` is a shorter one."""
-        score = self._ahead.get(beginning)
-        if score is None:
-            if self._ahead.get(before) == self._dead_end:  # none begins like that, so none like this
-                return self._dead_end
-            likely = self.lm.lexicon.best_beginning(beginning)
-            if likely is None and beginning in self._begun:
-                likely = self.lm.unknown
-            score = self._dead_end if likely is None else self.lm_weight * likely + self.word_bonus
-            if len(self._ahead) >= MOST_CACHED:
-                self._ahead = {b"": 0.0}
-            self._ahead[beginning] = score
-        return score
+    def _longer(self, node: int, phone: int) -> int:
+        key = node << 8 | phone
+        longer = self._nodes.get(key)
+        if longer is None:
+            if len(self._nodes) >= MOST_CACHED:
+                self._nodes.clear()
+            longer = self._nodes[key] = int(self.lm.lexicon.tree.longer(np.array([node]), np.array([phone]))[0, 0])
+        return longer
+
+    def _look_ahead(self, beginning: bytes, node: int) -> float:
+        """The score of a word's ``beginning``."""
+        if node != NOWHERE:
+            likely = self._best[node]
+        elif beginning in self._begun:
+            likely = self.lm.unknown
+        else:
+            return self._no_word + UNKNOWN_PHONE * len(beginning)
+        return self.lm_weight * likely + self.word_bonus
 
 
 def _beginnings(phones: bytes) -> list[bytes]:
