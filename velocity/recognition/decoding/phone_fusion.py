@@ -130,8 +130,9 @@ class PhoneFusion:
 
     def _scores(self, unigrams: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Of words with these log-probabilities; minus infinity: of so many phones that are no word's."""
-        unknown = self._no_word + UNKNOWN_PHONE * lengths
-        return np.where(unigrams > -np.inf, self.lm_weight * unigrams + self.word_bonus, unknown)
+        known = unigrams > -np.inf
+        word = self.lm_weight * np.where(known, unigrams, 0.0) + self.word_bonus
+        return np.where(known, word, self._no_word + UNKNOWN_PHONE * lengths)
 
     def finish(self, context: PhoneContext) -> float:
         earned, readings = context.earned, context.readings
