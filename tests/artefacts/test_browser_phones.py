@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.chromium import DECODE, browsing, encode
+from tests.recognition.decoding.test_phone_fusion import node_of
 from tests.tone_model import add_phones, add_words, speak, write_model
 from velocity import VelocityASR
 from velocity.audio import SAMPLE_RATE
@@ -99,12 +100,17 @@ def test_the_lexicon_has_the_same_words(browser, english):
     found = browser.page.evaluate(
         """(asked) => asked.map((phones) => [
           english.pronounced(phones).map((word) => english.words[word]), english.bestBeginning(phones),
+          english.bestWord(phones),
         ])""",
         [phones.decode("latin-1") for phones in asked],
     )
-    assert found == [[english.lexicon.words(phones), english.lexicon.best_beginning(phones)] for phones in asked]
-    assert max(len(words) for words, _ in found) > 2
-    assert found[-1] == [[], None]
+    tree = english.lexicon.tree
+    for phones, (words, *likely) in zip(asked, found, strict=True):
+        node = node_of(english.lexicon, phones)
+        assert words == english.lexicon.words(phones)
+        assert [-np.inf if value is None else value for value in likely] == [tree.best[node], tree.spoken[node]]
+    assert max(len(words) for words, *_ in found) > 2
+    assert found[-1] == [[], None, None]
 
 
 def heard(words: list[bytes], random: np.random.Generator, noise: float) -> np.ndarray:

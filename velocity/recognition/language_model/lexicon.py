@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-AFTER_PHONES = b"\xff"  # sorts after every phone
 ROOT, NOWHERE = 0, -1  # nodes
 
 
@@ -30,7 +29,7 @@ class Tree(NamedTuple):
 
 
 class Lexicon:
-    """What can be said: the words of each pronunciation, and the most probable one of each beginning."""
+    """What can be said: the words of each pronunciation, and the tree of their beginnings."""
 
     def __init__(self, words: Sequence[str], pronunciations: Sequence[bytes], unigrams: np.ndarray) -> None:
         """``pronunciations``, bytes of classes, empty for a word without, and ``unigrams`` (words,) log-probabilities:
@@ -68,9 +67,3 @@ class Lexicon:
         """Those pronounced so, in the order of the alphabet."""
         first = bisect_left(self._phones, phones)
         return [self._words[word] for word in self._order[first : bisect_right(self._phones, phones, first)]]
-
-    def best_beginning(self, phones: bytes) -> float | None:
-        """The log-probability of the most probable unigram whose pronunciation begins so; None if none does."""
-        first = bisect_left(self._phones, phones)
-        last = bisect_left(self._phones, phones + AFTER_PHONES, first)
-        return float(self._unigrams[first:last].max()) if first < last else None
