@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.chromium import DECODE, browsing, encode
-from tests.recognition.decoding.test_phone_fusion import node_of
 from tests.tone_model import add_phones, add_words, speak, write_model
 from velocity import VelocityASR
 from velocity.audio import SAMPLE_RATE
@@ -58,21 +57,21 @@ def browser(tones, tmp_path_factory):
 def english(browser):
     """The shipped language model, here and as ``english`` in the page."""
     ngram = NGram(SHIPPED / "english.lm")
-    assert browser.page.evaluate(ENGLISH) == len(ngram._words)
+    assert browser.page.evaluate(ENGLISH) == len(ngram.words)
     return ngram
 
 
 def test_words_are_as_probable_as_in_python(browser, english):
     """Common words, whose n-grams are known, and others, after which the model backs off."""
     random = np.random.default_rng(0)
-    common = np.argsort(-english._unigrams)[:300]
+    common = np.argsort(-english.unigrams)[:300]
     chosen = np.where(random.random((400, 3)) < 0.7, random.choice(common, (400, 3)), 0)
-    chosen = np.where(chosen < len(SPECIAL), random.integers(len(SPECIAL), len(english._words), (400, 3)), chosen)
+    chosen = np.where(chosen < len(SPECIAL), random.integers(len(SPECIAL), len(english.words), (400, 3)), chosen)
     expected, known = [], 0
     for number, trigram in enumerate(chosen.tolist()):
         state, row = english.start() if number % 2 else (), []
         for word in trigram:
-            state, log_prob = english.word(state, english._words[word])
+            state, log_prob = english.word(state, english.words[word])
             row.append(log_prob)
         known += len(state) > 1
         expected.append([*row, english.end(state)])
@@ -93,24 +92,24 @@ def test_words_are_as_probable_as_in_python(browser, english):
 def test_the_lexicon_has_the_same_words(browser, english):
     """Whole pronunciations, their beginnings, and phones that no word begins with."""
     random = np.random.default_rng(1)
-    asked = [english._pronunciations[word] for word in random.integers(len(SPECIAL), len(english._words), 300)]
+    asked = [english.pronunciations[word] for word in random.integers(len(SPECIAL), len(english.words), 300)]
     asked += [phones[: 1 + index % 3] for index, phones in enumerate(asked)]
     asked += [english.pronunciation("write"), english.pronunciation("to"), bytes(random.integers(2, CLASSES, 9))]
     asked = [phones for phones in asked if phones]
     found = browser.page.evaluate(
         """(asked) => asked.map((phones) => [
           english.pronounced(phones).map((word) => english.words[word]), english.bestBeginning(phones),
-          english.bestWord(phones),
         ])""",
         [phones.decode("latin-1") for phones in asked],
     )
     tree = english.lexicon.tree
-    for phones, (words, *likely) in zip(asked, found, strict=True):
-        node = node_of(english.lexicon, phones)
-        assert words == english.lexicon.words(phones)
-        assert [-np.inf if value is None else value for value in likely] == [tree.best[node], tree.spoken[node]]
-    assert max(len(words) for words, *_ in found) > 2
-    assert found[-1] == [[], None, None]
+    for phones, (words, likely) in zip(asked, found, strict=True):
+        node = tree.path(phones)[-1]
+        alike = english.lexicon.words[tree.row[node] : tree.row[node] + tree.rows[node]]
+        assert words == [english.words[word] for word in alike]
+        assert (-np.inf if likely is None else likely) == tree.best[node]
+    assert max(len(words) for words, _ in found) > 2
+    assert found[-1] == [[], None]
 
 
 def heard(words: list[bytes], random: np.random.Generator, noise: float) -> np.ndarray:
@@ -127,7 +126,7 @@ def test_the_search_finds_what_python_finds(browser, english, tones):
     random = np.random.default_rng(2)
     weights = {"weight": 0.8, "word_bonus": 1.0}
     decoder = Decoder(TextTokenizer(tones / "tokenizer.model"), 0.04, lm=english, lm_weight=0.8, word_bonus=1.0)
-    common = [phones for word in np.argsort(-english._unigrams)[:2000] if (phones := english._pronunciations[word])]
+    common = [phones for word in np.argsort(-english.unigrams)[:2000] if (phones := english.pronunciations[word])]
     texts = []
     for number in range(60):
         words = [common[index] for index in random.integers(0, len(common), 1 + number % 6)]

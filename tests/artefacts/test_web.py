@@ -28,7 +28,7 @@ from velocity.artefacts.targets.web import write_web
 from velocity.artefacts.web_bundle import PAGE, bundle
 from velocity.cli import main
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import beam, decoder, phone_fusion
+from velocity.recognition.decoding import beam, decoder, fusion, phone_search
 from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.language_model.file import write_file
 from velocity.recognition.language_model.kneser_ney import estimate
@@ -171,10 +171,10 @@ def test_its_search_has_the_constants_of_the_runtimes():
         "LABELS": beam.TOKENS,
         "FLOOR": beam.FLOOR,
         "MARGIN": beam.MARGIN,
-        "READINGS": phone_fusion.READINGS,
-        "UNKNOWN_WORD": phone_fusion.UNKNOWN_WORD,
-        "UNKNOWN_PHONE": phone_fusion.UNKNOWN_PHONE,
-        "LUCK": phone_fusion.LUCK,
+        "UNKNOWN_WORD": fusion.UNKNOWN_WORD,
+        "UNKNOWN_PHONE": phone_search.UNKNOWN_PHONE,
+        "LUCK": phone_search.LUCK,
+        "BITS": phone_search.BITS,
     }
 
 

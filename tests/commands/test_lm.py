@@ -22,7 +22,7 @@ SENTENCE = "one two three four five six seven eight nine"
 
 
 def words_of(path: Path) -> list[str]:
-    return list(NGram(path)._words[len(SPECIAL) :])
+    return list(NGram(path).words[len(SPECIAL) :])
 
 
 @pytest.mark.parametrize("name", ["calls.lm", "calls.arpa"])

@@ -188,7 +188,7 @@ def test_events_of_phones_do_not_depend_on_how_sound_is_cut(phonetic: StreamingA
 
 
 def test_what_only_began_as_a_word_is_taken_back(phonetic: StreamingASR, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("velocity.recognition.decoding.phone_fusion.UNKNOWN_PHONE", 0.0)  # otherwise it is misheard
+    monkeypatch.setattr("velocity.recognition.decoding.phone_search.UNKNOWN_PHONE", 0.0)  # otherwise it is misheard
     said = speak("overzzzz", phonetic.folder)
     events = list(phonetic.transcribe_stream(cut(np.concatenate([said, np.zeros(30_000)]), [1600])))
     assert [event.text for event in events] == ["over", ""]

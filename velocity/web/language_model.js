@@ -70,6 +70,10 @@ export class LanguageModel {
     return this.word(state, END).logProb;
   }
 
+  unigram(word) {
+    return this.levels[0].logProb(word);
+  }
+
   // The words that are pronounced so, in the order of the alphabet.
   pronounced(phones) {
     const found = [];
@@ -79,18 +83,7 @@ export class LanguageModel {
 
   // The log-probability of the most probable unigram whose pronunciation begins so; null if none does.
   bestBeginning(phones) {
-    return this.#mostProbable(place(this.phones, phones), place(this.phones, phones + AFTER_PHONES));
-  }
-
-  // That of the most probable one that is pronounced so.
-  bestWord(phones) {
-    const first = place(this.phones, phones);
-    let last = first;
-    while (this.phones[last] === phones) last++;
-    return this.#mostProbable(first, last);
-  }
-
-  #mostProbable(first, last) {
+    const first = place(this.phones, phones), last = place(this.phones, phones + AFTER_PHONES);
     return first < last ? this.unigrams.subarray(first, last).reduce((most, value) => Math.max(most, value)) : null;
   }
 

@@ -1,112 +1,107 @@
-// Phones → words: a prefix beam search of CTC labellings (Graves & Jaitly 2014; Hannun et al. 2014), in which a lexicon
-// makes words of phones, and a language model scores the words. As beam.py, phone_fusion.py and decoder.py of
-// velocity/recognition/decoding, without hot words.
+// Phones → words: token passing (Young, Russell & Thornton 1989) through the tree of a lexicon, with CTC's blanks and
+// repetitions and a language model. As vocabulary.py, phone_search.py and decoder.py of velocity/recognition/decoding,
+// without hot words.
 
 import { UNKNOWN } from './language_model.js';
 
 // As in velocity/phones.py; BOUNDARY is between words.
 export const CLASSES = 48, BLANK = 0, BOUNDARY = 1;
-const BEAM = 128; // prefixes
-const LABELS = 12; // classes per frame by which prefixes are extended
-// Natural logarithms: less probable classes of a frame are skipped, prefixes worse than the best one by so much dropped.
+const BEAM = 256; // paths
+const LABELS = 12; // classes per frame by which paths grow
+// Natural logarithms: less probable classes of a frame are skipped, paths worse than the best one by so much dropped.
 const FLOOR = -7, MARGIN = 10;
-const READINGS = 4; // spellings of a prefix at most
 const UNKNOWN_WORD = -10; // added to the score of phones that are no word's
 const UNKNOWN_PHONE = -2; // for each of them, so that one "word" does not swallow a sentence
 const LUCK = 1; // what a word's n-gram may add to its unigram, for all that the search assumes
+const BITS = 6; // of a label in a place's key
 
 // The text of log-posteriors, (frames · CLASSES) Float32Array.
 export function search(logProbs, languageModel, weights) {
-  const fusion = new Fusion(languageModel, weights);
-  const scores = new Map(); // labellings with the same text count as one
-  for (const prefix of labellings(logProbs, fusion)) {
-    const score = Math.log(prefix.inBlank + prefix.inLabel) + fusion.finish(prefix.context);
-    const text = fusion.text(phonesOf(prefix)), known = scores.get(text) ?? -Infinity;
-    const most = Math.max(score, known);
-    scores.set(text, most + Math.log(Math.exp(score - most) + Math.exp(known - most)));
+  const vocabulary = new Vocabulary(languageModel, weights);
+  const scores = new Map(); // what has the same text counts as one
+  for (const { history, node, words, inBlank, inLabel } of pathsAtTheEnd(logProbs, vocabulary)) {
+    const endings = node === vocabulary.root ? [{ after: history, worth: 0, words }] : vocabulary.endings(history, node)
+      .map(({ word, after, worth }) => ({ after, worth, words: { word, before: words } }));
+    for (const { after, worth, words: spoken } of endings) {
+      const score = Math.log(inBlank + inLabel) + worth + vocabulary.end(after);
+      const text = vocabulary.text(spoken), known = scores.get(text) ?? -Infinity;
+      const most = Math.max(score, known);
+      scores.set(text, most + Math.log(Math.exp(score - most) + Math.exp(known - most)));
+    }
   }
   return [...scores].reduce((best, found) => (found[1] > best[1] ? found : best))[0];
 }
 
-// The best prefixes at the end. A prefix keeps separate probabilities for its paths that end in the blank and for those
-// that end in its last label, because only the former can repeat that label. They are relative to the best prefix.
-function labellings(logProbs, fusion) {
-  let prefixes = [{ ...newPrefix(null, BLANK, fusion.start()), inBlank: 1 }];
+// A path is at a node of the tree, after a history of complete words. Paths at the same place get the same from whatever
+// follows, so they are merged: their probabilities are added, and the better one's words are kept. Those that end in the
+// blank and those that end in their last label are told apart, because only the former can repeat that label. Their
+// probabilities are times what complete words and phones of no word are worth, and relative to the best one's.
+function pathsAtTheEnd(logProbs, vocabulary) {
+  const { root } = vocabulary;
+  let paths = [{ history: vocabulary.first, node: root, label: BLANK, words: null, inBlank: 1, inLabel: 0 }];
   for (let frame = 0; frame < logProbs.length / CLASSES; frame++) {
     const row = logProbs.subarray(frame * CLASSES, (frame + 1) * CLASSES);
     const labels = candidates(row), blank = Math.exp(row[BLANK]);
-    if (!labels.length) { // no prefix grows, and their order stays
-      for (const prefix of prefixes) [prefix.inBlank, prefix.inLabel] = [prefix.inBlank + prefix.inLabel, 0];
+    if (!labels.length) { // no path grows, and their order stays
+      for (const path of paths) [path.inBlank, path.inLabel] = [path.inBlank + path.inLabel, 0];
       continue;
     }
-    const probability = new Float64Array(CLASSES);
-    for (const label of labels) probability[label] = Math.exp(row[label]);
-    for (const prefix of prefixes) {
-      prefix.frame = frame;
-      prefix.nextBlank = (prefix.inBlank + prefix.inLabel) * blank;
-      prefix.nextLabel = prefix.inLabel * probability[prefix.label];
-    }
-    const growths = [];
-    for (const prefix of prefixes) {
-      for (const label of labels) {
-        const mass = (prefix.inBlank + (label === prefix.label ? 0 : prefix.inLabel)) * probability[label];
-        const child = prefix.children.get(label);
-        if (child?.frame === frame) {
-          child.nextLabel += mass;
-        } else if (mass > 0) {
-          growths.push({ prefix, label, mass, estimate: Math.log(mass) + fusion.outlook(prefix.context, label) });
+    const places = new Map(), grown = [];
+    const add = (history, node, label, words, inBlank, inLabel) => {
+      const key = (history.id * vocabulary.most + node.id) * (1 << BITS) + label, total = inBlank + inLabel;
+      const known = places.get(key);
+      if (!known) {
+        places.set(key, { history, node, label, words, inBlank, inLabel, total });
+      } else {
+        if (total > known.total) [known.words, known.total] = [words, total];
+        known.inBlank += inBlank;
+        known.inLabel += inLabel;
+      }
+    };
+    for (const path of paths) {
+      const { history, node, label, words, inBlank, inLabel } = path;
+      const repeated = labels.includes(label) ? Math.exp(row[label]) : 0;
+      add(history, node, label, words, (inBlank + inLabel) * blank, inLabel * repeated);
+      for (const next of labels) {
+        const mass = (inBlank + (next === label ? 0 : inLabel)) * Math.exp(row[next]);
+        if (!(mass > 0)) continue;
+        if (next !== BOUNDARY) {
+          const longer = vocabulary.longer(node, next);
+          const value = longer === vocabulary.nowhere ? mass * Math.exp(UNKNOWN_PHONE * (node.depth + 1)) : mass;
+          grown.push({ path, node: longer, label: next, mass: value, estimate: Math.log(value) + longer.ahead });
+        } else if (node === root) {
+          grown.push({ path, node: root, label: next, mass, estimate: Math.log(mass) + LUCK });
+        } else {
+          for (const { word, alone } of vocabulary.words(node)) {
+            grown.push({ path, node: root, label: next, mass, word, estimate: Math.log(mass) + alone + LUCK });
+          }
         }
       }
     }
-    for (const prefix of prefixes) prefix.rank = ranked(prefix);
-    let least = -Infinity;
-    if (prefixes.length + growths.length > BEAM) {
-      const every = Float64Array.from([...prefixes.map(({ rank }) => rank), ...growths.map(({ estimate }) => estimate)]);
-      least = every.sort().at(-BEAM);
-    }
-    for (const { prefix, label, mass, estimate } of growths) {
+    const ranks = [...places.values()].map((path) => Math.log(path.inBlank + path.inLabel) + path.node.ahead);
+    const every = Float64Array.from([...ranks, ...grown.map(({ estimate }) => estimate)]);
+    const least = every.length > BEAM ? every.sort().at(-BEAM) : -Infinity;
+    for (const { path: { history, words, node: from }, node, label, mass, word, estimate } of grown) {
       if (estimate < least) continue;
-      if (!prefix.children.has(label)) {
-        prefix.children.set(label, newPrefix(prefix, label, fusion.extend(prefix.context, label)));
+      if (word === undefined) {
+        add(history, node, label, words, 0, mass);
+      } else {
+        const { after, worth } = vocabulary.step(history, from, word);
+        add(after, node, label, { word, before: words }, 0, mass * Math.exp(worth));
       }
-      const child = prefix.children.get(label);
-      [child.frame, child.nextBlank, child.nextLabel] = [frame, 0, mass];
-      child.rank = ranked(child);
-      prefixes.push(child);
     }
-    const most = Math.max(...prefixes.map((prefix) => prefix.nextBlank + prefix.nextLabel));
-    prefixes = best(prefixes);
-    for (const prefix of prefixes) {
-      [prefix.inBlank, prefix.inLabel] = [prefix.nextBlank / most, prefix.nextLabel / most];
-    }
+    paths = best([...places.values()]);
+    const most = Math.max(...paths.map(({ inBlank, inLabel }) => inBlank + inLabel));
+    for (const path of paths) [path.inBlank, path.inLabel] = [path.inBlank / most, path.inLabel / most];
   }
-  return prefixes;
+  return paths;
 }
 
-function ranked(prefix) {
-  return Math.log(prefix.nextBlank + prefix.nextLabel) + prefix.context.bonus;
-}
-
-// The prefixes to keep, best first. Where there are too many, only the best one of those that get the same score from
-// whatever follows.
-function best(prefixes) {
-  prefixes.sort((one, other) => other.rank - one.rank);
-  const likely = prefixes.filter(({ rank }) => rank > prefixes[0].rank - MARGIN);
-  if (likely.length <= BEAM) return likely;
-  const seen = new Set();
-  return likely.filter(({ future }) => !seen.has(future) && seen.add(future)).slice(0, BEAM);
-}
-
-// A node of the tree of prefixes.
-function newPrefix(parent, label, context) {
-  const future = `${context.phones} ${context.readings[0].state}`;
-  return { parent, label, context, future, children: new Map(), inBlank: 0, inLabel: 0, frame: -1 };
-}
-
-function phonesOf(prefix) {
-  let phones = '';
-  for (; prefix.parent; prefix = prefix.parent) phones = String.fromCharCode(prefix.label) + phones;
-  return phones;
+// The paths to keep, best first.
+function best(paths) {
+  for (const path of paths) path.rank = Math.log(path.inBlank + path.inLabel) + path.node.ahead;
+  paths.sort((one, other) => other.rank - one.rank);
+  return paths.filter(({ rank }) => rank > paths[0].rank - MARGIN).slice(0, BEAM);
 }
 
 // The classes of a frame that are probable enough, without the blank, in their order. If the blank is improbable, the
@@ -124,115 +119,77 @@ function candidates(row) {
   return labels;
 }
 
-// score = ln P_CTC + weight · ln P_LM + bonus · words. Words that are pronounced alike are told apart by the words
-// around them: the READINGS best spellings of a prefix are kept, and the best one counts. An incomplete word gets the
-// unigram score of the most probable word whose pronunciation begins so.
+// score = ln P_CTC + weight · ln P_LM + bonus · words. An incomplete word is worth the unigram of the most probable word
+// whose pronunciation begins so.
 //
-// Readings are [{ score, state }], best first: score is relative to the best one's, state is the language model's.
-class Fusion {
+// A history { id, state, steps } is all that matters of the complete words for those that follow. A node { id, phones,
+// depth, ahead, children, spelled } is a beginning of a pronunciation, of which `ahead` is the worth.
+class Vocabulary {
   constructor(languageModel, { weight, word_bonus: bonus }) {
-    Object.assign(this, { languageModel, weight, bonus });
-    this.ahead = new Map(); // the beginning of a word → its score
-    this.whole = new Map(); // phones → the score of the most probable word that is pronounced so
-    this.completed = new Map(); // readings and phones → what #respelled gives
-    this.first = [{ score: 0, state: languageModel.start() }];
+    Object.assign(this, { languageModel, weight, bonus, histories: new Map(), most: 1 << 24, nodes: 0 });
+    this.first = this.#history(languageModel.start());
+    this.root = this.#node('', 0);
+    this.nowhere = this.#node('', this.#alone(languageModel.unknown) + UNKNOWN_WORD);
   }
 
-  // The state after a prefix: bonus is its score, earned that of complete words, phones are the incomplete one's.
-  start() {
-    return { bonus: 0, earned: 0, phones: '', readings: this.first };
-  }
-
-  extend(context, label) {
-    let { earned, phones, readings } = context;
-    if (label === BOUNDARY) {
-      if (!phones) return context;
-      ({ earned, readings } = this.#complete(readings, phones));
-      earned += context.earned;
-      return { bonus: earned, earned, phones: '', readings };
+  // The node that is longer by a phone, or `nowhere`.
+  longer(node, phone) {
+    if (node === this.nowhere) return node;
+    if (!node.children.has(phone)) {
+      const phones = node.phones + String.fromCharCode(phone), unigram = this.languageModel.bestBeginning(phones);
+      node.children.set(phone, unigram === null ? this.nowhere : this.#node(phones, this.#alone(unigram)));
     }
-    phones += String.fromCharCode(label);
-    return { bonus: earned + this.#lookAhead(phones), earned, phones, readings };
+    return node.children.get(phone);
   }
 
-  // About the bonus after a label: of phones exactly; of the end of a word, by unigrams.
-  outlook({ bonus, earned, phones }, label) {
-    if (label !== BOUNDARY) return earned + this.#lookAhead(phones + String.fromCharCode(label));
-    return phones ? earned + this.#unigram(phones) + LUCK : bonus + LUCK;
+  // The words that end at a node but the root, or UNKNOWN, and their worth by their unigrams.
+  words(node) {
+    if (node.spelled === null) {
+      const { languageModel } = this, alike = node === this.nowhere ? [] : languageModel.pronounced(node.phones);
+      node.spelled = alike.map((word) => ({ word, alone: this.#alone(languageModel.unigram(word)) }));
+      if (!alike.length) node.spelled = [{ word: UNKNOWN, alone: this.nowhere.ahead + UNKNOWN_PHONE * node.depth }];
+    }
+    return node.spelled;
+  }
+
+  // The history after a word that ends at a node, and what the word is worth.
+  step(history, node, word) {
+    if (!history.steps.has(word)) {
+      const { state, logProb } = this.languageModel.word(history.state, word);
+      const worth = this.#alone(logProb) + (word === UNKNOWN ? UNKNOWN_WORD : 0);
+      history.steps.set(word, { after: this.#history(state), worth });
+    }
+    const { after, worth } = history.steps.get(word);
+    return { after, worth: word === UNKNOWN ? worth + UNKNOWN_PHONE * node.depth : worth };
+  }
+
+  endings(history, node) {
+    return this.words(node).map(({ word }) => ({ word, ...this.step(history, node, word) }));
   }
 
   // The score if the utterance ends here.
-  finish({ earned, phones, readings }) {
-    if (phones) {
-      const last = this.#complete(readings, phones);
-      [earned, readings] = [earned + last.earned, last.readings];
-    }
-    return earned + Math.max(...readings.map((reading) => this.#ended(reading)));
+  end({ state }) {
+    return this.weight * this.languageModel.end(state);
   }
 
-  // The words of a labelling; for phones that are no word's, nothing is written.
-  text(phones) {
-    const steps = [];
-    let readings = this.first;
-    for (const each of phones.split(String.fromCharCode(BOUNDARY)).filter(Boolean)) {
-      steps.push(this.#complete(readings, each));
-      ({ readings } = steps.at(-1));
-    }
-    const scores = readings.map((reading) => this.#ended(reading)), words = [];
-    let best = scores.indexOf(Math.max(...scores));
-    for (const { spelled, before } of steps.reverse()) {
-      if (spelled[best] !== UNKNOWN) words.unshift(this.languageModel.words[spelled[best]]);
-      best = before[best];
-    }
-    return words.join(' ');
+  // Nothing is written for phones of no word.
+  text(words) {
+    const found = [];
+    for (let each = words; each; each = each.before) if (each.word !== UNKNOWN) found.unshift(each.word);
+    return found.map((word) => this.languageModel.words[word]).join(' ');
   }
 
-  #ended({ score, state }) {
-    return score + this.weight * this.languageModel.end(state);
+  #alone(logProb) {
+    return this.weight * logProb + this.bonus;
   }
 
-  #complete(readings, phones) {
-    const key = `${readings.map(({ score, state }) => `${score} ${state}`)} ${phones}`;
-    if (!this.completed.has(key)) this.completed.set(key, this.#respelled(readings, phones));
-    return this.completed.get(key);
+  #history(state) {
+    const key = String(state), { histories } = this;
+    if (!histories.has(key)) histories.set(key, { id: histories.size, state, steps: new Map() });
+    return histories.get(key);
   }
 
-  // What a word adds to the best reading's score (earned), the readings after it, and for each of them the word
-  // (spelled) and the number of the reading before it.
-  #respelled(readings, phones) {
-    const alike = this.languageModel.pronounced(phones);
-    const best = new Map(); // state → the best reading that leads there
-    const penalty = alike.length ? 0 : UNKNOWN_WORD + UNKNOWN_PHONE * phones.length;
-    readings.forEach((reading, number) => {
-      for (const word of alike.length ? alike : [UNKNOWN]) {
-        const { state, logProb } = this.languageModel.word(reading.state, word), key = String(state);
-        const score = reading.score + this.weight * logProb + this.bonus + penalty;
-        if (!(score <= best.get(key)?.score)) best.set(key, { score, state, word, number });
-      }
-    });
-    const ranked = [...best.values()].sort((one, other) => other.score - one.score).slice(0, READINGS);
-    const earned = ranked[0].score;
-    return {
-      earned,
-      readings: ranked.map(({ score, state }) => ({ score: score - earned, state })),
-      spelled: ranked.map(({ word }) => word),
-      before: ranked.map(({ number }) => number),
-    };
-  }
-
-  #lookAhead(phones) {
-    if (!this.ahead.has(phones)) this.ahead.set(phones, this.#scored(this.languageModel.bestBeginning(phones), phones));
-    return this.ahead.get(phones);
-  }
-
-  #unigram(phones) {
-    if (!this.whole.has(phones)) this.whole.set(phones, this.#scored(this.languageModel.bestWord(phones), phones));
-    return this.whole.get(phones);
-  }
-
-  // Of a unigram's log-probability; null: there is no such word.
-  #scored(unigram, phones) {
-    if (unigram !== null) return this.weight * unigram + this.bonus;
-    return this.weight * this.languageModel.unknown + this.bonus + UNKNOWN_WORD + UNKNOWN_PHONE * phones.length;
+  #node(phones, ahead) {
+    return { id: this.nodes++, phones, depth: phones.length, ahead, children: new Map(), spelled: null };
   }
 }

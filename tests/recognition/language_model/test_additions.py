@@ -24,7 +24,7 @@ def after(model: NGram, *words: str) -> dict[str, float]:
     state = model.start()
     for word in words:
         state, _ = model.word(state, word)
-    predicted = [word for word in model._words if word != "<s>"]
+    predicted = [word for word in model.words if word != "<s>"]
     return {word: math.exp(model.end(state) if word == "</s>" else model.word(state, word)[1]) for word in predicted}
 
 

@@ -9,7 +9,7 @@ and for those that end in its last label, because only the former can repeat tha
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Protocol
@@ -38,11 +38,6 @@ class Fusion(Protocol):
     def start(self) -> Context: ...
 
     def extend(self, context: Context, token: int) -> Context: ...
-
-    def outlook(self, contexts: Sequence[Any], tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """(contexts, tokens): about the ``bonus`` of each context after each token, at little cost and without loans,
-        and whether there may be a loan or reward. None if only ``extend`` can tell."""
-        ...
 
     def finish(self, context: Context) -> float:
         """The final bonus if the utterance ends here."""
@@ -117,7 +112,7 @@ class PrefixBeamSearch:
 
     def accept(self, log_probs: np.ndarray) -> None:
         """The next (frames, V) log-posteriors."""
-        chosen = _candidates(log_probs, self._blank, self._tokens, self._floor)
+        chosen = candidates(log_probs, self._blank, self._tokens, self._floor)
         blanks = np.exp(log_probs[:, self._blank].astype(np.float64)).tolist()
         for blank, (classes, probabilities) in zip(blanks, chosen, strict=True):
             if len(classes):
@@ -144,16 +139,14 @@ class PrefixBeamSearch:
         next_token[there] += mass[parents[there], column[last[there]]]
         mass[parents[there], column[last[there]]] = 0.0
 
-        outlook = self._fusion and self._fusion.outlook([prefix.context for prefix in prefixes], classes)
-        bonus, rewarded = outlook or (self._bonus[:, None] + SPARED, np.full(mass.shape, self._loan.any()))
         with np.errstate(divide="ignore"):
             ranks = np.log(next_blank + next_token) + self._bonus - self._loan
-            estimates = np.log(mass) + bonus
+            estimates = np.log(mass) + self._bonus[:, None] + SPARED
         least = -math.inf
         if len(prefixes) + np.count_nonzero(mass) > self._beam and self._margin < math.inf:
             every = np.concatenate([ranks, estimates.ravel()])
             least = -np.partition(-every, self._beam - 1)[self._beam - 1]
-        rows, columns = np.nonzero(((estimates >= least) | rewarded) & (mass > 0.0))
+        rows, columns = np.nonzero(((estimates >= least) | self._loan.any()) & (mass > 0.0))
         reached = list(prefixes)
         for row, token in zip(rows.tolist(), classes[columns].tolist(), strict=True):
             parent = prefixes[row]
@@ -205,9 +198,7 @@ class PrefixBeamSearch:
         return [Labelling(*prefix.labels(), log_prob, score) for score, log_prob, prefix in found[:most]]
 
 
-def _candidates(
-    log_probs: np.ndarray, blank: int, tokens: int, floor: float
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def candidates(log_probs: np.ndarray, blank: int, tokens: int, floor: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """For each frame, the classes that are probable enough, without the blank, and their probabilities."""
     labels = np.array(log_probs, dtype=np.float64)  # (frames, V)
     labels[:, blank] = -np.inf

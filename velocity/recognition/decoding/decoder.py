@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 
 from velocity.errors import VelocityError
-from velocity.phones import BLANK, pronunciations
+from velocity.phones import BLANK, CLASSES, pronunciations
 from velocity.recognition.decoding.alignment import align
-from velocity.recognition.decoding.beam import Labelling, PrefixBeamSearch
+from velocity.recognition.decoding.beam import PrefixBeamSearch
 from velocity.recognition.decoding.fusion import TextFusion
 from velocity.recognition.decoding.greedy import best_alignment, best_path
 from velocity.recognition.decoding.hotwords import HotWords
-from velocity.recognition.decoding.phone_fusion import WRITTEN, PhoneFusion
+from velocity.recognition.decoding.phone_search import PhoneSearch, Result
 from velocity.recognition.decoding.pieces import Tokenizer, pieces
+from velocity.recognition.decoding.vocabulary import Vocabulary
 from velocity.recognition.decoding.words import Word, timed_words
 from velocity.recognition.language_model.choice import LM_WEIGHT, WORD_BONUS
 from velocity.recognition.language_model.ngram import NGram
 
 BEAM = 32  # prefixes of letters, with a language model or hot words
-PHONE_BEAM = 128
+PHONE_BEAM = 256  # paths
+WRITTEN = ["", " ", *"?" * (CLASSES - 2)]  # class → its text as of ``pieces``, where only the gaps between words matter
+T = TypeVar("T")
 SOUNDING = 3  # frames at most of a phone whose end the search does not know
 
 
@@ -68,17 +72,17 @@ class Decoder:
     @property
     def reads_phones(self) -> bool:
         """Whether ``decode_phones`` works: there are a language model and the pronunciations of all words."""
-        return self._phone_fusion is not None
+        return self._vocabulary is not None
 
     @cached_property
-    def _phone_fusion(self) -> PhoneFusion | None:
+    def _vocabulary(self) -> Vocabulary | None:
         """Made when asked for: models without phones need neither it nor espeak-ng, which pronounces hot words."""
         if not (self._lm and self._lm.pronounces):
             return None
         missing = [word for word in (self._hot.words if self._hot else ()) if not self._lm.pronunciation(word)]
         added = _pronounced(missing)
         complete = len(added) == len(missing)
-        return PhoneFusion(self._lm, self._hot, *self._weights, added) if complete else None
+        return Vocabulary(self._lm, self._hot, *self._weights, added) if complete else None
 
     def decode(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
         """(frames, V) log-posteriors → up to ``n_best`` hypotheses that differ in text, best first.
@@ -88,13 +92,15 @@ class Decoder:
         log_probs, blank = np.asarray(log_probs), self.tokenizer.blank
         if self.beam is None:
             tokens, _ = best_path(log_probs, blank)
-            labellings = [(self._text(tokens), tokens.tolist(), float(log_probs.max(axis=1).sum()))]
+            ranked = [(self._text(tokens), tokens.tolist(), float(log_probs.max(axis=1).sum()))]
         else:
             search = PrefixBeamSearch(blank, self.beam, self._fusion, alike=self.n_best)
             search.accept(log_probs)
-            labellings = self._ranked(search.labellings(), self._text)
+            ranked = self._ranked(
+                (found.score, self._text(found.tokens), found.tokens) for found in search.labellings()
+            )
         found = []
-        for text, tokens, score in labellings:
+        for text, tokens, score in ranked:
             timed = []
             if words:
                 path = best_alignment(log_probs, blank) if self.beam is None else align(log_probs, tokens, blank)
@@ -111,48 +117,51 @@ class Decoder:
         search.accept(log_probs)
         return self.phone_hypotheses(search, log_probs, words)
 
-    def search_phones(self) -> PrefixBeamSearch:
+    def search_phones(self) -> PhoneSearch:
         """The search of ``decode_phones``, which takes the frames piece by piece. Raises ValueError as it does."""
-        if self._phone_fusion is None:
+        if self._vocabulary is None:
             raise ValueError("decode_phones needs a language model with pronunciations")
-        return PrefixBeamSearch(BLANK, self._phone_beam, self._phone_fusion, alike=self.n_best)
+        return PhoneSearch(self._vocabulary, self._phone_beam, alike=self.n_best)
 
-    def phone_hypotheses(self, search: PrefixBeamSearch, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
+    def phone_hypotheses(self, search: PhoneSearch, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
         """What ``decode_phones`` gives of the ``log_probs`` that ``search`` has accepted."""
-        spoken = self._phone_fusion.words
-        text = lambda tokens: " ".join(filter(None, spoken(tokens)))  # noqa: E731
         found = []
-        for written, tokens, score in self._ranked(search.labellings(), text):
-            timed = self._timed(log_probs, tokens, align(log_probs, tokens, BLANK)) if words else []
-            found.append(Hypothesis(written, score, timed))
+        for text, result, score in self._ranked((each.score, self._written(each), each) for each in search.results()):
+            timed = []
+            if words:
+                tokens, _ = search.labels(result)
+                timed = self._timed(log_probs, tokens, align(log_probs, tokens, BLANK), result)
+            found.append(Hypothesis(text, score, timed))
         return found
 
-    def words_so_far(self, search: PrefixBeamSearch, log_probs: np.ndarray) -> list[Word]:
+    def words_so_far(self, search: PhoneSearch, log_probs: np.ndarray) -> list[Word]:
         """The words of the best hypothesis for the ``log_probs`` that ``search`` has accepted, the incomplete one among
         them if it is a word. Their times, and so their confidences, are about those of ``phone_hypotheses``: those of
         the search, at no cost."""
-        best = search.labellings(1)[0]
+        best = search.so_far()
+        tokens, frames = search.labels(best)
         path = np.full(len(log_probs), -1)
-        for index, (first, following) in enumerate(pairwise([*best.first, len(log_probs)])):
+        for index, (first, following) in enumerate(pairwise([*frames, len(log_probs)])):
             path[first : min(following, first + SOUNDING)] = index
-        return self._timed(log_probs, best.tokens, path)
+        return self._timed(log_probs, tokens, path, best)
 
-    def _timed(self, log_probs: np.ndarray, tokens: list[int], path: np.ndarray) -> list[Word]:
+    def _written(self, result: Result) -> str:
+        return " ".join(filter(None, map(self._vocabulary.text, result.words)))
+
+    def _timed(self, log_probs: np.ndarray, tokens: list[int], path: np.ndarray, result: Result) -> list[Word]:
         """The words of phones that ``path`` aligns, as ``timed_words`` does; phones that are no word's have no text."""
         timed = timed_words(log_probs, tokens, path, WRITTEN, self.frame_seconds)
-        named = zip(timed, self._phone_fusion.words(tokens), strict=True)
+        named = zip(timed, map(self._vocabulary.text, result.words), strict=True)
         return [replace(word, text=name) for word, name in named if name]
 
-    def _ranked(
-        self, labellings: list[Labelling], text_of: Callable[[list[int]], str]
-    ) -> list[tuple[str, list[int], float]]:
-        best: dict[str, tuple[list[int], float]] = {}  # labellings with the same text count as one
-        for labelling in labellings:
-            text = text_of(labelling.tokens)
-            tokens, score = best.get(text, (labelling.tokens, -math.inf))
-            best[text] = tokens, float(np.logaddexp(score, labelling.score))
+    def _ranked(self, found: Iterable[tuple[float, str, T]]) -> list[tuple[str, T, float]]:
+        """(score, text, what it comes from) → the best texts. What has the same text counts as one."""
+        best: dict[str, tuple[T, float]] = {}
+        for score, text, source in found:
+            first, known = best.get(text, (source, -math.inf))
+            best[text] = first, float(np.logaddexp(known, score))
         ranked = sorted(best.items(), key=lambda item: -item[1][1])[: self.n_best]
-        return [(text, tokens, score) for text, (tokens, score) in ranked]
+        return [(text, first, score) for text, (first, score) in ranked]
 
     def _text(self, tokens: list[int]) -> str:
         return " ".join(self.tokenizer.decode(tokens).split())

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from velocity.recognition.decoding.hotwords import HotWords, Node
 from velocity.recognition.language_model.ngram import NGram
@@ -71,9 +69,6 @@ class TextFusion:
                 earned += reward
             loan = place.lent
         return TextContext(earned + self._look_ahead(word, before) + loan, loan, earned, word, state, place)
-
-    def outlook(self, contexts: Sequence[TextContext], tokens: np.ndarray) -> None:
-        """Not cheaper than ``extend``."""
 
     def finish(self, context: TextContext) -> float:
         state, earned, _ = self._complete(context) if context.word else (context.state, context.earned, None)

@@ -21,7 +21,8 @@ State = tuple[int, ...]  # the contexts that end with the last word, of one word
 
 
 class NGram:
-    """Log-probabilities of words, natural logarithms. ``unknown``: of any word outside the vocabulary.
+    """Log-probabilities of words, natural logarithms. ``unknown``: of any word outside the vocabulary. ``words``,
+    ``unigrams`` (words,) and ``pronunciations``, if there are any: those of each id.
 
     Equal to KenLM's for the same ARPA file. May be shared by threads.
     """
@@ -41,7 +42,7 @@ class NGram:
         return model
 
     def _open(self, tables: Tables) -> None:
-        self._words, self._pronunciations = tables.words, tables.pronunciations
+        self.words, self.pronunciations = tables.words, tables.pronunciations
         levels = tables.levels
         # Views of the map: indexing one gives a Python number, several times as fast as indexing an array.
         self._children = [memoryview(level.words) for level in levels[1:]]
@@ -49,8 +50,8 @@ class NGram:
         self._first = [memoryview(level.first) for level in levels[:-1]]
         self._log_probs = [_values(level.log_probs) for level in levels]
         self._backoffs = [_values(level.backoffs) for level in levels[:-1]]
-        self._unigrams = levels[0].log_probs.decoded()
-        self.unknown = float(self._unigrams[UNKNOWN_ID])
+        self.unigrams = levels[0].log_probs.decoded()
+        self.unknown = float(self.unigrams[UNKNOWN_ID])
         self._scores: dict[tuple[State, int], tuple[State, float]] = {}
 
     def start(self) -> State:
@@ -59,40 +60,42 @@ class NGram:
 
     def word(self, state: State, word: str) -> tuple[State, float]:
         """(the state after ``word``, its log-probability)."""
-        return self._score(state, self._id(word))
+        return self.score(state, self.id(word))
 
     def end(self, state: State) -> float:
         """The log-probability that the sentence ends."""
-        return self._score(state, END_ID)[1]
+        return self.score(state, END_ID)[1]
 
     def __contains__(self, word: str) -> bool:
-        return self._id(word) != UNKNOWN_ID
+        return self.id(word) != UNKNOWN_ID
 
     def best_beginning(self, letters: str) -> float | None:
         """The log-probability of the most probable unigram that begins with ``letters``; None if no word does."""
-        first = bisect_left(self._words, letters, len(SPECIAL))
-        last = bisect_left(self._words, letters + AFTER_LETTERS, first)
-        return float(self._unigrams[first:last].max()) if first < last else None
+        first = bisect_left(self.words, letters, len(SPECIAL))
+        last = bisect_left(self.words, letters + AFTER_LETTERS, first)
+        return float(self.unigrams[first:last].max()) if first < last else None
 
     @property
     def pronounces(self) -> bool:
         """Whether its words have pronunciations."""
-        return self._pronunciations is not None
+        return self.pronunciations is not None and any(self.pronunciations)
 
     def pronunciation(self, word: str) -> bytes:
         """The classes of its phones, or none."""
-        return self._pronunciations[self._id(word)] if self._pronunciations is not None else b""
+        return self.pronunciations[self.id(word)] if self.pronunciations is not None else b""
 
     @cached_property
     def lexicon(self) -> Lexicon:
         """Its words by their pronunciations; sorted at the first use, in 40 ms for 65,000 words."""
-        return Lexicon(self._words, self._pronunciations or [], self._unigrams)
+        return Lexicon(self.pronunciations or [], self.unigrams)
 
-    def _id(self, word: str) -> int:
-        place = bisect_left(self._words, word, len(SPECIAL))
-        return place if place < len(self._words) and self._words[place] == word else UNKNOWN_ID
+    def id(self, word: str) -> int:
+        """UNKNOWN_ID for a word outside the vocabulary."""
+        place = bisect_left(self.words, word, len(SPECIAL))
+        return place if place < len(self.words) and self.words[place] == word else UNKNOWN_ID
 
-    def _score(self, state: State, word: int) -> tuple[State, float]:
+    def score(self, state: State, word: int) -> tuple[State, float]:
+        """As ``word``, of a word's id."""
         found = self._scores.get((state, word))
         if found is None:
             if len(self._scores) >= MOST_CACHED:

@@ -1,0 +1,231 @@
+"""The search for words by their phones, against every labelling and spelling and their scores by definition."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from itertools import groupby
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.recognition.decoding.test_beam import EVERYTHING, labellings, posteriors
+from velocity.phones import BOUNDARY, CLASSES
+from velocity.recognition.decoding.fusion import UNKNOWN_WORD
+from velocity.recognition.decoding.hotwords import HotWords
+from velocity.recognition.decoding.phone_search import UNKNOWN_PHONE, PhoneSearch, Result
+from velocity.recognition.decoding.vocabulary import NO_WORD, History, Vocabulary
+from velocity.recognition.language_model.lexicon import NOWHERE, ROOT, Lexicon
+from velocity.recognition.language_model.tables import UNKNOWN_ID
+
+SOUNDS = {"<unk>": b"", "a": b"\2", "ab": b"\2\3", "b": b"\3", "bee": b"\3", "mute": b""}
+WORDS = list(SOUNDS)
+HOT = st.dictionaries(st.sampled_from(["bee", "ab", "a bee", "b a", "b ab", "baa"]), st.sampled_from([0.5, 2.0]))
+ADDED = {"baa": b"\3\2\2"}  # to the hot words, as the lexicon lacks it
+
+
+class Toy:
+    """A language model that likes no word twice in a row, so that the better homophone depends on the one before."""
+
+    words, pronunciations = WORDS, list(SOUNDS.values())
+    unigrams = np.array([-6.0, -0.4, -2.0, -1.5, -1.7, -0.1])
+    unknown = -6.0
+    lexicon = Lexicon(pronunciations, unigrams)
+
+    def start(self) -> int:
+        return -1
+
+    def id(self, word: str) -> int:
+        return WORDS.index(word) if word in WORDS else UNKNOWN_ID
+
+    def score(self, state: int, word: int) -> tuple[int, float]:
+        return word, self.unigrams[word] - 2.0 * (word == state)
+
+    def end(self, state: int) -> float:
+        return -0.3 if state == WORDS.index("b") else -1.1
+
+
+def vocabulary(hot: dict[str, float] | None = None, weight: float = 1.0, bonus: float = 0.0) -> Vocabulary:
+    hot = hot or {}
+    return Vocabulary(Toy(), HotWords(hot) if hot else None, weight, bonus, ADDED if "baa" in hot else None)
+
+
+def search(log_probs: np.ndarray, words: Vocabulary, **options) -> PhoneSearch:
+    found = PhoneSearch(words, **options)
+    found.accept(wide(log_probs))
+    return found
+
+
+def wide(log_probs: np.ndarray) -> np.ndarray:
+    """With all classes, of which the others are impossible."""
+    missing = CLASSES - log_probs.shape[1]
+    return np.concatenate([log_probs, np.full((len(log_probs), missing), -np.inf)], axis=1)
+
+
+def sure(*classes: int, rest: float = 0.02) -> np.ndarray:
+    frames = np.full((len(classes), 4), rest)
+    frames[np.arange(len(classes)), classes] = 1 - 3 * rest
+    with np.errstate(divide="ignore"):
+        return np.log(frames)
+
+
+def texts(words: Vocabulary, results: list[Result]) -> dict[tuple[str, ...], float]:
+    """The words, "" for what is none → the probability times the worth, of all results together."""
+    found = defaultdict(float)
+    for result in results:
+        found[tuple(map(words.text, result.words))] += math.exp(result.score)
+    return found
+
+
+def rewards(words: list[str], hot: dict[str, float]) -> float:
+    total = 0.0
+    for phrase, nats in hot.items():
+        sought = phrase.split()
+        times = sum(words[i : i + len(sought)] == sought for i in range(len(words)))
+        total += times * nats * len("".join(sought))
+    return total
+
+
+def every_text(
+    log_probs: np.ndarray, hot: dict[str, float], weight: float, bonus: float
+) -> dict[tuple[str, ...], float]:
+    """As ``texts``, from the definition."""
+    lm, found = Toy(), defaultdict(float)
+    sounds = SOUNDS | (ADDED if "baa" in hot else {})
+    for labels, probability in labellings(log_probs).items():
+        spellings, unknown = [[]], 0.0
+        for is_boundary, phones in groupby(labels, key=lambda label: label == BOUNDARY):
+            if not is_boundary:
+                sound = bytes(phones)
+                alike = [word for word, own in sounds.items() if own == sound]
+                spellings = [[*words, word] for words in spellings for word in alike or [""]]
+                unknown += 0.0 if alike else UNKNOWN_WORD + UNKNOWN_PHONE * len(sound)
+        for words in spellings:
+            total, state = rewards(words, hot) + unknown, lm.start()
+            for word in words:
+                state, log_prob = lm.score(state, lm.id(word))
+                total += weight * log_prob + bonus
+            found[tuple(words)] += probability * math.exp(total + weight * lm.end(state))
+    return found
+
+
+@settings(max_examples=80)
+@given(posteriors(most=6), HOT, st.sampled_from([0.3, 1.0]), st.sampled_from([0.0, 1.5]))
+def test_unpruned_each_text_has_the_score_of_all_its_labellings(log_probs, hot, weight, bonus) -> None:
+    words = vocabulary(hot, weight, bonus)
+    expected = every_text(log_probs, hot, weight, bonus)
+    found = texts(words, search(log_probs, words, **EVERYTHING, alike=10**6).results())
+    assert found == {text: pytest.approx(score, rel=1e-9) for text, score in expected.items()}
+    merged = search(log_probs, words, **EVERYTHING).results()
+    assert sum(texts(words, merged).values()) == pytest.approx(sum(expected.values())), "merging loses nothing"
+    assert texts(words, merged).keys() <= expected.keys()
+
+
+@given(posteriors(most=8), HOT, st.integers(1, 6), st.integers(1, 3))
+def test_pruning_never_adds_anything(log_probs: np.ndarray, hot: dict[str, float], beam: int, alike: int) -> None:
+    words = vocabulary(hot)
+    results = search(log_probs, words, beam=beam, alike=alike).results()
+    assert [result.score for result in results] == sorted((result.score for result in results), reverse=True)
+    everything = sum(every_text(log_probs, hot, 1.0, 0.0).values()) if len(log_probs) <= 5 else math.inf
+    assert 0 < sum(texts(words, results).values()) <= everything * (1 + 1e-9)
+
+
+@given(posteriors(most=12), st.lists(st.integers(0, 12), max_size=4), st.integers(1, 6), st.integers(1, 3))
+def test_frames_in_pieces_are_the_frames_at_once(log_probs: np.ndarray, ends: list[int], beam: int, alike: int) -> None:
+    words = vocabulary({"a bee": 1.0})
+    pieces = PhoneSearch(words, beam, alike)
+    for piece in np.split(wide(log_probs), sorted(min(end, len(log_probs)) for end in ends)):
+        pieces.accept(piece)
+        pieces.so_far()  # asking changes nothing
+        pieces.results()
+    expected = search(log_probs, words, beam=beam, alike=alike)
+    assert [each[:2] for each in pieces.results()] == [each[:2] for each in expected.results()]
+    assert list(map(pieces.labels, pieces.results())) == list(map(expected.labels, expected.results()))
+    assert pieces.so_far() == expected.so_far()
+
+
+@given(posteriors(most=12), HOT)
+def test_labels_are_those_of_the_words_each_in_a_frame_of_its_own(log_probs: np.ndarray, hot: dict[str, float]) -> None:
+    words = vocabulary(hot)
+    sounds = SOUNDS | (ADDED if "baa" in hot else {})
+    found = search(log_probs, words, beam=6)
+    for result in [*found.results(), found.so_far()]:
+        labels, frames = found.labels(result)
+        assert frames == sorted(set(frames))
+        assert all(log_probs[frame, label] > -np.inf for frame, label in zip(frames, labels, strict=True))
+        spoken = [bytes(phones) for is_boundary, phones in groupby(labels, lambda x: x == BOUNDARY) if not is_boundary]
+        for phones, word in zip(spoken, result.words, strict=True):
+            assert phones not in sounds.values() if word == NO_WORD else phones == sounds[words.text(word)]
+
+
+def test_the_words_so_far_do_not_wait_for_the_end_of_the_sentence() -> None:
+    words = vocabulary()
+    found = search(sure(2, BOUNDARY, 3), words, beam=8)
+    assert [*map(words.text, found.so_far().words)] == ["a", "b"]
+    assert [*map(words.text, search(sure(2, BOUNDARY, 2, 0, 2, rest=1e-9), words, beam=8).so_far().words)] == ["a", ""]
+
+
+def test_phones_of_no_word_cost_more_the_more_they_are() -> None:
+    """Otherwise one "word" would swallow the rest of a sentence, whenever its words are improbable."""
+    words, scores = vocabulary(), []
+    for count in range(2, 6):
+        found = search(sure(*[0, 2] * count, rest=0.0), words, beam=8).results()
+        scores.append(next(result.score for result in found if result.words == (NO_WORD,)))
+    assert np.diff(scores) == pytest.approx(UNKNOWN_PHONE)
+
+
+def test_alternatives_with_the_same_future_do_not_crowd_out_others() -> None:
+    """The toy's state is the last word: what came before makes no difference to what follows."""
+    words = vocabulary()
+    log_probs = sure(2, BOUNDARY, 2, 3, BOUNDARY, 2, BOUNDARY)
+    for alike in (2, 3):
+        found = search(log_probs, words, beam=8, alike=alike).results()
+        between = [
+            each for each in found if search(log_probs, words, beam=8, alike=alike).labels(each)[0][-1] == BOUNDARY
+        ]
+        assert max(Counter(each.words[-1] for each in between).values()) == alike
+    best = search(log_probs, words, beam=8).results()[0]
+    assert [*map(words.text, best.words)] == ["a", "ab", "a"]
+
+
+@given(st.lists(st.binary(max_size=4), max_size=8), st.binary(max_size=3))
+def test_the_lexicon_finds_what_a_search_through_all_words_finds(sounds: list[bytes], phones: bytes) -> None:
+    sounds = [bytes(2 + byte % 3 for byte in sound) for sound in sounds]
+    phones = bytes(2 + byte % 3 for byte in phones)
+    unigrams = -np.arange(len(sounds), dtype=np.float32)[::-1]
+    lexicon = Lexicon(sounds, unigrams)
+    tree, node = lexicon.tree, (ROOT, *lexicon.tree.path(phones))[-1]
+    likely = [value for sound, value in zip(sounds, unigrams.tolist(), strict=True) if sound.startswith(phones)]
+    assert (node == NOWHERE) == (not likely and bool(phones))
+    if phones and likely:
+        assert tree.best[node] == max(likely)
+    first, count = tree.row[node], tree.rows[node]
+    alike = [word for word, sound in enumerate(sounds) if phones and sound == phones]
+    assert lexicon.words[first : first + count].tolist() == alike
+    assert lexicon.unigrams[first : first + count].tolist() == unigrams[alike].tolist()
+
+
+def test_a_hot_word_is_lent_its_reward_phone_by_phone() -> None:
+    words = vocabulary({"ab a": 1.0})
+    start, path = words.start(), words.lexicon.tree.path
+    ab, reward = words.step(start, WORDS.index("ab"))
+    assert reward == pytest.approx(-2.0), "only lent so far"
+    after, reward = words.step(ab, WORDS.index("a"))
+    assert reward == pytest.approx(-0.4 + 3.0)
+
+    def lent(history: History, *nodes: int) -> list[float]:
+        return words.lent([history], np.array([nodes]))[0].tolist()
+
+    assert lent(start, ROOT, *path(b"\2\3"), *path(b"\3"), NOWHERE) == [0.0, 1.0, 2.0, 0.0, 0.0]
+    assert lent(ab, ROOT, *path(b"\2"), *path(b"\3")) == [2.0, 3.0, 0.0]
+    assert lent(after, ROOT) == [0.0]
+
+
+def test_what_a_phrase_lends_does_not_spell_words_of_other_phrases() -> None:
+    words = vocabulary({"bee a ab": 2.0})
+    best = lambda *classes: [*map(words.text, search(sure(*classes, rest=0.0), words, beam=8).results()[0].words)]  # noqa: E731
+    assert best(3) == ["b"]
+    assert best(3, BOUNDARY, 2) == ["b", "a"], "the phrase is incomplete"
+    assert best(3, BOUNDARY, 2, BOUNDARY, 2, 3) == ["bee", "a", "ab"]
