@@ -169,11 +169,10 @@ def test_its_search_has_the_constants_of_the_runtimes():
         "BOUNDARY": phones.BOUNDARY,
         "BEAM": decoder.PHONE_BEAM,
         "LABELS": beam.TOKENS,
-        "FLOOR": beam.FLOOR,
+        "FLOOR": phone_search.FLOOR,
         "MARGIN": beam.MARGIN,
         "UNKNOWN_WORD": fusion.UNKNOWN_WORD,
         "UNKNOWN_PHONE": phone_search.UNKNOWN_PHONE,
-        "LUCK": phone_search.LUCK,
         "BITS": phone_search.BITS,
     }
 

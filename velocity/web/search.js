@@ -9,10 +9,9 @@ export const CLASSES = 48, BLANK = 0, BOUNDARY = 1;
 const BEAM = 256; // paths
 const LABELS = 12; // classes per frame by which paths grow
 // Natural logarithms: less probable classes of a frame are skipped, paths worse than the best one by so much dropped.
-const FLOOR = -7, MARGIN = 10;
+const FLOOR = -5, MARGIN = 10;
 const UNKNOWN_WORD = -10; // added to the score of phones that are no word's
 const UNKNOWN_PHONE = -2; // for each of them, so that one "word" does not swallow a sentence
-const LUCK = 1; // what a word's n-gram may add to its unigram, for all that the search assumes
 const BITS = 6; // of a label in a place's key
 
 // The text of log-posteriors, (frames · CLASSES) Float32Array.
@@ -70,10 +69,10 @@ function pathsAtTheEnd(logProbs, vocabulary) {
           const value = longer === vocabulary.nowhere ? mass * Math.exp(UNKNOWN_PHONE * (node.depth + 1)) : mass;
           grown.push({ path, node: longer, label: next, mass: value, estimate: Math.log(value) + longer.ahead });
         } else if (node === root) {
-          grown.push({ path, node: root, label: next, mass, estimate: Math.log(mass) + LUCK });
+          grown.push({ path, node: root, label: next, mass, estimate: Math.log(mass) });
         } else {
           for (const { word, alone } of vocabulary.words(node)) {
-            grown.push({ path, node: root, label: next, mass, word, estimate: Math.log(mass) + alone + LUCK });
+            grown.push({ path, node: root, label: next, mass, word, estimate: Math.log(mass) + alone });
           }
         }
       }

@@ -10,16 +10,17 @@ repeat that phone.
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 import numpy as np
 
 from velocity.phones import BLANK, BOUNDARY, CLASSES
-from velocity.recognition.decoding.beam import FLOOR, MARGIN, TOKENS, candidates
+from velocity.recognition.decoding.beam import MARGIN, TOKENS, candidates
 from velocity.recognition.decoding.vocabulary import NO_WORD, Vocabulary
 from velocity.recognition.language_model.lexicon import NOWHERE, ROOT
 
-LUCK = 1.0  # nats: what a word's n-gram may add to its unigram, for all that the search assumes
+FLOOR = -5.0  # natural logarithm: less probable classes of a frame are skipped
 UNKNOWN_PHONE = -2.0  # nats for each phone of what is no word, so that one "word" does not swallow a sentence
 NOTHING, STAYED = -2, -3  # in place of a word's id: no word ends here; nor is there a new label
 BITS = 6  # of a class in a place's key
@@ -106,7 +107,8 @@ class PhoneSearch:
     ) -> None:
         self._vocabulary, self._beam, self._alike = vocabulary, beam, alike
         self._tokens, self._floor, self._margin = tokens, floor, margin
-        self._tree, self._nodes = vocabulary.lexicon.tree, len(vocabulary.ahead)
+        self._tree, self._ahead = vocabulary.lexicon.tree, vocabulary.ahead
+        self._bits = BITS + len(self._ahead).bit_length()  # of a node and a label in a place
         self._histories = [vocabulary.start()]
         self._numbers = {self._histories[0]: 0}  # history → the first of its numbers
         self._steps: dict[tuple[int, int], tuple[int, float]] = {}  # history, word → the history after it, its worth
@@ -115,18 +117,11 @@ class PhoneSearch:
         self._paths = Paths(self._place(none, none, BLANK), np.ones(1), nothing, nothing, none, none)
 
     def _place(self, history: np.ndarray, node: np.ndarray | int, label: np.ndarray | int) -> np.ndarray:
-        return (history * self._nodes + node + 1) << BITS | label
+        return history << self._bits | (node + 1) << BITS | label
 
     def _parts(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(history, node, label)."""
-        history, node = np.divmod(place >> BITS, self._nodes)
-        return history, node - 1, place & (1 << BITS) - 1
-
-    def _ranks(self, paths: Paths) -> np.ndarray:
-        """Their scores without loans."""
-        _, node, _ = self._parts(paths.place)
-        with np.errstate(divide="ignore"):
-            return np.log(paths.blank + paths.label) + self._vocabulary.ahead[node]
+        return place >> self._bits, ((place & (1 << self._bits) - 1) >> BITS) - 1, place & (1 << BITS) - 1
 
     def accept(self, log_probs: np.ndarray) -> None:
         """The next (frames, CLASSES) log-posteriors."""
@@ -147,42 +142,42 @@ class PhoneSearch:
         probability = np.zeros(CLASSES)
         probability[classes] = probabilities
         either = paths.blank + paths.label
-        mass = np.where(last[:, None] == classes, paths.blank[:, None], either[:, None]) * probabilities
+        in_blank, in_label = either * blank, paths.label * probability[last]
         with np.errstate(divide="ignore"):
-            log_mass = np.log(mass)  # (paths, classes): of paths that are longer by one label
-        stayed = np.full(len(node), STAYED)
-        grown = [paths._replace(blank=either * blank, label=paths.label * probability[last], word=stayed)]
+            ranks = np.log(in_blank + in_label) + self._ahead[node]
+            in_any, repeatable = np.log(either)[:, None], np.log(paths.blank)[:, None]
+        mass = np.where(last[:, None] == classes, repeatable, in_any) + np.log(probabilities)  # (paths, classes)
 
-        phones, mass_phones = classes[ends:], mass[:, ends:]
+        phones = classes[ends:]
         longer = self._tree.longer(node, phones)  # (paths, phones)
-        cost = np.where(longer == NOWHERE, UNKNOWN_PHONE * (self._tree.depth[node] + 1)[:, None], 0.0)
-        estimates = log_mass[:, ends:] + cost + self._vocabulary.ahead[longer]
-        ranks = [self._ranks(grown[0]), estimates.ravel()]
+        value = mass[:, ends:] + np.where(longer == NOWHERE, UNKNOWN_PHONE * (self._tree.depth[node] + 1)[:, None], 0.0)
+        estimates = value + self._ahead[longer]
+        every = [ranks, estimates.ravel()]
         if ends:
             source, word, worth, hot = self._words(node)
-            complete = log_mass[source, 0] + worth + LUCK
-            ranks.append(complete)
-        least = self._least(np.concatenate(ranks))
+            complete = mass[source, 0] + worth
+            every.append(complete)
+        least = self._least(np.concatenate(every))
 
         loan = self._lent(history, longer)
-        rows, columns = np.nonzero((estimates + loan >= least) & (mass_phones > 0.0))
+        rows, columns = np.nonzero(estimates + loan >= least)
         place = self._place(history[rows], longer[rows, columns], phones[columns])
-        value = mass_phones[rows, columns] * np.exp(cost[rows, columns])
-        grown.append(self._grown(place, value, loan[rows, columns], rows, np.full(len(rows), NOTHING)))
+        word_none = np.full(len(rows), NOTHING)
+        grown = [self._grown(place, value[rows, columns], loan[rows, columns], rows, word_none)]
         if ends:
-            chosen = np.flatnonzero(((complete >= least) | hot) & (mass[source, 0] > 0.0))
+            chosen = np.flatnonzero((complete >= least) | hot & (complete > -math.inf))
             source, word = source[chosen], word[chosen]
             after, worth = self._after(history[source], node[source], word)
             loan = self._lent(after, np.full((len(source), 1), ROOT))[:, 0]
-            place = self._place(after, ROOT, BOUNDARY)
-            grown.append(self._grown(place, mass[source, 0] * np.exp(worth), loan, source, word))
-        self._keep(Paths(*map(np.concatenate, zip(*grown, strict=True))))
+            grown.append(self._grown(self._place(after, ROOT, BOUNDARY), mass[source, 0] + worth, loan, source, word))
+        stayed = paths._replace(blank=in_blank, label=in_label, word=np.full(len(node), STAYED))
+        self._keep(Paths(*map(np.concatenate, zip(stayed, *grown, strict=True))))
 
     def _grown(
         self, place: np.ndarray, mass: np.ndarray, loan: np.ndarray, source: np.ndarray, word: np.ndarray
     ) -> Paths:
-        """Paths that are longer than ``source`` by one label."""
-        return Paths(place, np.zeros(len(place)), mass, loan, self._paths.entry[source], word)
+        """Paths that are longer than those at ``source`` by one label. ``mass``: the logarithm of theirs."""
+        return Paths(place, np.zeros(len(place)), np.exp(mass), loan, self._paths.entry[source], word)
 
     def _words(self, node: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """For each word that may end at a path's node, or NO_WORD, or NOTHING between words: the path, the word, its
@@ -193,7 +188,7 @@ class PhoneSearch:
         row = self._tree.row[node[source]] + np.arange(len(source)) - np.repeat(np.cumsum(times) - times, times)
         is_word, between = count[source] > 0, node[source] == ROOT
         word = np.where(is_word, vocabulary.lexicon.words[row], np.where(between, NOTHING, NO_WORD))
-        no_word = vocabulary.ahead[NOWHERE] + UNKNOWN_PHONE * self._tree.depth[node[source]]
+        no_word = self._ahead[NOWHERE] + UNKNOWN_PHONE * self._tree.depth[node[source]]
         worth = np.where(is_word, vocabulary.alone[row], np.where(between, 0.0, no_word))
         return source, word, worth, is_word & vocabulary.hot[row]
 
@@ -226,27 +221,34 @@ class PhoneSearch:
     def _least(self, ranks: np.ndarray) -> float:
         """What a path must reach to be among the best."""
         if len(ranks) <= self._beam or self._margin == math.inf:
-            return -math.inf
-        return -np.partition(-ranks, self._beam - 1)[self._beam - 1]
+            return -sys.float_info.max
+        return max(-np.partition(-ranks, self._beam - 1)[self._beam - 1], -sys.float_info.max)
 
     def _keep(self, paths: Paths) -> None:
         """Merge paths at the same place, and keep the best ones."""
         order = np.lexsort((-(paths.blank + paths.label), paths.place))
-        first = np.flatnonzero(np.diff(paths.place[order], prepend=-1))
-        blank, label = (np.add.reduceat(each[order], first) for each in (paths.blank, paths.label))
-        paths = paths.take(order[first])._replace(blank=blank, label=label)
-        ranks = self._ranks(paths)
-        kept = self._best(paths.place, ranks + paths.loan)
-        if paths.loan.any():  # paths with loans must not crowd out those without
-            kept = np.array(list(dict.fromkeys([*kept.tolist(), *self._best(paths.place, ranks).tolist()])))
-        paths = paths.take(kept)
+        place = paths.place[order]
+        first = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
+        place, blank, label = (
+            place[first],
+            *(np.add.reduceat(each[order], first) for each in (paths.blank, paths.label)),
+        )
+        _, node, _ = self._parts(place)
+        loan = paths.loan[order[first]]
+        with np.errstate(divide="ignore"):
+            ranks = np.log(blank + label) + self._ahead[node]
+        kept = self._best(place, ranks + loan)
+        if loan.any():  # paths with loans must not crowd out those without
+            kept = np.array(list(dict.fromkeys([*kept.tolist(), *self._best(place, ranks).tolist()])))
+        paths = paths.take(order[first[kept]])
         new = np.flatnonzero(paths.word != STAYED)
         entry = paths.entry.copy()
         entry[new] = len(self._trace) + np.arange(len(new))
-        _, _, label = self._parts(paths.place[new])
-        self._trace.add(paths.entry[new].tolist(), label.tolist(), self._frames, paths.word[new].tolist())
-        most = (paths.blank + paths.label).max()
-        self._paths = paths._replace(blank=paths.blank / most, label=paths.label / most, entry=entry)
+        _, _, labels = self._parts(paths.place[new])
+        self._trace.add(paths.entry[new].tolist(), labels.tolist(), self._frames, paths.word[new].tolist())
+        blank, label = blank[kept], label[kept]
+        most = (blank + label).max()
+        self._paths = paths._replace(blank=blank / most, label=label / most, entry=entry)
         self._scale += math.log(most)
 
     def _best(self, place: np.ndarray, ranks: np.ndarray) -> np.ndarray:
@@ -274,8 +276,9 @@ class PhoneSearch:
 
     def so_far(self) -> Result:
         """Of the frames so far, if they are not all: the best path, with the word that it has begun, if it is one."""
-        best = int(np.argmax(self._ranks(self._paths)))
-        return max(self._results(self._paths.take(np.array([best]))))
+        _, node, _ = self._parts(self._paths.place)
+        best = np.argmax(np.log(self._paths.blank + self._paths.label) + self._ahead[node])
+        return max(self._results(self._paths.take(best[None])))
 
     def _results(self, paths: Paths) -> list[Result]:
         history, node, _ = self._parts(paths.place)
