@@ -111,7 +111,7 @@ def transcribe(folder: Path, part: int) -> list[tuple[str, str, str]]:
     model = load_model(folder / FINETUNED)
     tokenizer = TextTokenizer(folder / PREPARED / "tokenizer.model")
     lm, frame_seconds = NGram(LANGUAGE_MODEL), 0.01 * model.config.stride
-    decoder = Decoder(tokenizer, frame_seconds, lm, beam=24, lm_weight=0.6, word_bonus=0.5)
+    decoder = Decoder(tokenizer, frame_seconds, lm, lm_weight=0.6, word_bonus=0.5)
     found = []
     for manifest in sorted((folder / PREPARED).glob("test-*.jsonl")):
         for cut in list(load_cuts(manifest))[::2][part::PARTS]:

@@ -58,7 +58,7 @@ HotWordPhrases = Annotated[
 Beam = Annotated[
     int | None,
     typer.Option(
-        help="Width of the beam search. Default: 128 for phones, 32 for letters with a language model or hot "
+        help="Width of the beam search. Default: 256 for phones, 32 for letters with a language model or hot "
         "words, otherwise greedy decoding.",
         min=1,
     ),
