@@ -13,7 +13,9 @@ from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.decoding.words import EARLY, LATE, Word, spelled
 
 SETTLED = 0.24  # seconds without a label after which a word counts as complete although nothing has followed
-DECIDED = 0.5  # seconds after which the search is not expected to change a word any more
+PAUSE = 0.4  # likewise, for phones
+AGREED = 0.2  # seconds after which the search is not expected to change a word that all good hypotheses have
+DECIDED = 1.0  # likewise, any word
 
 
 class Utterance(ABC):
@@ -127,6 +129,7 @@ class PhoneUtterance(Utterance):
         self._last = start - 1  # frame of the newest phone
         self._stable: list[Word] = []
         self._begun: list[Word] = []  # after them
+        self._agreed = 0  # of these, from the first on: all good hypotheses have them
 
     def _take(self, log_probs: np.ndarray) -> None:
         self._search.accept(log_probs)
@@ -134,9 +137,10 @@ class PhoneUtterance(Utterance):
         sounding = np.flatnonzero((best != BLANK) & (best != BOUNDARY))
         if len(sounding):
             self._last = self.end + int(sounding[-1])
-        so_far = self._decoder.words_so_far(self._search, np.concatenate(self._posteriors))
+        so_far, agreed = self._decoder.words_so_far(self._search, np.concatenate(self._posteriors))
         spoken = self._stable[-1].end if self._stable else 0.0  # the search may have changed its mind on what is stable
         self._begun = [word for word in self._decoded(so_far) if (word.start + word.end) / 2 > spoken]
+        self._agreed = agreed - (len(so_far) - len(self._begun))
 
     @property
     def quiet(self) -> int:
@@ -146,13 +150,16 @@ class PhoneUtterance(Utterance):
         return self._stable + self._begun
 
     def settle(self) -> int:
-        """All words are stable after ``SETTLED`` seconds without a phone, else those that ended ``DECIDED`` seconds
+        """All words are stable after PAUSE seconds without a phone, else those that ended AGREED or DECIDED seconds
         ago."""
         now = self.end * self._frame
-        if self.quiet * self._frame >= SETTLED:
+        if self.quiet * self._frame >= PAUSE:
             count = len(self._begun)
         else:
-            count = sum(word.end <= now - DECIDED for word in self._begun)
+            count = sum(
+                word.end <= now - (AGREED if number < self._agreed else DECIDED)
+                for number, word in enumerate(self._begun)
+            )
         self._stable += self._begun[:count]
         del self._begun[:count]
         return len(self._stable)

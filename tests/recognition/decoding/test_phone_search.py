@@ -151,7 +151,7 @@ def test_labels_are_those_of_the_words_each_in_a_frame_of_its_own(log_probs: np.
     words = vocabulary(hot)
     sounds = SOUNDS | (ADDED if "baa" in hot else {})
     found = search(log_probs, words, beam=6)
-    for result in [*found.results(), found.so_far()]:
+    for result in [*found.results(), found.so_far()[0]]:
         labels, frames = found.labels(result)
         assert frames == sorted(set(frames))
         assert all(log_probs[frame, label] > -np.inf for frame, label in zip(frames, labels, strict=True))
@@ -163,8 +163,21 @@ def test_labels_are_those_of_the_words_each_in_a_frame_of_its_own(log_probs: np.
 def test_the_words_so_far_do_not_wait_for_the_end_of_the_sentence() -> None:
     words = vocabulary()
     found = search(sure(2, BOUNDARY, 3), words, beam=8)
-    assert [*map(words.text, found.so_far().words)] == ["a", "b"]
-    assert [*map(words.text, search(sure(2, BOUNDARY, 2, 0, 2, rest=1e-9), words, beam=8).so_far().words)] == ["a", ""]
+    assert [*map(words.text, found.so_far()[0].words)] == ["a", "b"]
+    found = search(sure(2, BOUNDARY, 2, 0, 2, rest=1e-9), words, beam=8)
+    assert [*map(words.text, found.so_far()[0].words)] == ["a", ""]
+
+
+def test_words_are_agreed_on_when_no_good_path_has_others() -> None:
+    """Those that differ before the last word, all that the toy remembers, are merged: the choice is made."""
+    words = vocabulary()
+    certain = sure(2, 3, BOUNDARY, 2, BOUNDARY, 2, 3, BOUNDARY, rest=1e-4)
+    unsure = certain.copy()
+    unsure[3, [2, 3]] = np.log(0.48)  # a or b
+    for log_probs, agreed in ((certain[:5], 2), (unsure[:5], 1), (unsure, 3)):
+        best, count = search(log_probs, words, beam=8).so_far()
+        assert [*map(words.text, best.words)] == ["ab", "a", "ab"][: len(best.words)]
+        assert count == agreed
 
 
 def test_phones_of_no_word_cost_more_the_more_they_are() -> None:

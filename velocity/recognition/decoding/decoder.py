@@ -20,7 +20,7 @@ from velocity.recognition.decoding.greedy import best_alignment, best_path
 from velocity.recognition.decoding.hotwords import HotWords
 from velocity.recognition.decoding.phone_search import PhoneSearch, Result
 from velocity.recognition.decoding.pieces import Tokenizer, pieces
-from velocity.recognition.decoding.vocabulary import Vocabulary
+from velocity.recognition.decoding.vocabulary import NO_WORD, Vocabulary
 from velocity.recognition.decoding.words import Word, timed_words
 from velocity.recognition.language_model.choice import LM_WEIGHT, WORD_BONUS
 from velocity.recognition.language_model.ngram import NGram
@@ -134,16 +134,16 @@ class Decoder:
             found.append(Hypothesis(text, score, timed))
         return found
 
-    def words_so_far(self, search: PhoneSearch, log_probs: np.ndarray) -> list[Word]:
+    def words_so_far(self, search: PhoneSearch, log_probs: np.ndarray) -> tuple[list[Word], int]:
         """The words of the best hypothesis for the ``log_probs`` that ``search`` has accepted, the incomplete one among
-        them if it is a word. Their times, and so their confidences, are about those of ``phone_hypotheses``: those of
-        the search, at no cost."""
-        best = search.so_far()
+        them if it is a word, and how many of them the other good hypotheses have too. Their times, and so their
+        confidences, are about those of ``phone_hypotheses``: those of the search, at no cost."""
+        best, agreed = search.so_far()
         tokens, frames = search.labels(best)
         path = np.full(len(log_probs), -1)
         for index, (first, following) in enumerate(pairwise([*frames, len(log_probs)])):
             path[first : min(following, first + SOUNDING)] = index
-        return self._timed(log_probs, tokens, path, best)
+        return self._timed(log_probs, tokens, path, best), sum(word != NO_WORD for word in best.words[:agreed])
 
     def _written(self, result: Result) -> str:
         return " ".join(filter(None, map(self._vocabulary.text, result.words)))

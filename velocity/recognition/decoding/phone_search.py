@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
+from itertools import takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from velocity.recognition.language_model.lexicon import NOWHERE, ROOT
 FLOOR = -5.0  # natural logarithm: less probable classes of a frame are skipped
 UNKNOWN_PHONE = -2.0  # nats for each phone of what is no word, so that one "word" does not swallow a sentence
 NOTHING, STAYED = -2, -3  # in place of a word's id: no word ends here; nor is there a new label
+AGREEMENT = 2.0  # nats
 BITS = 6  # of a class in a place's key
 
 
@@ -274,11 +276,15 @@ class PhoneSearch:
         """Of the frames so far, as if they were all, best first: each path with each word that may end it."""
         return sorted(self._results(self._paths), key=lambda result: -result.score)
 
-    def so_far(self) -> Result:
-        """Of the frames so far, if they are not all: the best path, with the word that it has begun, if it is one."""
-        _, node, _ = self._parts(self._paths.place)
-        best = np.argmax(np.log(self._paths.blank + self._paths.label) + self._ahead[node])
-        return max(self._results(self._paths.take(best[None])))
+    def so_far(self) -> tuple[Result, int]:
+        """Of the frames so far, if they are not all: the best path, with the word that it has begun, if it is one; and
+        how many of its words, from the first on, all paths have that are at most AGREEMENT worse."""
+        paths = self._paths
+        _, node, _ = self._parts(paths.place)
+        ranks = np.log(paths.blank + paths.label) + self._ahead[node]
+        good = set(paths.entry[ranks >= ranks.max() - AGREEMENT].tolist())
+        agreed = takewhile(lambda alike: len(set(alike)) == 1, zip(*map(self._trace.words, good), strict=False))
+        return max(self._results(paths.take(ranks.argmax()[None]))), len(list(agreed))
 
     def _results(self, paths: Paths) -> list[Result]:
         history, node, _ = self._parts(paths.place)
