@@ -164,8 +164,8 @@ class PhoneSearch:
         loan = self._lent(history, longer)
         rows, columns = np.nonzero(estimates + loan >= least)
         place = self._place(history[rows], longer[rows, columns], phones[columns])
-        word_none = np.full(len(rows), NOTHING)
-        grown = [self._grown(place, value[rows, columns], loan[rows, columns], rows, word_none)]
+        nothing = np.full(len(rows), NOTHING)
+        grown = [self._grown(place, value[rows, columns], loan[rows, columns], rows, nothing)]
         if ends:
             chosen = np.flatnonzero((complete >= least) | hot & (complete > -math.inf))
             source, word = source[chosen], word[chosen]
@@ -231,12 +231,9 @@ class PhoneSearch:
         order = np.lexsort((-(paths.blank + paths.label), paths.place))
         place = paths.place[order]
         first = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
-        place, blank, label = (
-            place[first],
-            *(np.add.reduceat(each[order], first) for each in (paths.blank, paths.label)),
-        )
+        blank, label = (np.add.reduceat(each[order], first) for each in (paths.blank, paths.label))
+        place, loan = place[first], paths.loan[order[first]]
         _, node, _ = self._parts(place)
-        loan = paths.loan[order[first]]
         with np.errstate(divide="ignore"):
             ranks = np.log(blank + label) + self._ahead[node]
         kept = self._best(place, ranks + loan)
@@ -292,9 +289,11 @@ class PhoneSearch:
         after, worth = self._after(history[source], node[source], word)
         score = np.log(paths.blank + paths.label)[source] + self._scale + worth
         score += [self._vocabulary.end(self._histories[number]) for number in after.tolist()]
-        found = zip(score.tolist(), word.tolist(), paths.entry[source].tolist(), strict=True)
-        return [Result(each, self._trace.words(entry) + (() if last == NOTHING else (last,)), entry)
-                for each, last, entry in found]  # fmt: skip
+        results = []
+        for each, last, entry in zip(score.tolist(), word.tolist(), paths.entry[source].tolist(), strict=True):
+            words = self._trace.words(entry)
+            results.append(Result(each, words if last == NOTHING else (*words, last), entry))
+        return results
 
     def labels(self, result: Result) -> tuple[list[int], list[int]]:
         """Its classes, and the frame in which each of them appeared: about that of its sound."""

@@ -25,8 +25,8 @@ class History(NamedTuple):
 
 class Vocabulary:
     """A word is worth ``lm_weight`` · ln P_LM + ``word_bonus`` + rewards of hot words, as ``TextFusion``'s. What is no
-    word costs as much as an unknown word. A beginning is worth the unigram of the most
-    probable word that begins so (Ortmanns et al. 1996, "Language-model look-ahead")."""
+    word costs as much as an unknown word. A beginning is worth the unigram of the most probable word that begins so
+    (Ortmanns et al. 1996, "Language-model look-ahead")."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from velocity.recognition.language_model.tables import END_ID, SPECIAL, START_ID
 
 AFTER_LETTERS = "\x7f"  # sorts after every letter of a word
 KENLM = b"mmap lm http://kheafield.com/code"
-MOST_CACHED = 1 << 19  # scores, about 200 bytes each
+MOST_CACHED = 1 << 16  # scores, about 200 bytes each
 
 State = tuple[int, ...]  # the contexts that end with the last word, of one word, two words …; -1 for those unknown
 
