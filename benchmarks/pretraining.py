@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", default=["random", "supervised"])
     parser.add_argument("--minutes", type=float, nargs="+", default=[30.0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--stage-1", type=int, default=2000, help="steps of 24 s")
+    parser.add_argument("--stage-1", type=int, default=5000, help="steps of 24 s")
     parser.add_argument("--stage-2", type=int, default=1500, help="steps of 24 s")
     parser.add_argument("--out", type=Path, default=Path("build/pretraining"))
     asked = parser.parse_args()
