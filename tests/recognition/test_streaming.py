@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,13 +22,15 @@ from tests.tone_model import add_phones, add_words, speak, write_model
 from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.cli import main
 from velocity.errors import VelocityError
+from velocity.phones import CLASSES
 from velocity.recognition.decoding.decoder import Decoder
+from velocity.recognition.decoding.words import Word
 from velocity.recognition.language_model.file import write_file
 from velocity.recognition.language_model.kneser_ney import estimate
 from velocity.recognition.offline import VelocityASR
 from velocity.recognition.onset import FeatureStream
 from velocity.recognition.streaming import Endpoint, Event, StreamingASR
-from velocity.recognition.utterance import DECIDED
+from velocity.recognition.utterance import DECIDED, PhoneUtterance
 
 SENTENCE = "the quick brown fox's tail jumps over"
 EVERYTHING = Endpoint(pause=1e9, silence=1e9, longest=1e9)
@@ -204,6 +207,19 @@ def test_a_word_in_the_middle_is_stable_within_a_second(phonetic: StreamingASR) 
             seen = len(event.words)
             assert event.received - event.words[-1].end <= DECIDED + 0.16 + 0.1 + 0.0125
     assert seen >= 3
+
+
+def test_asking_twice_settles_nothing_more() -> None:
+    """Two of three words are agreed on; the third, no older, is not, however often one asks."""
+    words = [Word("a", 0.0, 0.1, 1.0), Word("b", 0.1, 0.2, 1.0), Word("c", 0.2, 0.3, 1.0)]
+    search = SimpleNamespace(accept=lambda log_probs: None)
+    decoder = SimpleNamespace(
+        frame_seconds=0.04, search_phones=lambda: search, words_so_far=lambda search, log_probs: (words, 2)
+    )
+    utterance = PhoneUtterance(0, decoder)
+    utterance.add(np.log(np.full((15, CLASSES), 1e-3) + np.eye(CLASSES)[[2]]))  # 0.6 s of a phone
+    assert [utterance.settle(), utterance.settle()] == [2, 2]
+    assert utterance.stable_and_partial() == ("a b", "c")
 
 
 def test_what_is_no_word_is_no_text(phonetic: StreamingASR) -> None:

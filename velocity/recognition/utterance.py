@@ -162,6 +162,7 @@ class PhoneUtterance(Utterance):
             )
         self._stable += self._begun[:count]
         del self._begun[:count]
+        self._agreed -= count
         return len(self._stable)
 
     def final(self) -> list[Word]:
