@@ -9,10 +9,9 @@ import soundfile
 
 from tests.tone_model import speak, write_model, write_speech
 from velocity.adaptation.speech import TRAIN, write_parts
-from velocity.adaptation.transcripts import confidence, transcribed
+from velocity.adaptation.transcripts import transcribed
 from velocity.adaptation.workspace import Workspace
 from velocity.audio import SAMPLE_RATE, load_audio
-from velocity.recognition.decoding.words import Word
 from velocity.recognition.offline import VelocityASR
 
 
@@ -21,17 +20,7 @@ def base(tmp_path_factory) -> Path:
     return write_model(tmp_path_factory.mktemp("base") / "onnx-int8", "onnx-int8")
 
 
-def word(sure: float) -> Word:
-    return Word("a", 0.0, 1.0, sure)
-
-
-def test_confidence_is_the_geometric_mean_of_at_least_two_words():
-    assert confidence([]) == confidence([word(1.0)]) == 0.0
-    assert confidence([word(0.9), word(0.4)]) == pytest.approx(0.6)
-    assert confidence([word(1.0), word(0.0)]) < 1e-4
-
-
-def test_sure_passages_are_cut_out_and_the_rest_is_left(base, tmp_path, capsys):
+def test_sure_utterances_are_cut_out_and_the_rest_is_left(base, tmp_path, capsys):
     write_speech(tmp_path / "sure.wav", "the cat sat", base)
     random = np.random.default_rng(0)
     murmur = 0.02 * random.standard_normal(3 * SAMPLE_RATE) + 0.05 * speak("ab", base).mean()
@@ -41,14 +30,14 @@ def test_sure_passages_are_cut_out_and_the_rest_is_left(base, tmp_path, capsys):
     assert [spoken.text for spoken in found] == ["the cat sat"]
     assert VelocityASR(base).transcribe(found[0].path) == "the cat sat"
     assert found[0].seconds == pytest.approx(len(load_audio(tmp_path / "sure.wav")) / SAMPLE_RATE, abs=0.05)
-    assert "s without a text, in 1 passages" in capsys.readouterr().err
+    assert "s without a text, in 1 utterances" in capsys.readouterr().err
     write_parts({TRAIN: found}, tmp_path / "parts")
     (listing,) = (tmp_path / "parts" / TRAIN).rglob("*.trans.txt")
     assert listing.read_text().split(maxsplit=1)[1] == "the cat sat\n"
 
 
 def test_a_later_run_takes_what_there_is(base, tmp_path):
-    write_speech(tmp_path / "a.wav", "go on", base)
+    write_speech(tmp_path / "a.wav", "go on now", base)
     workspace = Workspace(tmp_path / "w", {}, ["transcribe"])
     first = transcribed(workspace, base, [tmp_path / "a.wav"])
     index = tmp_path / "w/transcribed/transcripts.json"

@@ -13,7 +13,7 @@ import sys
 
 import typer
 
-from velocity.cli import transcribe, stream, record, adapt, serve, lm, evaluate, project, release  # noqa: F401  # isort: skip  (order of --help)
+from velocity.cli import transcribe, stream, record, label, adapt, serve, lm, evaluate, project, release  # noqa: F401  # isort: skip  (order of --help)
 from velocity.cli.app import app
 from velocity.errors import VelocityError, notes_on_stderr, reason
 from velocity.loopback import bypass_proxies

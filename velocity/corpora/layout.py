@@ -49,7 +49,7 @@ def speakers_of(folder: Path) -> Callable[[Transcript, Path], Transcript]:
     ages = _read_ages(folder / "SPEAKERS.TXT")
 
     def complete(transcript: Transcript, path: Path) -> Transcript:
-        speaker = _speaker_of(path.relative_to(folder))
+        speaker = speaker_of(path.relative_to(folder))
         return replace(transcript, speaker=speaker, group=age_group(ages.get(speaker)))
 
     return complete
@@ -73,7 +73,8 @@ def _read_ages(path: Path) -> dict[str | None, float]:
     return ages
 
 
-def _speaker_of(path: Path) -> str | None:
+def speaker_of(path: Path) -> str | None:
+    """Who speaks in an audio file, by its path below the folder; None: the path does not tell."""
     speaker, dash, _ = path.stem.partition("-")
     if dash and speaker:
         return speaker
