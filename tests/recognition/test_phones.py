@@ -13,13 +13,13 @@ from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
 from velocity.commands.lm import tune
 from velocity.errors import VelocityError, VelocityWarning
 from velocity.phones import BOUNDARY, CLASSES
-from velocity.recognition import segmentation
+from velocity.recognition import offline, segmentation
 from velocity.recognition.decoding import decoder
 from velocity.recognition.language_model.file import write_file
 from velocity.recognition.language_model.kneser_ney import estimate
 from velocity.recognition.offline import VelocityASR
 
-SENTENCES = ["the fox jumps over the lazy dog", "the box", "fox jumps"]
+SENTENCES = ["the fox jumps over the lazy dog", "the box", "fox jumps", "a fox"]
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +83,32 @@ def test_a_model_without_phones_reads_letters(folder: Path, tmp_path: Path) -> N
     assert model.transcribe(speak("the box", folder)) == "the box"
     with pytest.raises(VelocityError, match="gives no log-posteriors of phones"):
         model.phone_log_probs(speak("the box", folder))
+
+
+def test_stretches_that_are_not_plausible_are_silence(
+    model: VelocityASR, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet = np.zeros(3 * SAMPLE_RATE, np.float32)
+    sound = np.concatenate([speak("fox", folder), quiet, speak("the box", folder)])
+    verdicts = iter([False, True, False, True])
+    monkeypatch.setattr(offline, "plausible", lambda log_probs, blank: next(verdicts))
+    (passage,) = model.passages(sound)
+    assert passage.text == "the box"
+    assert passage.words[0].start > 3.0
+    log_probs = model.phone_log_probs(sound)
+    first, second = np.split(log_probs.argmax(1), [round(3.0 / model.config["frame_seconds"])])
+    assert set(first) == {0}
+    assert set(second) != {0}
+
+
+def test_a_short_voice_is_recognised_in_long_audio_as_by_itself(model: VelocityASR, folder: Path) -> None:
+    quiet = np.zeros(3 * SAMPLE_RATE, np.float32)
+    short = np.concatenate([quiet, speak("a", folder), quiet])
+    assert not segmentation.voice_activity(short).any(), "too little evidence where the text is not checked"
+    assert model.transcribe(short) == "a"
+    sound = np.concatenate([*[quiet, speak("the box", folder)] * 6, short])
+    assert len(sound) > 20 * SAMPLE_RATE
+    assert model.transcribe(sound).split() == ["the", "box"] * 6 + ["a"]
 
 
 @pytest.mark.parametrize("pause", [0.3, 1.3])

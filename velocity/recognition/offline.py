@@ -29,6 +29,7 @@ from velocity.recognition.segmentation import (
     SURE,
     chunks,
     plausible,
+    silence,
     silenced,
     split_posteriors,
     stretches,
@@ -213,13 +214,8 @@ class VelocityASR:
         for first, log_probs in split_posteriors(self._posteriors_of(counted(), head), head.begins, head.blank):
             start = first * frame
             end = min(start + len(log_probs) * frame, samples / SAMPLE_RATE)  # the last frame may reach beyond
-            found = decode(log_probs, words) if self._is_speech(log_probs, head) else [Hypothesis("", 0.0)]
-            hypotheses = [_shifted(each, start, end) for each in found]
+            hypotheses = [_shifted(each, start, end) for each in decode(log_probs, words)]
             yield Passage(start, end, hypotheses)
-
-    def _is_speech(self, log_probs: np.ndarray, head: Head) -> bool:
-        """Phones are checked, as the language model makes words of anything; letters are taken as they are."""
-        return head is not self._phones or plausible(log_probs, head.blank)
 
     def segments(self, log_probs: np.ndarray) -> list[Segment]:
         """Subtitle cues of (frames', V) log-posteriors, from the times of the words."""
@@ -247,16 +243,18 @@ class VelocityASR:
     def _posteriors_of(self, audio: Audio, head: Head) -> Iterator[np.ndarray]:
         """``posteriors`` of an output of the graph: (frames', classes) each."""
         seconds = self.config["frame_seconds"]
-        frame, spoken = round(seconds * SAMPLE_RATE), False
+        frame, spoken, checked = round(seconds * SAMPLE_RATE), False, head is self._phones
         for samples, start, end, alone in chunks(_blocks(audio), frame):
-            active = voice_activity(samples, alone, checked=head is self._phones)
-            piece = np.zeros((-(-len(samples) // frame), len(head.begins)), dtype=np.float32)
+            active = voice_activity(samples, alone, checked)
+            piece = silence(-(-len(samples) // frame), len(head.begins), head.blank)
             # Quiet before, between and after speech never reaches the network, so that it cannot change the words.
             joints = []
             for first, last in stretches(active, seconds):
                 if last * frame <= start or first * frame >= end:
                     continue  # within the context, which belongs to another chunk
                 found = self._infer(samples[first * frame : last * frame], head)[: len(piece) - first]
+                if checked and not plausible(found, head.blank):
+                    continue  # the language model would make words of it
                 piece[first : first + len(found)] = found
                 if spoken and first * frame >= start:  # else nothing came before, or it goes on from there
                     joints.append(max(first - 1, start // frame))

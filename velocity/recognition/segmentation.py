@@ -26,7 +26,7 @@ VOICE_WINDOW = 160  # samples at VOICE_RATE: 40 ms, at least three periods of a 
 SHORTEST_PERIOD, LONGEST_PERIOD = 10, 56  # samples at VOICE_RATE: voices of 400 to 71 Hz
 CERTAIN, LIKELY = 0.9, 0.7  # periodicity of a frame that is certainly, or probably, voiced
 ENOUGH, WITHIN = 4, 20  # required voiced frames within a window of frames: 80 ms of 0.4 s
-# Instead of LIKELY and ENOUGH, where text that is not ``plausible`` is dropped: the voice may be faint or hoarse.
+# Instead, where stretches that are not ``plausible`` are dropped: the voice may be faint or hoarse.
 LIKELY_IF_CHECKED, ENOUGH_IF_CHECKED = 0.5, 1
 PLAUSIBLE = 0.4  # mean probability of the best class where it is not the blank
 ENOUGH_OF_A_PIECE, WITHIN_A_PIECE = 10, 50  # certain ones, in a chunk of long audio: 200 ms of a second
@@ -86,8 +86,8 @@ def _power(samples: np.ndarray) -> np.ndarray:
 def voice_activity(samples: np.ndarray, alone: bool = False, checked: bool = False) -> np.ndarray:
     """Where somebody may be speaking in (samples,) at 16 kHz: one bool every 20 ms.
 
-    A short recording usually contains speech, and so does the only chunk with a sound (``alone``), for which weaker
-    evidence will do if the text is ``checked``; one of many needs stronger evidence.
+    A short recording usually contains speech, and so does the only chunk with a sound (``alone``); one of many needs
+    stronger evidence. If what is recognised in each stretch is ``checked`` (``plausible``), weak evidence will do.
 
     A voice is periodic; breath, wind, hiss, rumble and most clatter are not. The measure is the greatest normalised
     autocorrelation at the periods of a voice, divided by the window's own autocorrelation: Boersma, "Accurate
@@ -95,9 +95,10 @@ def voice_activity(samples: np.ndarray, alone: bool = False, checked: bool = Fal
     Speech is where frames are probably voiced, near some that certainly are. Whispering is not detected.
     """
     periodic = _periodicity(samples)
-    enough, within, least = (ENOUGH, WITHIN, LIKELY) if alone else (ENOUGH_OF_A_PIECE, WITHIN_A_PIECE, LIKELY)
-    if alone and checked:
-        enough, least = ENOUGH_IF_CHECKED, LIKELY_IF_CHECKED
+    if checked:
+        enough, within, least = ENOUGH_IF_CHECKED, WITHIN, LIKELY_IF_CHECKED
+    else:
+        enough, within, least = (ENOUGH, WITHIN, LIKELY) if alone else (ENOUGH_OF_A_PIECE, WITHIN_A_PIECE, LIKELY)
     certain = _count(periodic > CERTAIN, within) >= enough
     likely = _count(periodic > least, WITHIN) >= ENOUGH
     reach = lambda found, seconds: _count(found, 2 * round(seconds / VOICE_STEP) + 1) > 0  # noqa: E731
@@ -155,6 +156,13 @@ def stretches(active: np.ndarray, frame_seconds: float) -> Iterator[tuple[int, i
             first, last = starts[begin] * VOICE_STEP / frame_seconds, ends[index] * VOICE_STEP / frame_seconds
             yield int(first + 1e-6), int(np.ceil(last - 1e-6))
             begin = index + 1
+
+
+def silence(frames: int, classes: int, blank: int) -> np.ndarray:
+    """(frames, classes) log-posteriors that are certainly blank."""
+    log_probs = np.full((frames, classes), SURE, dtype=np.float32)
+    log_probs[:, blank] = 0.0
+    return log_probs
 
 
 def silenced(log_probs: np.ndarray, active: np.ndarray, frame_seconds: float, blank: int) -> np.ndarray:

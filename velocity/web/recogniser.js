@@ -4,7 +4,7 @@ import { MEL_BINS, SAMPLE_RATE, melSpectrogram } from './features.js';
 import { bestClasses, textOf } from './decoding.js';
 import { LanguageModel } from './language_model.js';
 import { BLANK, BOUNDARY, CLASSES, search } from './search.js';
-import { certain, chunks, passages, plausible, silenced, stretches, voiceActivity } from './segmentation.js';
+import { certain, chunks, passages, plausible, silence, silenced, stretches, voiceActivity } from './segmentation.js';
 
 const RUNTIMES = { wasm: './ort/ort.wasm.min.mjs', webgpu: './ort/ort.webgpu.min.mjs' };
 // ONNX Runtime rounds activations on the CPU only, and each would be copied there and back, 43 times in the reference
@@ -58,8 +58,7 @@ export class Recogniser {
       begins: Array.from({ length: CLASSES }, (_, label) => label === BOUNDARY),
       space: BOUNDARY,
       checked: true, // the language model makes words of anything
-      text: (logProbs) =>
-        plausible(logProbs, BLANK, CLASSES) ? search(logProbs, languageModel, config.language_model) : '',
+      text: (logProbs) => search(logProbs, languageModel, config.language_model),
     };
   }
 
@@ -78,12 +77,13 @@ export class Recogniser {
     const { frame, head } = this, { blank, classes, space } = head, { frame_seconds: seconds } = this.config;
     let spoken = false, done = 0; // samples
     for (const { samples, start, end, alone, active = voiceActivity(samples, alone, head.checked) } of chunks) {
-      const piece = new Float32Array(Math.ceil(samples.length / frame) * classes);
+      const piece = silence(Math.ceil(samples.length / frame), head);
       // Quiet before, between and after speech never reaches the network, so that it cannot change the words.
       const joints = [];
       for (const [first, last] of stretches(active, seconds)) {
         if (last * frame <= start || first * frame >= end) continue; // in the context, which is another chunk's
         const found = await this.logProbs(melSpectrogram(samples.subarray(first * frame, last * frame)), head);
+        if (head.checked && !plausible(found, blank, classes)) continue;
         piece.set(found.subarray(0, piece.length - first * classes), first * classes);
         // Else nothing came before, or it goes on from there.
         if (spoken && first * frame >= start) joints.push(Math.max(first - 1, start / frame));

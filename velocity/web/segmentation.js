@@ -16,7 +16,7 @@ const VOICE_WINDOW = 160; // samples at 4 kHz: 40 ms
 const SHORTEST_PERIOD = 10, LONGEST_PERIOD = 56; // samples at 4 kHz: voices of 400 to 71 Hz
 const CERTAIN = 0.9, LIKELY = 0.7; // periodicity of a frame that is certainly, or probably, voiced
 const ENOUGH = 4, WITHIN = 20; // required voiced frames within a window of frames
-// Instead of LIKELY and ENOUGH, where text that is not plausible is dropped: the voice may be faint or hoarse.
+// Instead, where stretches that are not plausible are dropped: the voice may be faint or hoarse.
 const LIKELY_IF_CHECKED = 0.5, ENOUGH_IF_CHECKED = 1;
 const PLAUSIBLE = 0.4; // mean probability of the best class where it is not the blank
 const ENOUGH_OF_A_PIECE = 10, WITHIN_A_PIECE = 50; // certain ones, in a chunk of long audio
@@ -58,13 +58,12 @@ export function quietest(samples, frame) {
   return Math.floor(middle / frame) * frame;
 }
 
-// Where somebody may be speaking: 0 or 1 every 20 ms. A sound that is alone needs less evidence, and still less if the
-// text is checked.
+// Where somebody may be speaking: 0 or 1 every 20 ms. A sound that is alone needs less evidence, and any sound still less
+// if stretches that are not plausible are dropped (checked).
 export function voiceActivity(samples, alone, checked = false) {
-  const periodic = periodicity(samples);
-  const faint = alone && checked, least = faint ? LIKELY_IF_CHECKED : LIKELY;
-  const [some, within] = alone ? [ENOUGH, WITHIN] : [ENOUGH_OF_A_PIECE, WITHIN_A_PIECE];
-  const enough = faint ? ENOUGH_IF_CHECKED : some;
+  const periodic = periodicity(samples), least = checked ? LIKELY_IF_CHECKED : LIKELY;
+  const [some, within] = alone || checked ? [ENOUGH, WITHIN] : [ENOUGH_OF_A_PIECE, WITHIN_A_PIECE];
+  const enough = checked ? ENOUGH_IF_CHECKED : some;
   const certain = count(periodic.map((value) => value > CERTAIN), within).map((found) => found >= enough);
   const likely = count(periodic.map((value) => value > least), WITHIN).map((found) => found >= ENOUGH);
   const reach = (found, seconds) => count(found, 2 * Math.round(seconds / VOICE_STEP) + 1);
@@ -138,6 +137,13 @@ export function* stretches(active, frameSeconds) {
       begin = next;
     }
   }
+}
+
+// (frames · classes) log-posteriors that are certainly blank.
+export function silence(frames, { blank, classes }) {
+  const logProbs = new Float32Array(frames * classes);
+  for (let frame = 0; frame < frames; frame++) certain(logProbs, frame, blank, classes);
+  return logProbs;
 }
 
 // (frames · classes) log-posteriors: frames that are inactive by voiceActivity become certainly blank, in place.
