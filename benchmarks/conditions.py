@@ -4,8 +4,8 @@
     python benchmarks/conditions.py --model velocity-asr-v2 --test-set CORPUS --only '^118-' --utterances 40
 
 --test-set is a folder in LibriSpeech layout, a manifest or a name, as for `velocity-asr evaluate`; --only keeps the
-utterances whose id matches, of which --utterances are taken, evenly spaced. INT8, best path. Each row has the paired
-95 % interval of the difference from the unchanged recordings, in points of WER.
+utterances whose id matches, of which --utterances are taken, evenly spaced. INT8, with the model's language model, if it
+has one. Each row has the paired 95 % interval of the difference from the unchanged recordings, in points of WER.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=120)
     options = parser.parse_args()
 
-    model = VelocityASR(find_artefact(options.model, quantized=True), lm="none")
+    model = VelocityASR(find_artefact(options.model, quantized=True))
     _, everything = load_test_set(options.test_set)
     chosen = [utterance for utterance in everything if re.search(options.only, utterance.id)]
     chosen = chosen[:: max(1, len(chosen) // options.utterances)][: options.utterances]

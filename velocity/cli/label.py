@@ -19,7 +19,7 @@ def label(
     confidence: Annotated[
         float | None,
         typer.Option(
-            help="Leave out what the model is less sure of; 0 keeps everything. Default: 0.5.", min=0.0, max=1.0
+            help="Leave out utterances with a lower mean confidence of the words. Default: 0.5.", min=0.0, max=1.0
         ),
     ] = None,
     model: options.Model = None,
