@@ -4,7 +4,7 @@
     python benchmarks/conditions.py --model velocity-asr-v2 --test-set CORPUS --only '^118-' --utterances 40
 
 --test-set is a folder in LibriSpeech layout, a manifest or a name, as for `velocity-asr evaluate`; --only keeps the
-utterances whose id matches, of which --utterances are taken, evenly spaced. INT8, with the model's language model, if it
+utterances whose id matches, of which --utterances are taken, evenly spaced. INT8, with the model's language model if it
 has one. Each row has the paired 95 % interval of the difference from the unchanged recordings, in points of WER.
 """
 

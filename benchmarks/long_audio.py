@@ -7,7 +7,7 @@ test set of the embedded synthetic corpus. Its utterances, joined with pauses of
 
 memory  peak of `velocity-asr transcribe` for one minute and for ``--hours``, each in a process of its own
 speed   an hour as one file, beside the same utterances one by one: processor seconds a second of audio
-joints  words of the recording beside those of its utterances alone, and of one pass over ten minutes of it
+joints  words of an hour as one recording, beside those of its utterances alone
 noise   an hour each of silence, white and pink noise, hum, and every ``--noise`` file repeated
 """
 
@@ -29,11 +29,10 @@ import jiwer
 import numpy as np
 import soundfile
 
-from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
+from velocity.audio import SAMPLE_RATE, load_audio
 from velocity.commands.models import find_artefact
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.recognition.offline import VelocityASR
-from velocity.recognition.segmentation import silenced, voice_activity
 
 PARTS = ("memory", "speed", "joints", "noise")
 PEAK = """
@@ -102,17 +101,6 @@ def joints(model: VelocityASR, utterances: list[Utterance]) -> None:
     for name, text in (("alone", alone), ("joined", joined)):
         print(f"joints: {name}: WER {100 * jiwer.wer(reference, text):.2f} %, {len(text.split())} words", end="")
         print(f" of {len(reference.split())}")
-    ten = np.concatenate([samples for samples, _ in recording(utterances, 600.0)])
-    log_probs = silenced(
-        model(compute_mel_spectrogram(ten))[0],
-        voice_activity(ten),
-        model.config["frame_seconds"],
-        model.config["blank"],
-    )
-    whole, pieces = model.decode_ctc(log_probs), model.transcribe(ten)
-    said = " ".join(utterance.text for _, utterance in recording(utterances, 600.0))
-    print(f"joints: ten minutes: WER {100 * jiwer.wer(said, whole):.2f} % in one pass, ", end="")
-    print(f"{100 * jiwer.wer(said, pieces):.2f} % in pieces")
 
 
 def noises(files: list[Path]) -> Iterator[tuple[str, np.ndarray]]:
