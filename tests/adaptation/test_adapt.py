@@ -85,7 +85,7 @@ def test_silence_is_refused_by_the_stage_that_validates(tmp_path, base, capsys):
     status, _, err = run(capsys, "adapt", "silence", "--out", "my", "--base", base)
     assert status == 2
     error = err.splitlines()[-1]
-    assert error.startswith("error: my.adapting: corpus speech: 25 utterances would be dropped")
+    assert error.startswith("error: my.adapting/fold-1: corpus speech: 25 utterances would be dropped")
     assert "silence 25" in error
     assert not Path("my").exists()
 
@@ -97,7 +97,7 @@ def test_a_killed_adaptation_goes_on_and_one_that_learns_is_written(tmp_path, ba
     options = ["mine", "--out", "my", "--base", str(base), "--minutes", "4"]
     command = [sys.executable, "-m", "velocity.cli", "adapt", *options]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
-    checkpoints = tmp_path / "my.adapting/models/checkpoints/finetune"
+    checkpoints = tmp_path / "my.adapting/fold-2/models/checkpoints/finetune"
     while not list(checkpoints.glob("0*/state.json")) and killed.poll() is None:
         time.sleep(0.05)
     killed.send_signal(signal.SIGKILL)

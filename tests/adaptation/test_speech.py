@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from velocity.adaptation.speech import LEAST_HELD_OUT, TEST, TRAIN, VALIDATED, divide, write_parts
+from velocity.adaptation.speech import FOLDS, TEST, TRAIN, VALIDATED, divide, write_parts
 from velocity.corpora.collection import Spoken, read_collection
 from velocity.corpora.kinds.folder import read_folder
 from velocity.errors import VelocityError
@@ -20,23 +20,19 @@ def spoken(speaker: str, count: int, seconds: float = 4.0) -> list[Spoken]:
 
 
 @given(st.lists(st.integers(10, 80), min_size=1, max_size=5).filter(lambda counts: sum(counts) >= 40))
-def test_the_last_of_each_speaker_are_held_out_and_nothing_is_lost(counts):
+def test_each_utterance_is_held_out_of_one_training_and_neighbours_together(counts):
     everything = [one for number, count in enumerate(counts) for one in spoken(f"s{number}", count)]
-    parts = divide(everything, Path("speech"))
-    assert sorted(map(str, everything)) == sorted(str(one) for part in parts.values() for one in part)
-    assert len(parts[TEST]) >= max(LEAST_HELD_OUT, 0.2 * len(everything))
-    assert len(parts[TEST]) <= 0.25 * len(everything) + len(counts)
-    assert parts[TRAIN]
-    assert parts[VALIDATED]
-    for number in range(len(counts)):
-        own = [
-            everything.index(one)
-            for part in (TRAIN, VALIDATED, TEST)
-            for one in parts[part]
-            if one.speaker == f"s{number}"
-        ]
-        assert own == sorted(own)
-        assert any(one.speaker == f"s{number}" for one in parts[TEST])
+    folds = divide(everything, Path("speech"))
+    assert len(folds) == FOLDS
+    assert sorted(map(str, everything)) == sorted(str(one) for parts in folds for one in parts[TEST])
+    for parts in folds:
+        assert sorted(map(str, everything)) == sorted(str(one) for part in parts.values() for one in part)
+        assert parts[VALIDATED]
+        assert len(parts[TRAIN]) > len(everything) / 2
+        for number, count in enumerate(counts):
+            places = [everything.index(one) for one in parts[TEST] if one.speaker == f"s{number}"]
+            assert places == list(range(places[0], places[-1] + 1))
+            assert abs(len(places) - count / FOLDS) < 1
 
 
 @pytest.mark.parametrize(("count", "seconds"), [(19, 10.0), (20, 1.0)])
@@ -58,9 +54,10 @@ def test_the_folders_are_librispeech_and_tell_the_parts_by_the_speaker(tmp_path)
         path.parent.mkdir(exist_ok=True)
         soundfile.write(path, np.zeros(48_000), 16_000)
         path.with_suffix(".txt").write_text(f"text\nof {number}")
-    write_parts(divide(read_collection(tmp_path / "mine"), tmp_path), tmp_path / "parts")
+    *_, last = divide(read_collection(tmp_path / "mine"), tmp_path)
+    write_parts(last, tmp_path / "parts")
     items = [item for item in read_folder("speech", tmp_path / "parts") if hasattr(item, "text")]
-    assert Counter(item.speaker for item in items) == {"train_speaker": 13, "validation_speaker": 1, "test_speaker": 10}
+    assert Counter(item.speaker for item in items) == {"train_speaker": 15, "validation_speaker": 1, "test_speaker": 8}
     texts = {item.id: item.text for item in items}
-    assert texts["speech/test_speaker-0010-a_memo_23"] == "text of 23"
+    assert texts["speech/test_speaker-0008-a_memo_23"] == "text of 23"
     assert texts["speech/train_speaker-0001-a_memo_0"] == "text of 0"

@@ -1,51 +1,50 @@
 """A person's utterances, divided into those to train on and those to be judged by, as folders in LibriSpeech's layout.
 
-The last recordings of each speaker are held out: what comes later is what a recogniser will hear, and neighbours, which
-often are takes of one sentence, stay together.
+Cross-validation: each utterance is held out of one of FOLDS trainings, so all of them judge, and all are trained on.
+Neighbours, which often are takes of one sentence, are held out together.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from velocity.corpora.collection import Spoken
 from velocity.errors import VelocityError
 
-HELD_OUT, LEAST_HELD_OUT = 0.2, 10  # share of each speaker's utterances; of all of them together
-VALIDATION = 0.05  # share that is watched during training, and decides nothing
+FOLDS = 3
+VALIDATION = 0.05  # share of a training's utterances that is watched during training, and decides nothing
 LEAST_SECONDS, LEAST_UTTERANCES = 60.0, 20
 TRAIN, VALIDATED, TEST = "train", "validation", "test"
 
 Parts = dict[str, list[Spoken]]
 
 
-def divide(spoken: Sequence[Spoken], source: Path) -> Parts:
-    """Utterances in the order of ``read_collection`` → those of each part. Raises VelocityError for too few of them."""
+def divide(spoken: Sequence[Spoken], source: Path) -> list[Parts]:
+    """Utterances in the order of ``read_collection`` → the parts of each fold. Raises VelocityError for too few."""
     seconds = sum(utterance.seconds for utterance in spoken)
     if seconds < LEAST_SECONDS or len(spoken) < LEAST_UTTERANCES:
         raise VelocityError(
             f"{source}: {seconds:.0f} s of speech in {len(spoken)} recordings are too little to adapt to and to judge "
             f"by: record at least {LEAST_SECONDS:.0f} s in {LEAST_UTTERANCES}; ten minutes are good"
         )
-    parts: Parts = {TRAIN: [], VALIDATED: [], TEST: []}
-    share = max(HELD_OUT, LEAST_HELD_OUT / len(spoken))
+    folds: list[Parts] = [{TRAIN: [], VALIDATED: [], TEST: []} for _ in range(FOLDS)]
     for _, group in groupby(spoken, key=lambda utterance: utterance.speaker):
         own = list(group)
-        tested = math.ceil(share * len(own))
-        watched = round(VALIDATION * len(own))
-        if not watched and not parts[VALIDATED] and len(own) - tested > 1:
-            watched = 1
-        first, second = len(own) - tested - watched, len(own) - tested
-        parts[TRAIN] += own[:first]
-        parts[VALIDATED] += own[first:second]
-        parts[TEST] += own[second:]
-    if not parts[TRAIN] or not parts[VALIDATED]:
+        edges = [len(own) * fold // FOLDS for fold in range(FOLDS + 1)]
+        for parts, (first, last) in zip(folds, pairwise(edges), strict=True):
+            rest = own[:first] + own[last:]
+            watched = round(VALIDATION * len(rest))
+            if not watched and not parts[VALIDATED] and len(rest) > 1:
+                watched = 1
+            parts[TRAIN] += rest[: len(rest) - watched]
+            parts[VALIDATED] += rest[len(rest) - watched :]
+            parts[TEST] += own[first:last]
+    if not all(all(parts.values()) for parts in folds):
         raise VelocityError(f"{source}: too few recordings of each speaker to adapt to some and to be judged by others")
-    return parts
+    return folds
 
 
 def write_parts(parts: Parts, folder: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,12 @@ from typing import Any
 import velocity
 from velocity.adaptation.average import export_average
 from velocity.adaptation.comparison import Comparison
-from velocity.adaptation.judgement import GENERAL, OWN, judge_adaptation, rates
+from velocity.adaptation.judgement import judge_adaptation, rates
 from velocity.adaptation.speech import TRAIN, divide
 from velocity.adaptation.transcripts import transcribed
 from velocity.adaptation.vocabulary import export_with_vocabulary
 from velocity.adaptation.workspace import Workspace
-from velocity.commands.adaptation import OVERLAY, STAGES, train
+from velocity.commands.adaptation import OVERLAY, STAGES, fold_step, train
 from velocity.commands.decoder import read_hotwords
 from velocity.commands.models import find_artefact
 from velocity.config.gate import Gate
@@ -32,7 +32,6 @@ from velocity.errors import VelocityError, printable
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.files import atomic_directory, md5
 from velocity.gate import Judgement, Verdict
-from velocity.project import FINETUNED
 
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of what was trained, the rest being the base: the first that keeps general speech
 REWARDS = (1.0, 0.7, 0.4)  # of the hot words' nats: likewise
@@ -83,10 +82,10 @@ def adapt(request: Request) -> tuple[Judgement, dict[str, Any]]:
     minutes = request.minutes or MINUTES
     phrases = read_hotwords(request.vocabulary) if request.vocabulary else {}
     spoken = read_collection(request.speech) if request.speech else []
-    parts = divide(spoken, request.speech) if request.speech else {}
+    folds = divide(spoken, request.speech) if request.speech else []
     untranscribed = [path for _, path in find_audio(request.unlabelled)] if request.unlabelled else []
     base = find_artefact(request.base, quantized=True).resolve()
-    config = _read_config(base, trained=bool(parts))
+    config = _read_config(base, trained=bool(folds))
     others = load_test_set(request.general)[1] if request.general else None
     if missing := next((one.path for one in others or () if not os.path.isfile(one.path)), None):
         raise VelocityError(f"--general {request.general}: {printable(missing)} is missing")
@@ -97,22 +96,31 @@ def adapt(request: Request) -> tuple[Judgement, dict[str, Any]]:
         "vocabulary": phrases,
         "settings": [minutes, OVERLAY.read_text(encoding="utf-8"), velocity.__version__],
     }
-    steps = [("transcribe", untranscribed), *((step, parts) for step in (*STAGES, "average")), ("vocabulary", phrases)]
+    steps = [("transcribe", untranscribed)]
+    steps += [(fold_step(stage, fold), True) for fold in range(1, len(folds) + 1) for stage in STAGES]
+    steps += [("average", folds), ("vocabulary", phrases)]
     folder = request.out.parent / f"{request.out.name}.adapting"
     workspace = Workspace(folder, inputs, [step for step, wanted in steps if wanted])
 
-    if untranscribed:
-        parts[TRAIN] += transcribed(workspace, base, untranscribed)
-    speech = {OWN: train(workspace, parts, base, config["model"], minutes)} if parts else {}
-    speech[GENERAL] = others or _general_speech(workspace)
-    name, model = request.out.name, base
-    if parts:
-        comparison = Comparison(base, speech, greedy=True)
-        model = comparison.first_that_keeps(_averages(workspace, base, config, name))
+    more = transcribed(workspace, base, untranscribed) if untranscribed else []
+    weights, own = [], []
+    for fold, parts in enumerate(folds, 1):
+        parts[TRAIN] += more
+        trained, held_out = train(workspace, fold, parts, base, config["model"], minutes / len(folds))
+        weights.append(trained)
+        own.append(held_out)
+    comparison = Comparison(base, own, others or _general_speech(workspace))
+    # A member has been trained in one fold alone, so it may be judged by what was held out there.
+    name, model, members = request.out.name, base, []
+    if folds:
+        average = partial(_average, workspace, base, config, name)
+        share, model = comparison.first_that_keeps((share, average(share, weights)) for share in SHARES)
+        members = [average(share, [trained]) for trained in weights]
     if phrases:
-        comparison = Comparison(base, speech, greedy=False)
-        model = comparison.first_that_keeps(_with_vocabulary(workspace, model, phrases, name))
-    hypotheses = comparison.hypotheses(model)
+        reworded = partial(_with_vocabulary, workspace, phrases, name)
+        reward, model = comparison.first_that_keeps((reward, reworded(reward, model)) for reward in REWARDS)
+        members = [reworded(reward, member) for member in members]
+    hypotheses = comparison.hypotheses(model, members)
     resamples = default_section("gate", Gate).bootstrap
     judgement = judge_adaptation(config["name"], name, hypotheses, resamples)
     if judgement.verdict is Verdict.PASS:
@@ -139,22 +147,25 @@ def _read_config(base: Path, trained: bool) -> dict[str, Any]:
         raise VelocityError(f"{base / 'config.json'}: missing or damaged; export the model again") from error
 
 
-def _averages(workspace: Workspace, base: Path, config: Mapping[str, Any], name: str) -> Iterator[Path]:
-    for share in SHARES:
+def _average(
+    workspace: Workspace, base: Path, config: Mapping[str, Any], name: str, share: float, weights: Sequence[Path]
+) -> Path:
+    of = "all" if len(weights) > 1 else weights[0].parent.parent.name
+    if of == "all":
         workspace.announce("average", f"with {share:.0%} of what was learned")
-        folder = workspace.folder / "averages" / f"{share:g}"
-        export = partial(export_average, workspace.folder / FINETUNED, base, share, name, config, folder)
-        workspace.step(f"average-{share:g}", export)
-        yield folder / "model"
+    folder = workspace.folder / "averages" / f"{share:g}" / of
+    export = partial(export_average, weights, base, share, name, config, folder)
+    workspace.step(f"average-{share:g}-{of}", export)
+    return folder / "model"
 
 
-def _with_vocabulary(workspace: Workspace, model: Path, phrases: Mapping[str, float], name: str) -> Iterator[Path]:
-    for reward in REWARDS:
+def _with_vocabulary(workspace: Workspace, phrases: Mapping[str, float], name: str, reward: float, model: Path) -> Path:
+    rewarded = {phrase: round(reward * nats, 3) for phrase, nats in phrases.items()}
+    folder = workspace.folder / "vocabulary" / f"{reward:g}" / model.parent.name
+    if not folder.exists():
         workspace.announce("vocabulary", f"with {reward:.0%} of the hot words' weight")
-        rewarded = {phrase: round(reward * nats, 3) for phrase, nats in phrases.items()}
-        folder = workspace.folder / "vocabulary" / f"{reward:g}"
         export_with_vocabulary(model, rewarded, name, folder)
-        yield folder
+    return folder
 
 
 def _general_speech(workspace: Workspace) -> list[Utterance]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import velocity
-from velocity.adaptation.speech import TRAIN, Parts, total, write_parts
+from velocity.adaptation.speech import FOLDS, TRAIN, Parts, total, write_parts
 from velocity.adaptation.workspace import Workspace
 from velocity.commands.profile import merge
 from velocity.config import parse_params
@@ -19,7 +19,7 @@ from velocity.config.reader import SHIPPED, read_params
 from velocity.errors import VelocityError
 from velocity.evaluation.testset import Utterance, load_test_set
 from velocity.files import atomic_directory, write_json
-from velocity.project import ACCEPTED, PARAMS, test_manifests
+from velocity.project import ACCEPTED, FINETUNED, PARAMS, test_manifests
 from velocity.run import prepare_child
 
 PACKAGE = Path(velocity.__file__).parent
@@ -31,22 +31,33 @@ MOST_EPOCHS = 40  # little speech is not heard more often, however much time the
 FEWEST_STEPS = 20
 
 
-def train(workspace: Workspace, parts: Parts, base: Path, model: Mapping[str, Any], minutes: float) -> list[Utterance]:
-    """Train ``base``, whose settings are ``model``, on ``parts``; return the utterances that are held out.
+def fold_step(stage: str, fold: int) -> str:
+    """The name of a step, as it is announced."""
+    return f"fold {fold} of {FOLDS}, {stage}"
+
+
+def train(
+    workspace: Workspace, fold: int, parts: Parts, base: Path, model: Mapping[str, Any], minutes: float
+) -> tuple[Path, list[Utterance]]:
+    """Train ``base``, whose settings are ``model``, on the ``parts`` of a fold; return the weights, and the utterances
+    that are held out.
 
     Raises VelocityError with the error of a stage.
     """
-    workspace.step("speech", partial(_lay_out, workspace.folder, parts, base, model, minutes))
+    folder = workspace.folder / f"fold-{fold}"
+    workspace.step(fold_step("speech", fold), partial(_lay_out, folder, parts, base, model, minutes))
     for stage in STAGES:
-        workspace.announce(stage)
+        step = fold_step(stage, fold)
+        workspace.announce(step)
         arguments = [CORPUS] if stage == "fetch" else []
-        workspace.step(stage, partial(_run_stage, workspace.folder, stage, *arguments))
-    (manifest,) = test_manifests(workspace.folder)
-    return load_test_set(str(manifest))[1]
+        workspace.step(step, partial(_run_stage, folder, stage, *arguments))
+    (manifest,) = test_manifests(folder)
+    return folder / FINETUNED, load_test_set(str(manifest))[1]
 
 
 def _lay_out(folder: Path, parts: Parts, base: Path, model: Mapping[str, Any], minutes: float) -> None:
     """The project that the stages work in: the speech, params.yaml, and nothing accepted yet to compare it with."""
+    folder.mkdir(exist_ok=True)
     with atomic_directory(folder / CORPUS) as speech:
         write_parts(parts, speech)
     write_json(folder / ACCEPTED, {})
