@@ -31,7 +31,7 @@ def label(model: VelocityASR, folder: Path, out: Path, least: float, jobs: int) 
     if out.exists() or out.is_symlink():
         raise VelocityError(f"{printable(out)}: exists already; name another folder, or remove it")
     paths = find_audio(folder)
-    given = kept = count = 0.0
+    given = kept = count = 0  # samples, samples, utterances
     failures = []
     with atomic_directory(out) as partial_folder, ThreadPoolExecutor(jobs) as pool:
         results = pool.map(partial(_labelled, model, least), paths)
@@ -47,7 +47,7 @@ def label(model: VelocityASR, folder: Path, out: Path, least: float, jobs: int) 
         if not count:
             raise VelocityError(f"{printable(folder)}: no speech with a confidence of {least:g} or more")
     minutes = f"{kept / SAMPLE_RATE / 60:.1f} of {given / SAMPLE_RATE / 60:.1f} minutes"
-    print(f"label: {count:.0f} utterances, {minutes}, in {printable(out)}", file=sys.stderr)
+    print(f"label: {count} utterances, {minutes}, in {printable(out)}", file=sys.stderr)
     return failures
 
 
