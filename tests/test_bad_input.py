@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.fuzz_reader import campaign
+from tests.command import run
 from tests.tone_model import write_model, write_speech
 from velocity.audio import SAMPLE_RATE, claimed_seconds, load_audio, read_blocks, resample
 from velocity.cli import main
@@ -104,18 +105,16 @@ def test_a_batch_goes_on_past_all_of_them(
         soundfile.write(f"in/{name}.{suffix}", samples, rate)
     write_speech(Path("in/zz.ogg"), "hello world", model)
     files = [*sorted(str(path) for path in Path("in").iterdir()), f"in/{len(BAD) - 1}.wav"]
-    with pytest.raises(SystemExit) as stopped:
-        main(["transcribe", *files, "--jobs", "3", "--model", str(model)])
-    output = capsys.readouterr()
-    assert stopped.value.code == 2
-    texts = dict(line.split("\t") for line in output.out.splitlines())
+    status, out, error = run(capsys, "transcribe", *files, "--jobs", 3, "--model", model)
+    assert status == 2
+    texts = dict(line.split("\t") for line in out.splitlines())
     assert list(texts) == [file for file in files if not file[3:-4].isdigit()]
     assert texts["in/zz.ogg"] == "hello world"
     assert texts["in/silence.flac"] == texts["in/full-scale noise.wav"] == ""
-    _, first, *failed = output.err[output.err.index("error: ") - 1 :].splitlines()
+    _, first, *failed = error[error.index("error: ") - 1 :].splitlines()
     assert f"{first} {len(failed)}".endswith(f"{len(BAD)} of {len(files)} files could not be transcribed: {len(BAD)}")
     assert {line.split(":")[0].strip() for line in failed} == {f"in/{number}.wav" for number in range(len(BAD))}
-    assert "Traceback" not in output.err
+    assert "Traceback" not in error
 
 
 def test_a_stream_of_unknown_length_is_read_to_its_end(tmp_path: Path) -> None:

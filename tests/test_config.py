@@ -61,14 +61,6 @@ def test_no_section_has_a_value_of_its_own():
     assert given == NOT_OF_PARAMS
 
 
-@pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_profile_overlays_the_default(profile, tmp_path):
-    target = tmp_path / "params.yaml"
-    target.write_text((ROOT / "params.yaml").read_text())
-    assert apply_profile(str(profile), target)
-    assert load_params(target) != load_params(ROOT / "params.yaml")
-
-
 def test_one_section_is_read_though_another_is_wrong(tmp_path):
     params = tmp_path / "params.yaml"
     params.write_text((ROOT / "params.yaml").read_text().replace("evaluate:", "elevate:"))
@@ -112,20 +104,12 @@ def test_augmentation_off_is_no_augmentation():
         (("corpora", "x"), {"kind": "folder", "source": "y", "test": 1.5}, "corpora.x.test: a share .* not 1.5"),
         (("corpora", "x"), {"kind": "folder", "source": "y", "test": -1}, "corpora.x.test: a share .* not -1"),
         (("corpora", "x"), {"kind": "folder", "source": "y", "validation": "("}, r"validation: '\(' is not a regular"),
-        (
-            ("finetune", "optimisation", "learning_rate"),
-            -0.003,
-            "finetune.optimisation.learning_rate: .*greater than 0",
-        ),
         (("pretrain", "optimisation", "learning_rate"), 0, "pretrain.optimisation.learning_rate: .*greater than 0"),
         (("pretrain", "optimisation", "steps"), 0, "pretrain.optimisation.steps: .*greater than or equal to 1"),
         (("finetune", "optimisation", "warmup"), 1.5, "finetune.optimisation.warmup: .*less than or equal to 1"),
-        (("finetune", "optimisation", "clip"), float("nan"), "finetune.optimisation.clip: .*finite number"),
         (("finetune", "augmentation", "gain_db"), float("inf"), "finetune.augmentation.gain_db: .*finite number"),
         (("threads",), 0, "threads: .*greater than or equal to 1"),
-        (("model", "blocks"), -1, "model.blocks: .*greater than or equal to 1"),
         (("model", "dropout"), 1, "model.dropout: .*less than 1"),
-        (("validate", "min_seconds"), -1, "validate.min_seconds: .*greater than or equal to 0"),
         (("benchmark", "lengths"), [1, -5], "benchmark.lengths.1: .*greater than 0"),
     ],
 )

@@ -74,7 +74,7 @@ def test_an_input_is_not_hashed_again_until_it_is_touched(project, monkeypatch):
     assert hashed == []  # the stage itself has just done it
     Path("weights.bin").chmod(0o644)
     Path("weights.bin").write_text("mine\n")
-    with pytest.raises(VelocityError, match=r"not the bytes that weights wrote, by dvc\.lock, with 0 damaged files"):
+    with pytest.raises(VelocityError, match=r"differs from what weights wrote \(dvc\.lock\); removed 0 damaged"):
         integrity.check_inputs("train")
     Path("weights.bin").write_text("good\n")
     hashed.clear()
@@ -89,8 +89,8 @@ def test_a_damaged_cache_is_found_before_the_training_and_mended_by_the_next_run
     Path("params.yaml").write_text(f"round: {out}\n")
     refused = repro(project)
     assert refused.returncode != 0
-    assert f"{out}: not the bytes that {'prepare' if out == 'data' else 'weights'} wrote" in refused.stderr
-    assert "by dvc.lock, with 1 damaged files in DVC's cache" in refused.stderr
+    assert f"{out}: differs from what {'prepare' if out == 'data' else 'weights'} wrote" in refused.stderr
+    assert "removed 1 damaged files from DVC's cache" in refused.stderr
     assert not Path("trained.txt").exists()  # DVC has removed the old one, and there is none of the damaged input
     mended = repro(project)
     assert mended.returncode == 0, mended.stderr

@@ -112,15 +112,17 @@ def test_sigterm_reaches_the_stage(project):
 
 
 @pytest.mark.parametrize(
-    ("stage", "message"), [("fetch", "gate.wer_tolerence: unknown key"), ("fetsch", "no stage 'fetsch'")]
+    ("stage", "message"), [("fetch", "gate.wer_tolerence: unknown key"), ("fetsch", "unknown stage 'fetsch'")]
 )
 def test_a_mistake_in_any_section_of_the_parameters_or_in_the_name_stops_every_stage(project, stage, message):
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("wer_tolerance:", "wer_tolerence: 1\n  wer_tolerance:"))
+    before = sorted(Path().iterdir())
     command = [sys.executable, "-m", "velocity.run", stage, "synthetic"]
     failed = subprocess.run(command, capture_output=True, text=True)
     assert (failed.returncode, failed.stderr.count("\n")) == (2, 1)
     assert message in failed.stderr
+    assert sorted(Path().iterdir()) == before
 
 
 @pytest.mark.parametrize(
@@ -135,5 +137,5 @@ def test_a_stage_without_its_inputs_names_them_and_what_to_run(project, stage, m
     Path("dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
     failed = subprocess.run([sys.executable, "-m", "velocity.run", *stage], capture_output=True, text=True)
     name = "@".join(stage)
-    advice = f"no such input of {name}; `dvc repro {name}` makes what it needs first"
+    advice = f"missing input of {name}; run `dvc repro {name}`"
     assert (failed.returncode, failed.stderr) == (2, f"error: {missing}: {advice}\n")

@@ -48,14 +48,14 @@ def refused(capsys, *arguments: object) -> str:
 
 def test_what_cannot_be_adapted_is_refused_in_one_line(tmp_path, capsys):
     few = record(tmp_path / "few", 20, letters=2)
-    expected = "few: 12 s of speech in 20 recordings are too little to adapt to and to judge by: "
+    expected = "few: 12 s of speech in 20 recordings are too little to adapt and evaluate: "
     assert refused(capsys, "few", "--out", "my").startswith(expected)
     Path("there").mkdir()
     assert refused(capsys, "few", "--out", "there").startswith("there: exists already")
     assert refused(capsys, "none", "--out", "my") == "none: no such folder, and no table (.csv, .tsv)"
     for text in few.glob("*.txt"):
         text.unlink()
-    assert refused(capsys, "few", "--out", "my").startswith("few: no transcripts; wanted are")
+    assert refused(capsys, "few", "--out", "my").startswith("few: no transcripts found; expected")
     record(tmp_path / "enough", 25, letters=10)
     live = refused(capsys, "enough", "--out", "my", "--base", "velocity-asr-v2-streaming")
     assert "velocity-asr-v2-streaming: a model for live audio cannot be adapted" in live
@@ -103,7 +103,7 @@ def test_a_killed_adaptation_goes_on_and_one_that_learns_is_written(tmp_path, ba
     killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL, "the adaptation ended before it could be killed"
     status, out, err = run(capsys, "adapt", *options, "--json")
-    assert "goes on in my.adapting" in err
+    assert "resuming in my.adapting" in err
     assert "goes on from the checkpoint after step" in err
     result = json.loads(out)
     assert (status, result["verdict"], result["model"]) == (0, "pass", "my"), err

@@ -44,7 +44,7 @@ def test_too_little_speech_is_refused_with_what_there_is(count, seconds):
 
 
 def test_many_speakers_of_one_recording_each_are_refused():
-    with pytest.raises(VelocityError, match="too few recordings of each speaker"):
+    with pytest.raises(VelocityError, match="too few recordings per speaker"):
         divide([one for number in range(30) for one in spoken(f"s{number}", 1)], Path("mine"))
 
 

@@ -72,7 +72,7 @@ def test_the_weight_of_hot_words_falls_until_general_speech_is_kept(base, others
     assert "with 40% of the hot words' weight" in err
     assert "refused: my is not written" in out
     assert not Path("my").exists()
-    assert "adapt: goes on in my.adapting" not in err
+    assert "adapt: resuming in my.adapting" not in err
 
 
 def test_the_hot_words_of_a_model_count_when_it_decodes(base, tmp_path):
@@ -115,7 +115,7 @@ def test_a_second_list_comes_on_top_of_the_first(base, tmp_path):
 
 @pytest.mark.parametrize("entry", [["h"], {"h": "1.5"}, {"h": 0}, {"h": True}, "h"])
 def test_an_entry_that_is_no_list_of_weights_is_refused(entry):
-    with pytest.raises(VelocityError, match=r"my/config\.json: hotwords are not phrases with their nats per letter"):
+    with pytest.raises(VelocityError, match=r"my/config\.json: hotwords must map phrases to nats per letter"):
         own_hotwords(Path("my"), {"hotwords": entry})
 
 
@@ -127,4 +127,4 @@ def test_nothing_to_adapt_to_is_said_in_one_line(tmp_path, capsys, monkeypatch):
     assert (status, err.count("\n")) == (2, 1)
     assert "--unlabelled needs a FOLDER of recordings with text as well" in err
     status, _, err = run(capsys, "adapt", "--out", "my", "--vocabulary", "names.txt")
-    assert (status, err) == (2, "error: names.txt: no such file; --vocabulary wants a list of words\n")
+    assert (status, err) == (2, "error: names.txt: no such file; --vocabulary needs a file with a list of words\n")

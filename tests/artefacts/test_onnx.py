@@ -124,35 +124,12 @@ def test_onnxruntime_multiplies_integers(quantized, artefact, tmp_path):
     assert used["DequantizeLinear"] == 0
 
 
-def saturated(graph: onnx.GraphProto, values: dict[str, np.ndarray], limit: int = 2**15 - 1) -> int:
-    """How many pair sums of the products would not fit in 16 bits, as ``vpmaddubsw`` adds them: unsigned · signed."""
-    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    found = 0
-    for layer in [name.removesuffix(".weight_scale") for name in constants if name.endswith(".weight_scale")]:
-        weight = constants[f"{layer}.weight"].astype(np.int32)  # (in, out)
-        codes = values[f"{layer}.input_int8"].astype(np.int32).reshape(-1, len(weight)) + 128  # onnxruntime's uint8
-        products = codes[:, :, None] * weight
-        pairs = products[:, ::2] + products[:, 1::2]
-        found += int((np.abs(pairs) > limit).sum())
-    return found
-
-
 def test_no_pair_of_products_saturates(artefact):
-    """On x86 without VNNI two products are added in 16 bits. Planted: weights of eight bits, which do not fit."""
+    """On x86 without VNNI two products are added in 16 bits: 2 · 255 · 63 fits, whatever the input."""
     proto = onnx.load(artefact("onnx-int8") / "model.onnx")
-    names = [node.output[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"]
-    proto.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.INT8, None) for name in names)
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    mel = torch.randn(1, 60, 80)
-    values = dict(zip(names, session.run(names, {"mel_spectrogram": mel.numpy()}), strict=True))
-    largest = {name: np.full_like(codes, 127) for name, codes in values.items()}
-    assert saturated(proto.graph, values) == saturated(proto.graph, largest) == 0
-    for tensor in proto.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) == 2:
-            weight = onnx.numpy_helper.to_array(tensor)
-            assert np.abs(weight).max() <= 63  # 2 · 255 · 63 fits, whatever the input
-            tensor.CopyFrom(onnx.numpy_helper.from_array(2 * weight, tensor.name))
-    assert saturated(proto.graph, largest) > 0
+    kept = [t for t in proto.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 2]
+    assert kept
+    assert max(np.abs(onnx.numpy_helper.to_array(tensor)).max() for tensor in kept) == 63
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from tests.command import run
 from tests.corpora.serving import serving
 from tests.tone_model import add_phones, add_words, write_model
 from velocity import phones
@@ -26,7 +27,6 @@ from velocity.artefacts import web_runtime as runtime
 from velocity.artefacts.site import HEADERS, write_site
 from velocity.artefacts.targets.web import write_web
 from velocity.artefacts.web_bundle import PAGE, bundle
-from velocity.cli import main
 from velocity.errors import VelocityError
 from velocity.recognition.decoding import beam, decoder, fusion, phone_search
 from velocity.recognition.decoding.decoder import Decoder
@@ -144,11 +144,11 @@ def test_of_the_shipped_model_it_is_small(tmp_path):
 
 def test_a_model_that_takes_something_else_is_refused(tones, tmp_path):
     (tmp_path / "web").mkdir()
-    with pytest.raises(VelocityError, match="streaming: the page takes a model of whole utterances"):
+    with pytest.raises(VelocityError, match="streaming: the page needs an offline model"):
         bundle(SHIPPED / "velocity-asr-v2-streaming", tmp_path / "web")
     config = json.loads((tones / "config.json").read_text())
     (tones / "config.json").write_text(json.dumps(config | {"input": "waveform"}))
-    with pytest.raises(VelocityError, match=r"onnx-int8: the page takes .* log-mel features"):
+    with pytest.raises(VelocityError, match=r"onnx-int8: the page needs .* log-mel input"):
         bundle(tones, tmp_path / "web")
     assert not list((tmp_path / "web").iterdir())
 
@@ -197,7 +197,7 @@ def test_another_package_than_the_published_one_is_thrown_away(cache, monkeypatc
     with serving() as registry:
         registry.files[f"/onnxruntime-web/-/onnxruntime-web-{runtime.VERSION}.tgz"] = package(extra="package/evil.js")
         monkeypatch.setenv("NPM_CONFIG_REGISTRY", registry.url)
-        with pytest.raises(VelocityError, match="as published"):
+        with pytest.raises(VelocityError, match="does not match the published"):
             runtime.web_runtime()
     assert not list(cache.iterdir())
 
@@ -216,12 +216,9 @@ def test_a_link_in_the_package_writes_nothing_outside(cache, monkeypatch, tmp_pa
 
 
 def test_offline_is_one_line(cache, tones, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["demo", "--model", str(tones), "--port", "0", "--no-browser"])
-    output = capsys.readouterr()
-    assert ended.value.code == 2
-    assert output.out == ""
-    assert re.fullmatch(r"error: onnxruntime-web-\S+ cannot be fetched .*NPM_CONFIG_REGISTRY.*\n", output.err)
+    status, out, error = run(capsys, "demo", "--model", tones, "--port", 0, "--no-browser")
+    assert (status, out) == (2, "")
+    assert re.fullmatch(r"error: onnxruntime-web-\S+ cannot be downloaded .*NPM_CONFIG_REGISTRY.*\n", error)
 
 
 # ------------------------------------------------------------------------------------------------------- the server
@@ -288,19 +285,16 @@ def test_sigterm_leaves_nothing_behind_either(demo):
 
 
 def test_a_port_that_is_taken_is_one_line(cache, tones, capsys):
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(SystemExit) as ended:
-        main(["demo", "--model", str(tones), "--port", str(other.getsockname()[1]), "--no-browser"])
-    assert ended.value.code == 2
-    error = capsys.readouterr().err
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        status, _, error = run(capsys, "demo", "--model", tones, "--port", other.getsockname()[1], "--no-browser")
+    assert status == 2
     assert re.fullmatch(r"error: 127\.0\.0\.1:\d+: cannot listen there \(.*\); choose another --port\n", error)
 
 
 def test_a_site_can_be_saved_for_another_server(cache, tones, tmp_path, capsys):
     cache.mkdir(parents=True)
     (cache / f"onnxruntime-web-{runtime.VERSION}.tgz").write_bytes(package())
-    with pytest.raises(SystemExit) as ended:
-        main(["demo", "--model", str(tones), "--save", str(tmp_path / "site")])
-    assert ended.value.code == 0
+    assert run(capsys, "demo", "--model", tones, "--save", tmp_path / "site")[0] == 0
     assert {path.name for path in (tmp_path / "site/ort").iterdir()} == set(runtime.FILES)
     before = (tmp_path / "site/config.json").read_bytes()
     shutil.rmtree(tmp_path / "site")

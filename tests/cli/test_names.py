@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import run
 from tests.corpora.layouts import gather
 from tests.tone_model import write_model, write_speech
-from velocity.cli import main
 from velocity.corpora.kinds.folder import read_folder
 
 LEFTOVERS = ("._a.wav", "._7-1.trans.txt", "Thumbs.db", "desktop.ini", ".DS_Store")
@@ -25,10 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def transcribe(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stopped:
-        main(["transcribe", *map(str, arguments)])
-    output = capsys.readouterr()
-    return stopped.value.code, output.out, output.err
+    return run(capsys, "transcribe", *arguments)
 
 
 def litter(folder: Path) -> list[Path]:

@@ -168,7 +168,7 @@ def test_tune_needs_a_language_model_and_utterances(model: Path, lm: Path, speec
 def test_an_entry_that_is_none_is_one_line(model: Path, lm: Path, entry: object) -> None:
     config = json.loads((model / "config.json").read_text()) | {"language_model": entry}
     (model / "config.json").write_text(json.dumps(config))
-    with pytest.raises(VelocityError, match=r"config\.json: language_model is not"):
+    with pytest.raises(VelocityError, match=r"config\.json: language_model must have"):
         VelocityASR(model)
     assert VelocityASR(model, lm="none").language_model is None
 

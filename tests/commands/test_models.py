@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.command import run
 from tests.tone_model import write_model
 from velocity.artefacts import target
-from velocity.cli import main
 from velocity.commands.models import find_artefact
 
 
@@ -50,8 +50,7 @@ def test_without_calibration_the_artefact_is_floating_point(trained):
 def test_weights_without_their_tokenizer_are_one_line(trained, capsys):
     folder, exports = trained
     (folder / "tokenizer.model").unlink()
-    with pytest.raises(SystemExit) as stopped:
-        main(["transcribe", "any.wav", "--model", str(folder)])
-    assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith(f"error: {folder}: holds no tokenizer.model")
+    status, _, error = run(capsys, "transcribe", "any.wav", "--model", folder)
+    assert status == 2
+    assert error.startswith(f"error: {folder}: holds no tokenizer.model")
     assert not exports

@@ -62,7 +62,7 @@ def test_a_file_of_sentences(tmp_path: Path) -> None:
         (b" \n\n", "no sentences"),
         (b"fine\n\xff\n", "not UTF-8 (byte 5)"),
         (b"fine\n\n-- ... --\n", "line 3: no words in '-- ... --'"),
-        ("fine\nпривет\n".encode(), "line 2: 'п' is no English letter"),
+        ("fine\nпривет\n".encode(), "line 2: 'п' is not an English letter"),
         (None, "no such file"),
     ],
 )

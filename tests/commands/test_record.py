@@ -122,7 +122,7 @@ def test_repeat_after_a_useless_take_leaves_the_good_one_before_it(tmp_path: Pat
 
 def test_an_unknown_answer_changes_nothing(tmp_path: Path, read, capsys) -> None:
     read([voice()], "x", ENTER, "q")
-    assert "'x' is no answer" in capsys.readouterr().out
+    assert "Unknown answer 'x'" in capsys.readouterr().out
     assert list(texts(tmp_path).values()) == PROMPTS[:1]
 
 

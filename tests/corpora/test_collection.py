@@ -74,7 +74,7 @@ def test_what_does_not_belong_together_is_named(tmp_path, capsys):
     with pytest.raises(VelocityError, match="no such folder"):
         read_collection(tmp_path / "nowhere")
     record(tmp_path / "a.wav")
-    with pytest.raises(VelocityError, match="no transcripts; wanted are"):
+    with pytest.raises(VelocityError, match="no transcripts found; expected"):
         read_collection(tmp_path)
     (tmp_path / "a.txt").write_text("hello")
     record(tmp_path / "b.wav")

@@ -38,10 +38,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_table_has_what_profiles_name(profile, tmp_path):
+def test_every_profile_changes_the_default_and_names_what_the_table_has(profile, tmp_path):
     params = tmp_path / "params.yaml"
     params.write_bytes((ROOT / "params.yaml").read_bytes())
-    apply_profile(str(profile), params)
+    assert apply_profile(str(profile), params)
+    assert load_params(params) != load_params(ROOT / "params.yaml")
     for corpus in load_params(params).corpora.values():
         assert corpus.kind in KINDS
         if corpus.source == TABLE:
@@ -236,5 +237,5 @@ def test_the_same_utterance_in_two_parts_is_refused(raw):
         kind="librispeech", source=TABLE, train=("train-clean-5", "train-clean-100"), validation=0.1, test=0.1
     )
     lay_out(raw / "train-clean-100", layouts.librispeech("train-clean-100", ["2"]))
-    with pytest.raises(VelocityError, match="2-12-0000 is in train-clean-5 and in train-clean-100; take one of them"):
+    with pytest.raises(VelocityError, match="2-12-0000 is in both train-clean-5 and train-clean-100; list only one"):
         read(both, raw)

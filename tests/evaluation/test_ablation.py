@@ -104,7 +104,7 @@ def test_figures_of_two_runs_are_not_mixed(tmp_path):
     assert (loaded.parameters, loaded.audio_hours, loaded.counts["x-test"]["onnx"].wer) == (3, 2.5, 0.5)
     assert RowResult.load(tmp_path, pretrained=False).audio_hours == 0.5
     (tmp_path / "reports/errors/x-test-onnx.json").write_text('{"errors": []}')
-    with pytest.raises(VelocityError, match=r"x-test-onnx\.json: of another run than"):
+    with pytest.raises(VelocityError, match=r"x-test-onnx\.json: belongs to another run than"):
         RowResult.load(tmp_path, pretrained=True)
     (tmp_path / "reports/errors/x-test-onnx.json").unlink()
     with pytest.raises(VelocityError, match=r"x-test-onnx\.json: cannot be read"):

@@ -210,7 +210,7 @@ def test_what_is_as_good_takes_no_place_unless_that_is_wanted(run):
     assert run("8")[0] == 0
     champion, versions = registry()["champion"], len(registry()["versions"])
     kept = f"version {versions + 1} (pass), the champion is version {champion}"
-    assert run("8 as good") == (1, f"Kept the champion: on no test set better than by chance. {kept}")
+    assert run("8 as good") == (1, f"Kept the champion: not significantly better on any test set. {kept}")
     assert run("8 as good") == (0, f"Nothing new: this model is {kept}")
     promoted = f"Promoted. version {versions + 2} (pass), the champion"
     assert run("8 as good, too", promote="not-worse") == (0, promoted)

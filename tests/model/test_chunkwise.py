@@ -84,5 +84,5 @@ def test_an_hour_on_the_state_is_as_large_and_time_as_exact():
 
 
 def test_a_bidirectional_model_is_refused():
-    with pytest.raises(VelocityError, match=r"cannot stream: train one with model\.direction: causal"):
+    with pytest.raises(VelocityError, match=r"cannot stream; train one with model\.direction: causal"):
         StreamingModel(small())

@@ -61,5 +61,5 @@ def test_mistakes_in_params_show_before_prefect_starts(project, monkeypatch, cap
     Path("params.yaml").write_text(text.replace("  synthetic:\n", "  cv-17.0:\n"))
     with pytest.raises(SystemExit, match="1"):
         pipeline.main()
-    expected = "error: params.yaml: corpora.cv-17.0: the name of a corpus has letters, digits, - and _ only, "
+    expected = "error: params.yaml: corpora.cv-17.0: the name of a corpus may contain only letters, digits, - and _"
     assert capsys.readouterr().err.startswith(expected)

@@ -83,11 +83,6 @@ def test_an_average_lies_between_the_base_and_what_was_trained(released, rebuilt
         torch.testing.assert_close(value, base.state[name])
 
 
-def test_a_graph_for_live_sound_is_refused():
-    with pytest.raises(VelocityError, match="velocity-asr-v2-streaming: a model for live audio cannot be adapted"):
-        read_base(SHIPPED / "velocity-asr-v2-streaming")
-
-
 def test_a_model_of_an_older_network_is_refused(tmp_path):
     config = json.loads((SHIPPED / "velocity-asr-v2/config.json").read_text())
     del config["model"]["stride"]

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.command import run
 from tests.reading.files import CASES, RATE, encoded, frames_of, ogg_of_flac, patched, pcm, whole, without_xing, write
 from tests.tone_model import speak, write_model
 from velocity.audio import claimed_seconds, load_audio
-from velocity.cli import main
 from velocity.corpora.kinds.folder import read_folder
 from velocity.data.inspection import measure_recording
 from velocity.data.sounds import find_sounds
@@ -97,9 +97,8 @@ def test_all_the_words_of_chained_files_are_transcribed(tmp_path: Path, capsys: 
             soundfile.write(part, np.append(speak(text, model), np.zeros(4_000, np.float32)), RATE)
             parts.append(part.read_bytes())
         (tmp_path / f"both.{suffix}").write_bytes(b"".join(parts))
-        with pytest.raises(SystemExit) as stopped:
-            main(["transcribe", str(tmp_path / f"both.{suffix}"), "--model", str(model)])
-        assert (stopped.value.code, capsys.readouterr().out.replace(" ", "")) == (0, "helloworld\n")
+        status, out, _ = run(capsys, "transcribe", tmp_path / f"both.{suffix}", "--model", model)
+        assert (status, out.replace(" ", "")) == (0, "helloworld\n")
 
 
 CUT = ["WAV", "AIFF", "AU", "W64", "CAF", "RF64"]

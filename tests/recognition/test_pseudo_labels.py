@@ -8,9 +8,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.command import run
 from tests.tone_model import speak, write_model, write_speech
 from velocity.audio import SAMPLE_RATE, load_audio
-from velocity.cli import main
 from velocity.corpora.kinds.folder import read_folder
 from velocity.recognition.decoding.decoder import Hypothesis
 from velocity.recognition.decoding.words import Word
@@ -74,10 +74,8 @@ def test_label_makes_a_corpus_that_is_read(model, tmp_path, capsys):
     write_speech(tmp_path / "in/ben/memo.wav", "go on and on", model)
     soundfile.write(tmp_path / "in/ben/hiss.wav", np.random.default_rng(0).normal(0, 0.1, 30_000), SAMPLE_RATE)
     out = tmp_path / "out"
-    with pytest.raises(SystemExit) as stopped:
-        main(["label", str(tmp_path / "in"), "--out", str(out), "--model", str(model)])
-    assert stopped.value.code == 0
-    assert "label: 2 utterances" in capsys.readouterr().err
+    status, _, report = run(capsys, "label", tmp_path / "in", "--out", out, "--model", model)
+    assert (status, "label: 2 utterances" in report) == (0, True)
     items = list(read_folder("mine", out))
     texts = {item.speaker: item.text for item in items if hasattr(item, "text")}
     assert texts == {"anna": "the cat sat", "ben": "go on and on"}
@@ -105,8 +103,6 @@ def test_label_refuses_with_a_line_and_leaves_nothing_half_made(
     write_speech(Path("in/ben/memo.wav"), "the cat sat", model)
     write_speech(Path("broken/ben/memo.wav"), "the cat sat", model)
     Path("broken/ben/bad.wav").write_bytes(b"RIFF nothing")
-    with pytest.raises(SystemExit) as stopped:
-        main(["label", *arguments, "--model", str(model)])
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
+    status, _, error = run(capsys, "label", *arguments, "--model", model)
+    assert (status, message in error) == (2, True)
     assert Path("out").is_dir() == ("broken" in arguments), "what could be read is kept"

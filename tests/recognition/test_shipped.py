@@ -11,8 +11,8 @@ import onnx
 import pytest
 import soundfile
 
+from tests.command import run
 from velocity import VelocityASR
-from velocity.cli import main
 from velocity.commands.models import SHIPPED_MODEL as NAME
 from velocity.commands.models import SHIPPED_STREAMING
 from velocity.corpora.hibari import hibari_voices
@@ -74,17 +74,13 @@ def test_its_streaming_sister_hears_live_speech_where_there_is_no_project(record
     monkeypatch.chdir(tmp_path)
     hypotheses = []
     for number in range(len(SENTENCES)):
-        with pytest.raises(SystemExit) as ended:
-            main(["stream", str(recordings / f"{number}.wav"), "--fast"])
-        assert ended.value.code == 0
-        hypotheses.append(" ".join(capsys.readouterr().out.split()))
+        status, out, _ = run(capsys, "stream", recordings / f"{number}.wav", "--fast")
+        assert status == 0
+        hypotheses.append(" ".join(out.split()))
     assert jiwer.wer(SENTENCES, hypotheses) < 0.7, hypotheses
 
 
-def test_a_streaming_model_does_not_transcribe_files_by_mistake(recordings, tmp_path, monkeypatch, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["transcribe", str(recordings / "0.wav"), "--model", SHIPPED_STREAMING])
-    assert ended.value.code == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
+def test_a_streaming_model_does_not_transcribe_files_by_mistake(recordings, capsys):
+    status, _, error = run(capsys, "transcribe", recordings / "0.wav", "--model", SHIPPED_STREAMING)
+    assert (status, error.count("\n")) == (2, 1)
     assert "velocity-asr stream" in error

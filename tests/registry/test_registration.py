@@ -138,7 +138,7 @@ def test_what_is_as_good_is_promoted_only_without_only_better(registry, project,
     monkeypatch.setattr("velocity.commands.registry.gate", judged)
     status, out, _ = run(capsys, "promote", "--only-better")
     assert (status, registry.champions()) == (1, replace(before, challenger=version))
-    assert out.splitlines()[-2] == "on no test set better than by chance: not promoted"
+    assert out.splitlines()[-2] == "not significantly better on any test set: not promoted"
     assert registry.tags(version)["verdict"] == "pass"
     assert run(capsys, "promote")[0] == 0
     assert registry.champions().champion == version
@@ -177,12 +177,12 @@ def test_reports_of_another_model_are_not_registered(registry, project, tmp_path
         assert len(registry.client.search_model_versions(f"name = '{NAME}'")) == before
 
     stages["benchmark"]["deps"][0]["md5"] = "old"
-    refused(r"dvc\.lock: benchmark did not read this models/export/onnx-int8; run `dvc repro`")
+    refused(r"models/export/onnx-int8: changed since benchmark read it \(dvc\.lock\); run `dvc repro`")
     stages["benchmark"]["deps"][0]["md5"] = "new"
     stages["evaluate"]["outs"][0]["md5"] = "other"
-    refused(r"reports/metrics\.json: evaluate wrote another one, by dvc\.lock")
+    refused(r"reports/metrics\.json: changed since evaluate wrote it \(dvc\.lock\)")
     Path("models/export/onnx/model.onnx").write_bytes(b"another")
-    refused(r"dvc\.lock: evaluate did not read this models/export;")
+    refused(r"models/export: changed since evaluate read it \(dvc\.lock\);")
     stages.clear()
     Path("reports/benchmark.json").write_text('{"artefacts": {}}')
     refused(r"reports/benchmark\.json: no figures of onnx-int8")
@@ -325,7 +325,7 @@ def test_a_kill_at_a_random_moment_leaves_a_registry_that_is_right(own, attempt)
 
 @contextmanager
 def served(uri: str) -> Iterator[str]:
-    """Serve a model as README says, on a free port of this machine alone; yields the address."""
+    """Serve a model as docs/releasing.md says, on a free port of this machine alone; yields the address."""
     port = str(free_port())
     Path("light/torch").mkdir(parents=True)
     Path("light/torch/__init__.py").write_text("raise ImportError('the server does without PyTorch')")

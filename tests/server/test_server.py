@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.command import run
 from tests.server.clients import BORDER, FORM, PROJECT, Process, answer, form, head, serving
 from tests.tone_model import speak, write_model
-from velocity.cli import main
 
 JOBS, WAITING = 2, 2
 GRANULARITIES = "timestamp_granularities[]"
@@ -60,9 +60,7 @@ def long(model: Path) -> bytes:
 @pytest.mark.parametrize("form", ["text", "srt", "vtt", "json"])
 def test_the_answer_is_what_the_command_writes(server, model, long, form, tmp_path, capsys) -> None:
     (tmp_path / "a.ogg").write_bytes(long)
-    with pytest.raises(SystemExit):
-        main(["transcribe", str(tmp_path / "a.ogg"), "--model", str(model), "--format", form])
-    written = capsys.readouterr().out
+    _, written, _ = run(capsys, "transcribe", tmp_path / "a.ogg", "--model", model, "--format", form)
     assert "hello" in written
     if form != "json":
         assert server.transcribe(long, response_format=form).text == written
@@ -287,10 +285,8 @@ def accepts(port: int) -> bool:
 
 def test_ctrl_c_ends_it_and_a_taken_port_is_said(model, tmp_path, capsys) -> None:
     with serving(model, tmp_path) as server:
-        with pytest.raises(SystemExit) as stopped:
-            main(["serve", "--model", str(model), "--port", str(server.port)])
-        assert stopped.value.code == 2
-        assert capsys.readouterr().err.count("\n") == 1
+        status, _, error = run(capsys, "serve", "--model", model, "--port", server.port)
+        assert (status, error.count("\n")) == (2, 1)
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(60) == 0
 

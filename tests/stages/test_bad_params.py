@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from velocity.run import main
-from velocity.stages import benchmark, calibrate, evaluate, export, fetch, finetune, prepare, pretrain, run, validate
+from velocity.stages import benchmark, calibrate, evaluate, export, finetune, prepare, pretrain, run
 
 ROOT = Path(__file__).parents[2]
-STAGES = [fetch, validate, prepare, pretrain, finetune, calibrate, export, evaluate, benchmark]
 
 
 def fail(start, capsys) -> str:
@@ -16,18 +14,6 @@ def fail(start, capsys) -> str:
         start()
     assert ended.value.code == 2
     return capsys.readouterr().err
-
-
-@pytest.mark.parametrize("stage", [stage.__name__.rpartition(".")[2] for stage in STAGES])
-def test_bad_params_stop_with_one_line(stage, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["velocity.run", stage])
-    params = (ROOT / "params.yaml").read_text()
-    Path("params.yaml").write_text(params.replace("  blocks: ", "  blocks: many, not "))
-    error = fail(main, capsys)
-    assert error.startswith("error: params.yaml: model.blocks: ")
-    assert error.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
 def test_an_export_without_a_trained_model_names_the_file(tmp_path, monkeypatch, capsys):

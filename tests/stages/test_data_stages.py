@@ -140,7 +140,7 @@ def test_a_speaker_alone_is_split_by_utterances_and_that_is_said(project, monkey
 def test_an_empty_split_and_an_unknown_corpus_are_named(project, monkeypatch):
     run_stages(monkeypatch)
     write_params(spoken={"validation": 0})
-    with pytest.raises(VelocityError, match="no corpus gives any utterance for validation"):
+    with pytest.raises(VelocityError, match="no corpus has utterances for the split validation"):
         prepare.main()
     write_params(mine={"test": "^nobody"})
     with pytest.raises(VelocityError, match=r"corpus mine: its test split is empty \(1 speakers\)"):

@@ -12,7 +12,7 @@ from flows.dependencies import PIPELINE, ROOT, closure, stages, with_code
 
 STAGES = stages((ROOT / PIPELINE).read_text())
 TRAINED = ("pretrain", "finetune", "calibrate")
-# What may change without a new training: docs/pipeline.md gives this list.
+# What may change without a new training: docs/developing.md gives this list.
 HARMLESS = (
     "velocity/adaptation", "velocity/artefacts", "velocity/cli", "velocity/commands", "velocity/corpora",
     "velocity/gate", "velocity/registry", "velocity/run.py", "velocity/runtime.py", "velocity/server",

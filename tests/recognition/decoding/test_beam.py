@@ -53,7 +53,7 @@ def text_of(labels: tuple[int, ...]) -> str:
 @settings(max_examples=60)
 @given(posteriors())
 def test_unpruned_probabilities_are_those_of_all_paths(log_probs: np.ndarray) -> None:
-    found = {tuple(f.tokens): f.log_prob for f in search(log_probs, **EVERYTHING)}
+    found = {tuple(f.tokens): f.score for f in search(log_probs, **EVERYTHING)}
     expected = labellings(log_probs)
     assert found.keys() == expected.keys()
     for labels, log_prob in found.items():
@@ -67,36 +67,24 @@ def test_pruning_loses_probability_and_never_invents_any(log_probs: np.ndarray, 
     assert 1 <= len(found) <= beam
     assert [f.score for f in found] == sorted((f.score for f in found), reverse=True)
     for f in found:
-        assert f.log_prob <= math.log(expected[tuple(f.tokens)]) + 1e-9
+        assert f.score <= math.log(expected[tuple(f.tokens)]) + 1e-9
 
 
 @settings(max_examples=60)
-@given(posteriors(most=12), st.lists(st.integers(0, 12), max_size=4), st.integers(1, 6), st.integers(1, 6))
-def test_frames_in_pieces_are_the_frames_at_once(log_probs: np.ndarray, ends: list[int], beam: int, most: int) -> None:
+@given(posteriors(most=12), st.lists(st.integers(0, 12), max_size=4), st.integers(1, 6))
+def test_frames_in_pieces_are_the_frames_at_once(log_probs: np.ndarray, ends: list[int], beam: int) -> None:
     pieces = PrefixBeamSearch(0, beam)
     for piece in np.split(log_probs, sorted(min(end, len(log_probs)) for end in ends)):
         pieces.accept(piece)
-        pieces.labellings(1)  # asking changes nothing
-    expected = search(log_probs, beam=beam)
-    assert pieces.labellings() == expected
-    assert pieces.labellings(most) == expected[:most]
-
-
-@settings(max_examples=60)
-@given(posteriors(most=12))
-def test_each_token_appears_in_a_frame_of_its_own(log_probs: np.ndarray) -> None:
-    for found in search(log_probs, beam=6):
-        assert found.first == sorted(set(found.first))
-        assert len(found.first) == len(found.tokens)
-        for frame, token in zip(found.first, found.tokens, strict=True):
-            assert log_probs[frame, token] > -np.inf
+        pieces.labellings()  # asking changes nothing
+    assert pieces.labellings() == search(log_probs, beam=beam)
 
 
 def test_another_blank_and_the_classic_difference_from_the_best_path() -> None:
     log_probs = np.log([[0.4, 0.6], [0.4, 0.6]])  # the best path is two blanks, but three paths write the label
     (best, *_) = search(log_probs, blank=1, beam=4)
     assert best.tokens == [0]
-    assert best.log_prob == pytest.approx(math.log(0.64))
+    assert best.score == pytest.approx(math.log(0.64))
 
 
 class Toy:

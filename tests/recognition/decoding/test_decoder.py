@@ -164,9 +164,9 @@ def test_a_file_that_is_not_there_is_not_taken_for_a_phrase(source: str) -> None
     [
         ("none.txt", None, r"none\.txt: no such file"),
         ("empty.txt", b"\n", "no hot word"),
-        ("names.txt", b"anna\theavy\n", "line 1: 'heavy' is no weight"),
-        ("names.txt", b"anna\nbo\t-1\n", "line 2: '-1' is no weight"),
-        ("names.txt", b"anna\tnan\n", "'nan' is no weight"),
+        ("names.txt", b"anna\theavy\n", "line 1: 'heavy' is not a weight"),
+        ("names.txt", b"anna\nbo\t-1\n", "line 2: '-1' is not a weight"),
+        ("names.txt", b"anna\tnan\n", "'nan' is not a weight"),
         ("names.txt", b"!?\n", "no letter"),
         ("names.txt", b"\xff\xfe", "not a text file"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -85,23 +84,8 @@ def test_an_arpa_file_by_hand(arpa: Path) -> None:
     assert model.unknown == pytest.approx(-100 * LN10)
 
 
-@pytest.mark.parametrize("form", ["arpa", "file", "quantised"])
-@pytest.mark.parametrize("order", [2, 3, 4])
-def test_it_equals_kenlm(tmp_path: Path, order: int, form: str) -> None:
-    kenlm = pytest.importorskip("kenlm", reason="KenLM is not installed: pip install kenlm")
-    tables = estimate(SENTENCES, order).tables()
-    tables = quantise(tables) if form == "quantised" else tables
-    write_arpa(tables, tmp_path / "lm.arpa")
-    if form != "arpa":
-        write_file(tables, tmp_path / "lm.lm")
-    ours, theirs = NGram(tmp_path / ("lm.arpa" if form == "arpa" else "lm.lm")), kenlm.Model(str(tmp_path / "lm.arpa"))
-    for words in product(["the", "cat", "dog", "zebra"], repeat=3):
-        expected = [score for score, _, _ in theirs.full_scores(" ".join(words))]
-        assert logs(ours, " ".join(words)) == pytest.approx(expected, abs=1e-5 / LN10)
-
-
-def test_it_equals_kenlm_as_it_was_when_last_installed(tmp_path: Path) -> None:
-    """Scores of kenlm 0.3.0 for SENTENCES with three words, so that a machine without a compiler checks them too."""
+def test_it_equals_kenlm() -> None:
+    """Scores of kenlm 0.3.0, which needs a compiler to install, for SENTENCES with three words."""
     model = NGram.of(estimate(SENTENCES, 3).tables())
     for text, expected in KENLM.items():
         assert logs(model, text) == pytest.approx(expected, abs=1e-5 / LN10)
@@ -209,7 +193,10 @@ def test_a_cut_arpa_file_is_refused_wherever_it_is_cut(arpa: Path) -> None:
         (None, "no such language model"),
         (b"", "nor an ARPA file"),
         (bytes(range(256)) * 40, "not UTF-8"),
-        (b"mmap lm http://kheafield.com/code format version 5\n\0", "a binary of KenLM: use the ARPA file"),
+        (
+            b"mmap lm http://kheafield.com/code format version 5\n\0",
+            "a KenLM binary, which cannot be read; use the ARPA",
+        ),
     ],
 )
 def test_what_is_no_language_model_is_refused(tmp_path: Path, content: bytes | None, reason: str) -> None:
