@@ -27,6 +27,7 @@ from velocity.commands.decoder import HOT
 from velocity.commands.models import find_artefact
 from velocity.corpora.espeak import EspeakVoice, espeak_voices
 from velocity.corpora.synthetic import VOICES, load_grammar
+from velocity.evaluation.breakdown import is_correct
 from velocity.evaluation.testset import load_test_set
 from velocity.evaluation.wer import score, summarize
 from velocity.recognition.decoding.alignment import align
@@ -129,23 +130,12 @@ def confidence(chosen: Decoder, recognised: list[Recognised]) -> float:
     right, wrong = [], []
     for h in recognised:
         words = chosen.decode(h.log_probs)[0].words
-        for word, correct in zip(words, correct_words(h.reference.split(), [w.text for w in words]), strict=True):
+        for word, correct in zip(words, is_correct(h.reference, " ".join(w.text for w in words)), strict=True):
             (right if correct else wrong).append(word.confidence)
     if not right or not wrong:
         return float("nan")
     ranks = np.searchsorted(np.sort(wrong), right, side="left") + np.searchsorted(np.sort(wrong), right, side="right")
     return round(float(ranks.mean() / 2 / len(wrong)), 4)
-
-
-def correct_words(reference: list[str], hypothesis: list[str]) -> list[bool]:
-    import jiwer
-
-    correct = [False] * len(hypothesis)
-    if reference and hypothesis:
-        for chunk in jiwer.process_words(" ".join(reference), " ".join(hypothesis)).alignments[0]:
-            if chunk.type == "equal":
-                correct[chunk.hyp_start_idx : chunk.hyp_end_idx] = [True] * (chunk.hyp_end_idx - chunk.hyp_start_idx)
-    return correct
 
 
 def hot_words(model: VelocityASR, recognised: list[Recognised], lm: NGram, text: list[str], arguments) -> dict:

@@ -26,6 +26,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import psutil
 import soundfile
 
 from velocity.audio import compute_mel_spectrogram, load_audio
@@ -144,14 +145,8 @@ def work(first: int, last: int, seed: int, path: Path, current: Any, reports: An
         except Exception as error:
             reports.send((number, f"{type(error).__name__}: {error}", None))
         if (number + 1 - first) % BATCH == 0 or number + 1 == last:
-            reports.send((number + 1, found, memory()))
+            reports.send((number + 1, found, psutil.Process().memory_info().rss / 1e6))
             found = Counter()
-
-
-def memory() -> float:
-    """Megabytes this process has in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def campaign(inputs: int, seed: int, hang: float, keep: Path, tried: Any = check) -> int:

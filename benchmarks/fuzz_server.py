@@ -21,10 +21,10 @@ import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
+import psutil
 from hostile_requests import Input, audio_files, draw, mutate
 
 HANGS = 30.0  # seconds that no tiny request may take
@@ -105,7 +105,7 @@ def call(inputs: range, options: Namespace, folder: str, state: Any, found: Any)
         if left := os.listdir(folder):
             found.put((index, "FOUND", f"left {left} behind"))
         if (count + 1) * 10 // len(inputs) > count * 10 // len(inputs):
-            state[(count + 1) * 10 // len(inputs)] = memory(os.getpid())
+            state[(count + 1) * 10 // len(inputs)] = psutil.Process().memory_info().rss
 
 
 def in_process(inputs: range, options: Namespace) -> Iterator[tuple[int, str, str | None]]:
@@ -156,12 +156,12 @@ def on_sockets(inputs: range, options: Namespace) -> Iterator[tuple[int, str, st
             for start in range(inputs.start, inputs.stop, 8):
                 group = range(start, min(start + 8, inputs.stop))
                 yield from asyncio.run(send_raw(group, options.seed, port, files))
-                said = written.read()
-                if server.poll() is not None or "Traceback" in said:
-                    yield group[-1], "FOUND", f"the server's log, at or before this input: {said[-2000:]}"
+                log_text = written.read()
+                if server.poll() is not None or "Traceback" in log_text:
+                    yield group[-1], "FOUND", f"the server's log, at or before this input: {log_text[-2000:]}"
                 if server.poll() is not None:
                     return
-                tenths[(group[-1] - inputs[0]) * 10 // len(inputs)] = memory(server.pid)
+                tenths[(group[-1] - inputs[0]) * 10 // len(inputs)] = psutil.Process(server.pid).memory_info().rss
             yield from grown(inputs[-1], tenths)
             if left := set(os.listdir(folder)) - before:
                 yield inputs[-1], "FOUND", f"left {left} behind"
@@ -205,11 +205,6 @@ async def send_raw(group: range, seed: int, port: int, files: list[bytes]) -> li
         return index, status, None
 
     return await asyncio.gather(*map(one, group))
-
-
-def memory(pid: int) -> int:
-    """Resident bytes."""
-    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
 
 
 def main() -> None:

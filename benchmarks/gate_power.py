@@ -50,7 +50,7 @@ def main() -> None:
 
     limits = default_section("gate", Gate)
     name, utterances = load_test_set(options.test_set)
-    spoken = recognise(VelocityASR(options.model), utterances, name).hypotheses
+    hypotheses = recognise(VelocityASR(options.model), utterances, name).hypotheses
     sizes = {role: measure_sizes(options.model) for role in ("champion", "candidate")}
 
     def verdict(hypotheses: Hypotheses | None, speed: Ratio | None) -> Judgement:
@@ -63,7 +63,7 @@ def main() -> None:
         f"+{POINTS:g} points": replaced,
         "bursts and other errors": bursts,
     }.items():
-        trials[case] = [verdict(worse(utterances, spoken, trial), None) for trial in range(options.trials)]
+        trials[case] = [verdict(worse(utterances, hypotheses, trial), None) for trial in range(options.trials)]
         show(case, trials[case])
     with tempfile.TemporaryDirectory() as temporary, busy(options.busy):
         champion = Model("champion", options.model)

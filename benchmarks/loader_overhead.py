@@ -149,8 +149,8 @@ def record(folder: Path) -> tuple[Path, list[str]]:
         soundfile.write(path, 0.5 * samples / np.abs(samples).max(), SAMPLE_RATE)
         recording = Recording.from_file(path, recording_id=f"noise/{index}")
         texts.append(" ".join(random.choice(words, int(2.5 * recording.duration))))
-        said = SupervisionSegment(recording.id, recording.id, 0.0, recording.duration, text=texts[-1])
-        cuts.append(MonoCut(recording.id, 0.0, recording.duration, 0, [said], recording=recording))
+        supervision = SupervisionSegment(recording.id, recording.id, 0.0, recording.duration, text=texts[-1])
+        cuts.append(MonoCut(recording.id, 0.0, recording.duration, 0, [supervision], recording=recording))
     write_lines(folder / "cuts.jsonl", (to_line(cut.to_dict()) for cut in cuts))
     return folder / "cuts.jsonl", texts
 

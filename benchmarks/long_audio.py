@@ -45,9 +45,9 @@ finally:
 """
 
 
-def recording(utterances: list[Utterance], seconds: float, seed: int = 1) -> Iterator[tuple[np.ndarray, Utterance]]:
+def recording(utterances: list[Utterance], seconds: float) -> Iterator[tuple[np.ndarray, Utterance]]:
     """Utterances in a drawn order, each with a pause after it, again and again for ``seconds``."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(1)
     left = seconds * SAMPLE_RATE
     while left > 0:
         for index in random.permutation(len(utterances)):

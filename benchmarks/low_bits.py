@@ -16,9 +16,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from velocity.project import FINETUNED, TOKENIZER, TRAIN, VALIDATION, test_manifests
 from velocity.stages import keep_memory
-
-FINETUNED = Path("models/finetuned.safetensors")
 
 
 def main() -> None:
@@ -93,9 +92,9 @@ def train(options: argparse.Namespace, weights: Path) -> dict[str, Any]:
     torch.manual_seed(params.seed)
     objective = CTC(learn_low_bits(load_model(FINETUNED), options.bits))
     set_mode(objective, "fake")
-    tokenizer = TextTokenizer("data/prepared/tokenizer.model")
+    tokenizer = TextTokenizer(TOKENIZER)
     loader = Loader(tokenizer, params.seed, params.finetune.augmentation, params.threads)
-    validation = load_cuts("data/prepared/validation.jsonl")
+    validation = load_cuts(VALIDATION)
     seconds = settings.batch_seconds
 
     mark = fingerprint([str((asdict(settings), params.finetune.augmentation)), FINETUNED])
@@ -107,7 +106,7 @@ def train(options: argparse.Namespace, weights: Path) -> dict[str, Any]:
     history = fit(
         fabric,
         objective,
-        lambda position: loader.training("data/prepared/train.jsonl", seconds, position, 0, 1),
+        lambda position: loader.training(TRAIN, seconds, position, 0, 1),
         settings,
         params.seed,
         Checkpoints(f"low-bits-{options.bits}", lambda step: mark),
@@ -131,7 +130,7 @@ def rates(folder: Path) -> dict[str, Any]:
     from velocity.recognition.offline import VelocityASR
 
     model, found = VelocityASR(folder), {}
-    for path in sorted(Path("data/prepared").glob("test-*.jsonl")):
+    for path in test_manifests():
         name, utterances = load_test_set(str(path))
         hypotheses = recognise(model, utterances, f"{name}, {folder.name}", workers=2).hypotheses
         found[name] = measure_test_set(utterances, hypotheses, 1000, 1)

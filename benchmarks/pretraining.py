@@ -29,7 +29,7 @@ from ruamel.yaml import YAML
 
 from velocity.data.manifests import read_lines
 from velocity.evaluation.wer import bootstrap, score
-from velocity.project import FINETUNED, PREPARED, PRETRAIN, RAW, TRAIN
+from velocity.project import FINETUNED, PREPARED, PRETRAIN, RAW, TRAIN, test_manifests
 
 SMALL = {"dim": 128, "ffn": 256, "state": 32, "context_state": 32, "attention_head_dim": 32, "phones": True}
 STEPS = {"devices": 1, "batch_seconds": 24, "learning_rate": 0.002, "warmup": 0.05, "decay": 0.7, "ema": 0.998}
@@ -113,7 +113,7 @@ def transcribe(folder: Path, part: int) -> list[tuple[str, str, str]]:
     lm, frame_seconds = NGram(LANGUAGE_MODEL), 0.01 * model.config.stride
     decoder = Decoder(tokenizer, frame_seconds, lm, lm_weight=0.6, word_bonus=0.5)
     found = []
-    for manifest in sorted((folder / PREPARED).glob("test-*.jsonl")):
+    for manifest in test_manifests(folder):
         for cut in list(load_cuts(manifest))[::2][part::PARTS]:
             mel = torch.from_numpy(compute_mel_spectrogram(load_cut(cut)))[None]
             with torch.no_grad():

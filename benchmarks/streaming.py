@@ -17,6 +17,7 @@ from difflib import SequenceMatcher
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+import psutil
 
 from velocity.audio import SAMPLE_RATE, resample
 from velocity.recognition.streaming import Event, StreamingASR
@@ -159,7 +160,7 @@ def endurance(model: StreamingASR, samples: int, minutes: float) -> None:
             stream.accept(piece)
             took.append(time.perf_counter() - started)
         index += 1
-        memory.setdefault(int(stream.seconds / 60), resident())
+        memory.setdefault(int(stream.seconds / 60), psutil.Process().memory_info().rss)
     chunk = samples / SAMPLE_RATE
     middle, slow = np.percentile(took, [50, 99])
     print(
@@ -168,12 +169,6 @@ def endurance(model: StreamingASR, samples: int, minutes: float) -> None:
     )
     marks = sorted({minute for minute in memory if minute in (1, 10, 30) or minute == max(memory)})
     print("resident memory: " + ", ".join(f"{memory[minute] / 1e6:.1f} MB after {minute} min" for minute in marks))
-
-
-def resident() -> int:
-    """Bytes of this process."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

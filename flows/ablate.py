@@ -12,11 +12,10 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -83,7 +82,8 @@ def ablate(rows: list[Row], baseline: str, command: str) -> Table:
         ended = {name: future.result(raise_on_failure=False) for name, future in futures.items()}
     finally:
         stop()
-    failed = {name: " ".join(str(outcome).split()) for name, outcome in ended.items() if is_failure(outcome)}
+    errors = {name: outcome for name, outcome in ended.items() if isinstance(outcome, BaseException)}
+    failed = {name: " ".join(str(error).split()) for name, error in errors.items()}
     for name, reason in failed.items():
         console.print(f"{name} failed: {reason}", style="red", markup=False)
     if len(failed) == len(rows):
@@ -108,14 +108,11 @@ def ablate(rows: list[Row], baseline: str, command: str) -> Table:
     return table
 
 
-def is_failure(outcome: Any) -> bool:
-    return isinstance(outcome, BaseException)
-
-
 @task(task_run_name="{row.name}", cache_policy=NO_CACHE, persist_result=False)
 def run_row(row: Row) -> RowResult:
     """``dvc exp run`` in the row's workspace unless its experiment is there; made known to this project by its name."""
-    with alone(row) as lock:
+    # DVC inherits the lock: when the flow is killed and DVC is not, the next flow waits for it.
+    with locked(WORKSPACES / f"{row.experiment}.lock", f"{row.name} is running already") as lock:
         clone(row.workspace, row.params)
         there = bool(reference(row.workspace, row.experiment))
         if not there:
@@ -156,11 +153,6 @@ def stop() -> None:
     for group in list(children):
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGTERM)
-
-
-def alone(row: Row) -> AbstractContextManager[int]:
-    """Hold the row. DVC inherits the lock: when the flow is killed and DVC is not, the next flow waits for it."""
-    return locked(WORKSPACES / f"{row.experiment}.lock", f"{row.name} is running already")
 
 
 def record(results: dict[str, Any], rows: Sequence[Row]) -> None:
@@ -224,7 +216,6 @@ def main(
     python -m flows.ablate --profile reference         # the reference dimensions, params.yaml's data and steps
     python -m flows.ablate --profile librispeech --profile reference --jobs 4
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops the rows too
     with one_line_errors("rows"):
         names = [name.strip() for name in rows.split(",") if name.strip()]
         chosen_rows(load_definitions(), names, profile)  # a mistyped name shows at once, not after Prefect has started

@@ -7,7 +7,6 @@ DVC takes what it can from its run cache and its default remote, and runs the re
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import chdir
@@ -110,7 +109,6 @@ def main(
     python -m flows.ci                       # this branch, beside main
     python -m flows.ci --base origin/main --head my-branch
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops DVC too
     with one_line_errors("stages", status=2):
         if git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!reports", ":!dvc.lock"):
             console.print("note: uncommitted changes are no part of this")

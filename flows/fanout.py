@@ -67,7 +67,7 @@ def compute(part: Part) -> None:
 def finish(part: Part, future: object) -> None:
     future.result()
     if not part.path.exists():
-        raise VelocityError(f"{part.path}: computed, but not here; start the workers in this folder, on a shared disk")
+        raise VelocityError(f"{part.path}: computed, but not found; start the workers in this folder on a shared disk")
 
 
 def runner(workers: int, address: str | None) -> DaskTaskRunner:

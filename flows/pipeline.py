@@ -163,8 +163,10 @@ def publish(outcomes: list[Outcome], folder: str = ".") -> None:
 def one_line_errors(kept: str, status: int = 1) -> Iterator[None]:
     """End the command with a line on stderr when the block is interrupted (status 130) or fails (``status``).
 
-    VELOCITY_DEBUG lets the traceback through. ``kept`` is what is finished piece by piece, such as stages.
+    VELOCITY_DEBUG lets the traceback through. ``kept`` is what is finished piece by piece, such as stages. SIGTERM ends
+    the command in an orderly way, which stops what it has started, as Prefect and DVC.
     """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         yield
     except KeyboardInterrupt:
@@ -189,7 +191,6 @@ def main(
 
     Stages that do not depend on each other run at the same time; trainings and measurements run alone.
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     with one_line_errors("stages"):
         # What is mistyped shows at once, not after Prefect has started.
         if PARAMS.exists():

@@ -9,7 +9,6 @@ one that was killed; the champion changes in one write to the registry, after th
 
 # No postponed annotations here: who loads the flow from this file, as a worker does, could not resolve the parameter's.
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +42,7 @@ SEVERITY = {"stop": "refuse", "go-on": "warn"}
 NOTHING_NEW = "Nothing new"
 PROMOTED, KEPT, UNCLEAR = "Promoted", "Kept the champion", "Could not judge"
 ENDS = {"pass": KEPT, "regression": KEPT, "could not judge": UNCLEAR}  # verdict on what was not promoted → state
-NOT_BETTER = "on no test set better than by chance"
+NOT_BETTER = "not significantly better on any test set"
 STATUS = {NOTHING_NEW: 0, PROMOTED: 0, KEPT: 1, UNCLEAR: 2}  # of the command
 FINAL = {"pass", "regression"}  # verdicts; what could not be judged is judged again the next time
 
@@ -191,7 +190,6 @@ def main(
     python -m flows.retrain                   # by hand; on a schedule: the deployment `retrain`, docs/retraining.md
     python -m flows.retrain --drift stop      # refuse data unlike what was accepted (velocity-asr accept)
     """
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     with one_line_errors("stages", status=2):
         start_prefect()
         state = retrain(drift, promote, return_state=True)

@@ -1,12 +1,10 @@
-"""Back to the previous champion, as a Prefect flow: who may start it, and who did, is Prefect's to say.
+"""Back to the previous champion, as a Prefect flow: Prefect controls and records who runs it.
 
 The registry itself sees to it that this happens wholly or not at all. ``python -m flows.rollback --help``.
 """
 
 from __future__ import annotations
 
-import signal
-import sys
 from typing import Annotated
 
 import typer
@@ -38,7 +36,6 @@ def main(
     ] = None,
 ) -> None:
     """Make the previous champion of the model registry the champion again, and keep that with Prefect."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an orderly end stops Prefect too
     with one_line_errors("versions"):
         start_prefect()
         print(standing(rollback(leaving)))

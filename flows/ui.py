@@ -51,7 +51,7 @@ def operate(prefect_port: int, mlflow_port: int) -> None:
             mlflow.wait_for(f"http://{HOST}:{mlflow_port}/health")
         print(f"Prefect  http://{HOST}:{prefect_port}", flush=True)
         print(f"MLflow   {f'http://{HOST}:{mlflow_port}' if mlflow else 'as MLFLOW_TRACKING_URI says'}", flush=True)
-        print(f"For commands that shall be seen there: export PREFECT_API_URL={api}", flush=True)
+        print(f"To show other commands there: export PREFECT_API_URL={api}", flush=True)
         print("Ctrl-C stops all of it", flush=True)
         running.watch()
 

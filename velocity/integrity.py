@@ -40,8 +40,8 @@ def check_inputs(stage: str | None) -> None:
             if dvc_hash(path) != digest:
                 damaged = discard(path, digest)
                 raise VelocityError(
-                    f"{path}: not the bytes that {writer} wrote, by dvc.lock, with {damaged} damaged files in DVC's "
-                    "cache; run `dvc repro` again, and it is fetched or made anew"
+                    f"{path}: differs from what {writer} wrote (dvc.lock); removed {damaged} damaged files from DVC's "
+                    "cache; run `dvc repro` again to restore it"
                 )
             verified[str(path)] = now
     if verified != before:

@@ -35,7 +35,7 @@ def main() -> None:
     command = [sys.executable, "-m", f"velocity.stages.{stage}", *arguments]
     try:
         if not stage or find_spec(f"velocity.stages.{stage}") is None:
-            raise VelocityError(f"velocity.run: no stage {stage!r}: name one of dvc.yaml")
+            raise VelocityError(f"velocity.run: unknown stage {stage!r}; dvc.yaml lists the stages")
         load_params()
         require_inputs("@".join([stage, *arguments]))
         check_inputs(os.environ.get("DVC_STAGE"))
@@ -53,7 +53,7 @@ def require_inputs(stage: str) -> None:
     """Raises VelocityError when what earlier stages make for ``stage`` is not there, as where it is run without DVC."""
     inputs = [path for path in declared(stage, "deps") if path.startswith(tuple(f"{folder}/" for folder in MADE))]
     if missing := [path for path in inputs if not Path(path).exists()]:
-        raise VelocityError(f"{missing[0]}: no such input of {stage}; `dvc repro {stage}` makes what it needs first")
+        raise VelocityError(f"{missing[0]}: missing input of {stage}; run `dvc repro {stage}`")
 
 
 def tracking_on() -> bool:

@@ -27,8 +27,8 @@ def divide(spoken: Sequence[Spoken], source: Path) -> list[Parts]:
     seconds = sum(utterance.seconds for utterance in spoken)
     if seconds < LEAST_SECONDS or len(spoken) < LEAST_UTTERANCES:
         raise VelocityError(
-            f"{source}: {seconds:.0f} s of speech in {len(spoken)} recordings are too little to adapt to and to judge "
-            f"by: record at least {LEAST_SECONDS:.0f} s in {LEAST_UTTERANCES}; ten minutes are good"
+            f"{source}: {seconds:.0f} s of speech in {len(spoken)} recordings are too little to adapt and "
+            f"evaluate: record at least {LEAST_SECONDS:.0f} s in {LEAST_UTTERANCES} recordings; ten minutes are better"
         )
     folds: list[Parts] = [{TRAIN: [], VALIDATED: [], TEST: []} for _ in range(FOLDS)]
     for _, group in groupby(spoken, key=lambda utterance: utterance.speaker):
@@ -43,7 +43,7 @@ def divide(spoken: Sequence[Spoken], source: Path) -> list[Parts]:
             parts[VALIDATED] += rest[len(rest) - watched :]
             parts[TEST] += own[first:last]
     if not all(all(parts.values()) for parts in folds):
-        raise VelocityError(f"{source}: too few recordings of each speaker to adapt to some and to be judged by others")
+        raise VelocityError(f"{source}: too few recordings per speaker to train on some and test on the others")
     return folds
 
 

@@ -25,16 +25,20 @@ class Workspace:
         self.folder, self._steps = folder, list(steps)
         known = folder / INPUTS
         if folder.exists() and not known.is_file() and any(folder.iterdir()):
-            raise VelocityError(f"{folder}: is in the way, and no unfinished adaptation; rename or remove it")
+            raise VelocityError(f"{folder}: exists and is not an unfinished adaptation; rename or remove it")
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f".{INPUTS}", inputs)
         wanted = read_text(folder / f".{INPUTS}")
         if known.is_file() and read_text(known) == wanted:
             if any((folder / DONE).glob("*")):
-                print(f"adapt: goes on in {folder}", file=sys.stderr, flush=True)
+                print(f"adapt: resuming in {folder}", file=sys.stderr, flush=True)
             return
         if known.is_file():
-            print(f"adapt: {folder} was made of other speech or settings: starts over", file=sys.stderr, flush=True)
+            print(
+                f"adapt: the speech or the settings have changed, starting over in {folder}",
+                file=sys.stderr,
+                flush=True,
+            )
             shutil.rmtree(folder)
         write_text(known, wanted)
 

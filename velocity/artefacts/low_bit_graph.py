@@ -2,7 +2,7 @@
 
 At 2 bits the weights of the reference model take 1.02 MB, and all else has to be small as well: convolutions, biases
 and norms lie in one tensor of 8-bit blocks, the steps of the rows in one of 16-bit floats, both cut to pieces when
-onnxruntime folds constants. Names inside the graph have one to three letters, and what is the default is not said.
+onnxruntime folds constants. Names inside the graph have one to three letters, and default attributes are omitted.
 """
 
 from __future__ import annotations
@@ -147,11 +147,11 @@ def drop_defaults(graph: onnx.GraphProto) -> None:
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for node in graph.node:
         known = onnx.defs.get_schema(node.op_type, OPSET).attributes if not node.domain else {}
-        said = [a for a in node.attribute if a.name not in known or a != known[a.name].default_value]
+        kept = [a for a in node.attribute if a.name not in known or a != known[a.name].default_value]
         if node.op_type == "Reshape" and 0 not in constants.get(node.input[1], [0]):
-            said = []
+            kept = []
         del node.attribute[:]
-        node.attribute.extend(said)
+        node.attribute.extend(kept)
 
 
 def shorten_names(graph: onnx.GraphProto) -> None:

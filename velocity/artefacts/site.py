@@ -73,7 +73,6 @@ class Site(ThreadingHTTPServer):
 
 class _Handler(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    extensions_map = TYPES
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():

@@ -34,9 +34,11 @@ def bundle(artefact: Path, folder: Path) -> None:
         config = json.loads((artefact / "config.json").read_text(encoding="utf-8"))
         unfit = "streaming" in config or config.get("input") == "waveform"
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise VelocityError(f"{artefact / 'config.json'}: not of an exported model; export it again") from error
+        raise VelocityError(
+            f"{artefact / 'config.json'}: not the configuration of an exported model; export it again"
+        ) from error
     if unfit:
-        raise VelocityError(f"{artefact}: the page takes a model of whole utterances and log-mel features (onnx-int8)")
+        raise VelocityError(f"{artefact}: the page needs an offline model with log-mel input (target onnx-int8)")
     write_model(artefact, folder)
     write_json(folder / "config.json", config | {"target": "web"} | write_page(folder, artefact / "tokenizer.model"))
 

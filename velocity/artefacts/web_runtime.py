@@ -65,8 +65,8 @@ def _download(package: Path) -> None:
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise VelocityError(
-            f"{package.name} cannot be fetched from {urlsplit(url).hostname} ({reason}), and the page needs it once: "
-            f"go online, name another registry by NPM_CONFIG_REGISTRY, or put that file into {package.parent}"
+            f"{package.name} cannot be downloaded from {urlsplit(url).hostname} ({reason}). The page needs it: connect "
+            f"to the network, set NPM_CONFIG_REGISTRY to another registry, or put the file into {package.parent}"
         ) from error
 
 
@@ -75,7 +75,7 @@ def _check(package: Path) -> None:
         digest = hashlib.file_digest(file, "sha512").digest()
     if f"sha512-{base64.b64encode(digest).decode()}" != INTEGRITY:
         package.unlink()
-        raise VelocityError(f"{package.name}: not {PACKAGE} {VERSION} as published (sha512 differs); it is thrown away")
+        raise VelocityError(f"{package.name}: does not match the published SHA-512 of {PACKAGE} {VERSION}; deleted")
 
 
 def _registry() -> str:

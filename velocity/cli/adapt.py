@@ -29,7 +29,7 @@ def adapt(
     unlabelled: Annotated[
         Path | None,
         typer.Option(
-            help="More recordings, without text: what the base transcribes confidently is trained on as well.",
+            help="More recordings, without text: what the base transcribes with confidence is added to the training.",
             metavar="FOLDER",
         ),
     ] = None,
@@ -66,9 +66,10 @@ def adapt(
 ) -> int:
     """Adapt a model to your voice, your microphone and your words.
 
-    Record about ten minutes with their text; the minimum is one minute. The last fifth is not trained on: the new model
-    is written only if it makes significantly fewer errors there, and if its word error rate on general speech is at
-    most one point worse. Nothing leaves this machine. Repeat the command to resume a run that was stopped.
+    Record about ten minutes with their text; the minimum is one minute. The model is trained three times, each time
+    without another third of the recordings. The result is written only if these models make significantly fewer errors
+    on the third that they have not seen, and if the word error rate on general speech is at most one point worse.
+    Nothing leaves this machine. Repeat the command to resume a run that was stopped.
 
     Exit status 0: adapted and written. 1: refused, nothing is written. 2: invalid input.
 
@@ -92,5 +93,5 @@ def adapt(
         print(json.dumps(judgement.to_json() | {"model": model, "test_sets": measured}, indent=2))
     else:
         print("\n".join(table(judgement, measured)))
-        print(f"{out}: written" if written else f"refused: {out} is not written, {judgement.champion} stays the better")
+        print(f"{out}: written" if written else f"refused: {out} is not written, {judgement.champion} is still better")
     return judgement.verdict.status

@@ -59,9 +59,9 @@ def evaluate(
     recogniser = options.load(model, quantized, threads, lm)
     recogniser.decoder = decoder_from(recogniser, lm_weight, word_bonus, hotwords, beam)
     result, faults = measure(recogniser, test_set, jobs, report)
-    print(json.dumps(result, indent=2) if as_json else as_text(result, _count(threads, "thread")), flush=True)
+    print(json.dumps(result, indent=2) if as_json else as_text(result, _threads(threads)), flush=True)
     if faults:
-        summary = f"{test_set}: all but the following is in these figures:"
+        summary = f"{test_set}: these figures leave out:"
         raise VelocityError("\n  ".join([summary, *faults]))
 
 
@@ -92,7 +92,7 @@ def benchmark(
         "model": result["model"],
         "machine": f"{cpu}, {cores} cores, onnxruntime {onnxruntime}",
         "size": f"{result['bytes'] / 1e6:.2f} MB",
-        "real-time factor": f"{result[rtf_name(threads)]:.4f} with {_count(threads, 'thread')}",
+        "real-time factor": f"{result[rtf_name(threads)]:.4f} with {_threads(threads)}",
         "by length": ", ".join(f"{seconds:g} s: {rtf:.4f}" for seconds, rtf in result["scaling"]),
         "latency": f"{1000 * result['latency_seconds']:.0f} ms for {result['clip_seconds']:g} s of audio",
         "cold start": f"{result['cold_start_seconds']:.2f} s from starting the command to the text",
@@ -101,5 +101,5 @@ def benchmark(
     print("\n".join(f"{name:<16}  {value}" for name, value in rows.items()))
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _threads(number: int) -> str:
+    return "1 thread" if number == 1 else f"{number} threads"

@@ -14,7 +14,7 @@ from velocity.errors import VelocityError
 
 @app.command()
 def label(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Recordings without text, a folder per speaker.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Recordings without text.")],
     out: Annotated[Path, typer.Option(help="The folder to make.", metavar="DIR")],
     confidence: Annotated[
         float | None,
@@ -32,9 +32,10 @@ def label(
 ) -> None:
     """Label speech that has no text, to train on it.
 
-    A model recognises the recordings of FOLDER. What it is sure of is cut at pauses and written to DIR, in
-    LibriSpeech's layout: FLAC files and transcripts, a corpus of kind: folder. Check some of the transcripts. The
-    speaker is what stands before the first '-' of a file's name, or else the folder two levels up, or the topmost one.
+    A model recognises the recordings of FOLDER. Passages that it recognises with confidence are cut at pauses and
+    written to DIR in LibriSpeech's layout, FLAC files and transcripts: a corpus of kind: folder. Check some of the
+    transcripts. The speaker is the part of the file name before the first '-', otherwise the folder two levels up,
+    otherwise the topmost folder, otherwise the file name.
 
     \b
     Examples:

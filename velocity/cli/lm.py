@@ -41,8 +41,7 @@ def build(
     max_bytes: Annotated[
         int,
         typer.Option(
-            help="Largest file. A model that would exceed it gets eight-bit values and loses its least informative "
-            "n-grams.",
+            help="Maximum size of the file in bytes. A larger model is quantised to eight bits and pruned.",
             min=1,
         ),
     ] = 5_000_000,

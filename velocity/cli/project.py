@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
 from velocity.cli.app import app
-
-
-class Input(StrEnum):
-    MEL = "mel"
-    WAVEFORM = "waveform"
 
 
 class WithTargets(TyperCommand):
@@ -40,9 +34,9 @@ def export(
         ),
     ] = None,
     input: Annotated[
-        Input,
+        Literal["mel", "waveform"],
         typer.Option(help="The input of the exported model: log-mel features, or samples at 16 kHz."),
-    ] = Input.MEL,
+    ] = "mel",
 ) -> None:
     """Export trained weights to run without PyTorch.
 
@@ -57,7 +51,7 @@ def export(
     from velocity.artefacts.trained import folder_model, project_model
 
     trained = folder_model(model) if model else project_model()
-    export_target(target, replace(trained, input=input.value), out)
+    export_target(target, replace(trained, input=input), out)
     print(f"{out}: {target}")
 
 

@@ -38,9 +38,9 @@ def record(
 ) -> None:
     """Record your own speech: read sentences from the screen.
 
-    Enter starts a take; a second and a half of silence, or Enter, ends it. r repeats the last sentence, s skips one, q
-    stops. A take that is empty, cut off, clipped or too quiet is not kept. Each take is on the disk as soon as it is
-    made, and the same command continues with the next sentence.
+    Enter starts a take; Enter ends it, or 1.5 s of silence (3 s while the sentence can hardly be over). r repeats the
+    last sentence, s skips one, q stops. A take that is empty, cut off, clipped or too quiet is not kept. Each take is
+    on the disk as soon as it is made, and the same command continues with the next sentence.
 
     FOLDER gets FLAC files and transcripts in LibriSpeech's layout: a test set for evaluate, and speech to train on
     (kind: folder). Needs the extra: pip install 'velocity-asr[microphone]'.

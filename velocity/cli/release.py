@@ -162,7 +162,7 @@ def promote(
     _show(judgement, as_json, markdown)
     refused = only_better and judgement.verdict is Verdict.PASS and not judgement.better
     if not as_json:
-        print("on no test set better than by chance: not promoted\n" * refused + standing(champions))
+        print("not significantly better on any test set: not promoted\n" * refused + standing(champions))
     return 1 if refused else judgement.verdict.status
 
 

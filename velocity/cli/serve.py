@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +44,7 @@ def serve(
       curl http://127.0.0.1:8000/v1/audio/transcriptions -F file=@speech.wav -F response_format=srt
     """
     try:
+        from velocity.commands.transcribe import usable_cores
         from velocity.server.app import serve as run_server
         from velocity.server.endpoint import Service
         from velocity.server.uploads import MEGABYTE, Limits
@@ -55,7 +55,7 @@ def serve(
     if not math.isfinite(max_megabytes):
         raise VelocityError(f"--max-megabytes {max_megabytes}: must be a finite number")
     limits = Limits(int(max_megabytes * MEGABYTE), max_seconds)
-    queue = Queue(jobs or os.cpu_count() or 1, max_waiting)
+    queue = Queue(jobs or usable_cores(), max_waiting)
     run_server(Service(load(model, quantized, threads, lm), limits, queue), host, port)
 
 

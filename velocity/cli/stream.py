@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,11 +11,6 @@ from velocity.cli.app import app
 from velocity.cli.options import LanguageModel, Quantized, Threads
 from velocity.errors import VelocityError
 from velocity.files import standard_input
-
-
-class StreamFormat(StrEnum):
-    TEXT = "text"
-    JSON = "json"
 
 
 @app.command()
@@ -36,12 +30,12 @@ def stream(
     ] = None,
     quantized: Quantized = True,
     format: Annotated[
-        StreamFormat, typer.Option(help="text: one line per utterance; json: one object per event.")
-    ] = StreamFormat.TEXT,
+        Literal["text", "json"], typer.Option(help="text: one line per utterance; json: one object per event.")
+    ] = "text",
     rate: Annotated[int, typer.Option(help="Sample rate of stdin, in Hz.", min=4000, max=192_000)] = 16_000,
     channels: Annotated[int, typer.Option(help="Interleaved channels of stdin; they are averaged.", min=1, max=8)] = 1,
     chunk_ms: Annotated[int, typer.Option(help="Milliseconds of audio processed at a time.", min=10, max=10_000)] = 320,
-    pause: Annotated[float, typer.Option(help="Seconds without a letter that end an utterance.", min=0.25)] = 1.2,
+    pause: Annotated[float, typer.Option(help="Seconds without speech that end an utterance.", min=0.25)] = 1.2,
     fast: Annotated[
         bool, typer.Option("--fast", help="Process FILE as fast as possible instead of in real time.")
     ] = False,
@@ -68,9 +62,9 @@ def stream(
     if microphone == (file is not None):
         raise VelocityError("exactly one input is needed: name a FILE, - for stdin, or --microphone")
     if str(file) != "-" and (rate, channels) != (16_000, 1):
-        raise VelocityError("--rate and --channels describe raw audio on stdin: a file or a microphone says its own")
+        raise VelocityError("--rate and --channels apply only to raw audio on stdin")
     if fast and (microphone or str(file) == "-"):
-        raise VelocityError("--fast is for a FILE: live audio comes at its own speed")
+        raise VelocityError("--fast works only with a FILE")
     recogniser = live.load(model, quantized, threads, lm)
     seconds = chunk_ms / 1000
     if microphone:

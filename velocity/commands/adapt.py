@@ -66,7 +66,9 @@ class Request:
                 "--minutes is the time to train on a FOLDER of recordings; without one nothing is trained"
             )
         if self.vocabulary is not None and not os.path.isfile(self.vocabulary):
-            raise VelocityError(f"{printable(self.vocabulary)}: no such file; --vocabulary wants a list of words")
+            raise VelocityError(
+                f"{printable(self.vocabulary)}: no such file; --vocabulary needs a file with a list of words"
+            )
         if self.out.exists() or self.out.is_symlink():
             raise VelocityError(f"{self.out}: exists already; name another folder, or remove it")
 

@@ -26,8 +26,8 @@ PACKAGE = Path(velocity.__file__).parent
 OVERLAY = PACKAGE / "adaptation" / "params.yaml"
 CORPUS = "speech"
 STAGES = ("fetch", "validate", "prepare", "finetune")
-HEARD_A_SECOND = 20.0  # of speech, by a training of the 4 M-parameter model on two cores
-MOST_EPOCHS = 40  # little speech is not heard more often, however much time there is
+TRAINED_A_SECOND = 20.0  # of speech, by a training of the 4 M-parameter model on two cores
+MOST_EPOCHS = 40  # little speech is not repeated more often, however much time there is
 FEWEST_STEPS = 20
 
 
@@ -78,8 +78,8 @@ def _lay_out(folder: Path, parts: Parts, base: Path, model: Mapping[str, Any], m
 
 def steps(minutes: float, train_seconds: float, step_seconds: float) -> int:
     """Of the training: about what ``minutes`` suffice for; the same on every machine, so that results are the same."""
-    heard = min(60 * minutes * HEARD_A_SECOND, MOST_EPOCHS * train_seconds)
-    return max(FEWEST_STEPS, round(heard / step_seconds))
+    trained = min(60 * minutes * TRAINED_A_SECOND, MOST_EPOCHS * train_seconds)
+    return max(FEWEST_STEPS, round(trained / step_seconds))
 
 
 def _run_stage(folder: Path, stage: str, *arguments: str) -> None:

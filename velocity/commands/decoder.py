@@ -73,7 +73,9 @@ def read_hotwords(source: str) -> dict[str, float]:
         except ValueError:
             valid = False
         if not valid:
-            raise VelocityError(f"{where} line {number}: {weight!r} is no weight; give nats per letter, such as {HOT}")
+            raise VelocityError(
+                f"{where} line {number}: {weight!r} is not a weight; give nats per letter, such as {HOT}"
+            )
     if not phrases:
         raise VelocityError(f"{source or where}: no hot word in it")
     return phrases

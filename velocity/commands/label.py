@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,8 +17,6 @@ from velocity.files import atomic_directory
 from velocity.progress import track
 from velocity.recognition.offline import VelocityASR
 from velocity.recognition.pseudo_labels import PseudoLabel, pseudo_labels
-
-Labelled = tuple[np.ndarray, list[PseudoLabel]]
 
 
 def label(model: VelocityASR, folder: Path, out: Path, least: float, jobs: int) -> list[str]:
@@ -51,7 +48,7 @@ def label(model: VelocityASR, folder: Path, out: Path, least: float, jobs: int) 
     return failures
 
 
-def _labelled(model: VelocityASR, least: float, path: Path) -> Labelled | VelocityError:
+def _labelled(model: VelocityASR, least: float, path: Path) -> tuple[np.ndarray, list[PseudoLabel]] | VelocityError:
     try:
         samples = load_audio(path)
         return samples, list(pseudo_labels(model.passages(samples), len(samples) / SAMPLE_RATE, least))
@@ -68,18 +65,15 @@ def _write(out: Path, path: Path, samples: np.ndarray, labels: list[PseudoLabel]
     folder = (out / path).parent
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
-    for name, found in zip(_names(path), labels, strict=False):
+    for number, found in enumerate(labels):
+        name = f"{_stem(path)}-{number:03d}"
         soundfile.write(folder / f"{name}.flac", found.cut(samples), SAMPLE_RATE, subtype="PCM_16")
         lines.append(f"{name} {found.text}\n")
     with open(folder / f"{path.stem}.trans.txt", "w", encoding="utf-8") as file:
         file.writelines(lines)
 
 
-def _names(path: Path) -> Iterator[str]:
-    """Ids of the utterances in a recording: they begin with the speaker, as ``velocity.corpora.layout`` wants it."""
+def _stem(path: Path) -> str:
+    """What the ids of a recording's utterances begin with: the speaker, as ``velocity.corpora.layout`` wants it."""
     speaker = speaker_of(path) or (path.parts[0] if len(path.parts) > 1 else path.stem)
-    stem = path.stem if path.stem.startswith(f"{speaker}-") else f"{speaker}-{path.stem}"
-    number = 0
-    while True:
-        yield f"{stem}-{number:03d}"
-        number += 1
+    return path.stem if path.stem.startswith(f"{speaker}-") else f"{speaker}-{path.stem}"

@@ -8,10 +8,11 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -147,7 +148,7 @@ def _normalised(texts: Sequence[Path], filters: Exclusion) -> Iterator[str]:
 
 def _lines(path: Path, progress: Progress | None = None) -> Iterator[str]:
     try:
-        with open(path, "rb") as raw, PACKED.get(path.suffix, _plain)(raw) as file:
+        with open(path, "rb") as raw, PACKED.get(path.suffix, nullcontext)(raw) as file:
             done = 0
             for number, line in enumerate(file):
                 yield line.decode("utf-8-sig" if number == 0 else "utf-8")
@@ -162,10 +163,6 @@ def _lines(path: Path, progress: Progress | None = None) -> Iterator[str]:
         raise VelocityError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise VelocityError(f"{path}: not UTF-8 text") from error
-
-
-def _plain(file: IO[bytes]) -> IO[bytes]:
-    return file
 
 
 WEIGHTS = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.2)
@@ -191,7 +188,7 @@ def tune(
     try:
         wanted = re.compile(only)
     except re.error as error:
-        raise VelocityError(f"--only {only!r}: no regular expression ({error})") from error
+        raise VelocityError(f"--only {only!r}: not a valid regular expression ({error})") from error
 
     def posteriors(utterance: Utterance) -> tuple[str, np.ndarray, np.ndarray | None]:
         samples = utterance.samples()

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -18,19 +17,9 @@ from velocity.text import foreign_letters, normalize
 
 SHIPPED = Path(__file__).parents[1] / "pretrained" / "prompts.txt"  # ten minutes of sentences
 HELP = """Read each sentence aloud, as you would say it to somebody.
-Enter starts a take. It ends when you are silent for a second and a half, or when you press Enter again.
+Enter starts a take. It ends when you press Enter again, or when you are silent for a while.
 r: take the last one back and repeat it    s: skip this one    q: stop; the same command goes on from there
 """
-
-
-class Dialogue(Protocol):
-    def ask(self, question: str) -> str:
-        """The line that the user enters, in lower case; "q" when the input has ended."""
-        ...
-
-    def stopped(self) -> bool:
-        """Whether the user has pressed Enter since. Returns at once."""
-        ...
 
 
 class Terminal:
@@ -41,11 +30,13 @@ class Terminal:
             raise VelocityError("record needs a terminal: it shows sentences and waits for Enter")
 
     def ask(self, question: str) -> str:
+        """The line that the user enters, in lower case; "q" when the input has ended."""
         print(question, end="", flush=True)
         line = sys.stdin.readline()
         return line.strip().lower() if line else "q"
 
     def stopped(self) -> bool:
+        """Whether the user has pressed Enter since. Returns at once."""
         if sys.platform == "win32":
             import msvcrt
 
@@ -68,7 +59,7 @@ def read_prompts(path: Path) -> list[str]:
             continue
         place = f"{printable(path)} line {number}"
         if foreign := foreign_letters(text):
-            raise VelocityError(f"{place}: {foreign[0]!r} is no English letter; write the words as they are spoken")
+            raise VelocityError(f"{place}: {foreign[0]!r} is not an English letter; write the words as they are spoken")
         if not (words := normalize(text)):
             raise VelocityError(f"{place}: no words in {printable(text)!r}; write one sentence a line")
         prompts.setdefault(words, text)
@@ -84,7 +75,7 @@ def still_to_read(prompts: list[str], recordings: Recordings) -> list[str]:
     return [prompt for prompt in prompts[onwards:] + prompts[:onwards] if prompt not in recordings]
 
 
-def session(recordings: Recordings, prompts: list[str], minutes: float, device: str | None, user: Dialogue) -> None:
+def session(recordings: Recordings, prompts: list[str], minutes: float, device: str | None, user: Terminal) -> None:
     """Record ``prompts`` until there are ``minutes`` of speech, the user stops, or presses Ctrl-C.
 
     Raises VelocityError without a microphone, and when a take cannot be written.
@@ -92,7 +83,7 @@ def session(recordings: Recordings, prompts: list[str], minutes: float, device: 
     todo = still_to_read(prompts, recordings)
     where = f"{printable(recordings.folder)} ({recordings.speaker})"
     if not todo:
-        print(f"{where}: all {len(prompts)} sentences are recorded. Other ones: --prompts FILE")
+        print(f"{where}: all {len(prompts)} sentences are recorded. For other sentences: --prompts FILE")
         return
     if recordings.seconds >= 60 * minutes:
         print(
@@ -112,7 +103,7 @@ def session(recordings: Recordings, prompts: list[str], minutes: float, device: 
         print(f"How well are they recognised? velocity-asr evaluate --test-set {printable(recordings.folder)}")
 
 
-def _read(recordings: Recordings, todo: list[str], minutes: float, device: str | None, user: Dialogue) -> None:
+def _read(recordings: Recordings, todo: list[str], minutes: float, device: str | None, user: Terminal) -> None:
     pending = list(reversed(todo))  # the next one is the last
     kept = True
     while True:
@@ -133,7 +124,7 @@ def _read(recordings: Recordings, todo: list[str], minutes: float, device: str |
             kept = True
             print()
         elif answer != "r":
-            print(f"{answer!r} is no answer. Enter starts a take, r repeats, s skips, q stops.\n")
+            print(f"Unknown answer {answer!r}. Enter starts a take, r repeats, s skips, q stops.\n")
         elif len(recordings):
             pending.append(recordings.take_back())
             print("The last take is removed.\n")
@@ -141,7 +132,7 @@ def _read(recordings: Recordings, todo: list[str], minutes: float, device: str |
             print("There is no take yet to repeat.\n")
 
 
-def _take(recordings: Recordings, text: str, device: str | None, user: Dialogue) -> bool:
+def _take(recordings: Recordings, text: str, device: str | None, user: Terminal) -> bool:
     """One take; whether it was kept."""
     letters = len(normalize(text).replace(" ", ""))
     with closing(_open(device)) as pieces:

@@ -35,14 +35,14 @@ class Verdict(NamedTuple):
 
 def record(pieces: Iterable[np.ndarray], letters: int, stopped: Callable[[], bool]) -> np.ndarray:
     """(samples,) int16 of a sentence of so many ``letters``: until ``stopped`` or ``over``, at most LONGEST."""
-    heard: list[np.ndarray] = []
+    taken: list[np.ndarray] = []
     for piece in pieces:
-        heard.append(piece)
-        if stopped() or len(heard) * PIECE >= LONGEST:
+        taken.append(piece)
+        if stopped() or len(taken) * PIECE >= LONGEST:
             break
-        if len(heard) % LOOK_EVERY == 0 and over(np.concatenate(heard), letters):
+        if len(taken) % LOOK_EVERY == 0 and over(np.concatenate(taken), letters):
             break
-    return np.concatenate(heard) if heard else np.empty(0, dtype=np.int16)
+    return np.concatenate(taken) if taken else np.empty(0, dtype=np.int16)
 
 
 def over(samples: np.ndarray, letters: int) -> bool:

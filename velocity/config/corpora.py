@@ -25,7 +25,7 @@ Corpus: Any = Annotated[reduce(or_, (kind.section for kind in KINDS.values())), 
 
 def _check_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise ValueError("the name of a corpus has letters, digits, - and _ only, for it names stages, keys and files")
+        raise ValueError("the name of a corpus may contain only letters, digits, - and _")
     return name
 
 

@@ -51,10 +51,10 @@ def read_collection(source: Path) -> list[Spoken]:
             kind, places = fault
             raise VelocityError(f"{printable(next(iter(places)))}: {printable(key)}: {kind.replace('-', ' ')}")
         else:
-            found.append(_spoken(paths[0], texts[0], source))
+            found.append(_spoken(paths[0], texts[0]))
     if not found:
         forms = "*.trans.txt, a .txt beside each recording, or a table with the columns path and text"
-        raise VelocityError(f"{source}: no transcripts; wanted are {forms}")
+        raise VelocityError(f"{source}: no transcripts found; expected {forms}")
     if silent:
         such = f"such as {printable(silent[0])}"
         print(f"warning: {len(silent)} audio files have no transcript and are left out, {such}", file=sys.stderr)
@@ -125,7 +125,7 @@ def _table(path: Path) -> tuple[Audio, Transcripts]:
     return audio, transcripts
 
 
-def _spoken(path: Path, transcript: Transcript, source: Path) -> Spoken:
+def _spoken(path: Path, transcript: Transcript) -> Spoken:
     header = read_header(path)
     speaker = re.sub(r"[\W_]+", "", transcript.speaker or "") or "speaker"
     return Spoken(path, transcript.text, speaker, header.frames / header.rate)

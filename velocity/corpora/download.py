@@ -161,7 +161,7 @@ def _reject(archive: Archive, path: Path, reason: str) -> None:
     rejected = path.with_name(f"{archive.name}.rejected")
     os.replace(path, rejected)
     _validator(path).unlink(missing_ok=True)
-    raise VelocityError(f"{rejected}: not what it should be: {reason}; run the stage again, or {_advice()}")
+    raise VelocityError(f"{rejected}: wrong content: {reason}; run the stage again, or {_advice()}")
 
 
 def _check_space(archive: Archive, part: Path, needed: int) -> None:

@@ -14,10 +14,8 @@ import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import IO
 
@@ -43,17 +41,6 @@ KINDS = {
 DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
-@dataclass(frozen=True)
-class Member:
-    """``kind`` is "file", "folder", or else what is refused; ``size`` is the content's, in bytes, as declared."""
-
-    name: str
-    kind: str
-    size: int
-    open: Callable[[], IO[bytes]]
-    changed: float | None = None  # seconds since 1970
-
-
 class _Refused(Exception):
     pass
 
@@ -73,12 +60,12 @@ def unpack(archive: str | Path, folder: str | Path) -> None:
             raise _Refused(f"needs {size / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free")
         budget = max(RATIO * size, SMALL)
         with open(archive, "rb") as file, Progress(f"unpack {archive.name} (MB)", size // MB) as progress:
-            for member in _members(file):
+            for member, content in _members(file):
                 name = member.name
                 budget -= MEMBER + member.size
                 if budget < 0:
                     raise _Refused(f"grows beyond {RATIO} times the archive: a decompression bomb")
-                _write(member, folder)
+                _write(member, content, folder)
                 progress.advance(file.tell() // MB - progress.done)
     except _Refused as error:
         raise VelocityError(f"{archive}: {f'member {name!r} ' if name else ''}{error}; nothing is kept") from error
@@ -111,37 +98,36 @@ def member_path(name: str) -> Path:
     return Path(*path.parts)
 
 
-def _write(member: Member, folder: Path) -> None:
+def _write(member: tarfile.TarInfo, content: IO[bytes] | None, folder: Path) -> None:
     path = folder / member_path(member.name)
-    if member.kind == "folder":
+    if member.isdir():
         try:
             path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise _Refused("is a folder, and was a file before") from error
         return
-    if member.kind != "file":
-        raise _Refused(f"is {member.kind}")
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        raise _Refused(f"is {KINDS.get(member.type, 'neither file nor folder')}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         target = open(path, "xb")  # noqa: SIM115  (a failure to open is another one than a failure to write)
     except (FileExistsError, NotADirectoryError) as error:
         raise _Refused("is there twice") from error
-    with target, member.open() as source:
+    with target, content:
         left = member.size
-        while block := source.read(min(BLOCK, left + 1)):
+        while block := content.read(min(BLOCK, left + 1)):
             left -= len(block)
             if left < 0:
                 raise _Refused("is longer than it says")
             target.write(block)
     if left:
         raise _Refused(f"is {left} bytes shorter than it says")
-    if member.changed is not None:  # so that unpacking again changes no file
-        with suppress(OSError, OverflowError):
-            os.utime(path, (member.changed, member.changed))
+    with suppress(OSError, OverflowError):
+        os.utime(path, (member.mtime, member.mtime))  # so that unpacking again changes no file
 
 
-def _members(file: IO[bytes]) -> Iterator[Member]:
-    """In the order of the archive; each must be read before the next one is asked for."""
+def _members(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+    """With their contents, in the order of the archive; each must be read before the next one is asked for."""
     start = file.read(6)
     file.seek(0)
     if start.startswith(b"\x1f\x8b"):
@@ -154,16 +140,12 @@ def _members(file: IO[bytes]) -> Iterator[Member]:
         yield from _tar_members(file)
 
 
-def _tar_members(file: IO[bytes]) -> Iterator[Member]:
+def _tar_members(file: IO[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
     metered = _Metered(file)
     with tarfile.open(fileobj=metered, mode="r|", bufsize=BLOCK // 8) as tar:
         while member := tar.next():
-            kind = "folder" if member.isdir() else "file" if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) else ""
             metered.left = member.size + HEADERS
-            yield Member(
-                member.name, kind or KINDS.get(member.type, "neither file nor folder"), member.size,
-                partial(tar.extractfile, member), member.mtime,
-            )  # fmt: skip
+            yield member, tar.extractfile(member) if member.isreg() else None
             metered.left = HEADERS
             tar.members = []  # or the list of all members would grow with the archive
         if tar.fileobj.tell() == tar.offset:  # no block of zeros was read, which ends a tar file

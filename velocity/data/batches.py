@@ -279,7 +279,7 @@ def _block_borders(path: str | Path) -> list[int]:
                     borders.append(end)
                     rest = 0
     except OSError as error:
-        raise VelocityError(f"{path}: {error.strerror.lower()}; run the stages before") from error
+        raise VelocityError(f"{path}: {error.strerror.lower()}; run the earlier stages first") from error
     if not end:
         raise VelocityError(f"{path}: holds no utterances to train on")
     if rest < BLOCK // 2 and len(borders) > 1:

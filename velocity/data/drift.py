@@ -74,7 +74,7 @@ def load_accepted(path: str | Path) -> dict[str, Any]:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise VelocityError(
-            f"{path}: cannot be read; it is part of the project, {{}} when nothing is accepted"
+            f"{path}: cannot be read; restore it from git, or write {{}} if no data has been accepted yet"
         ) from error
 
 

@@ -128,7 +128,7 @@ def open_lines(path: str | Path) -> Iterator[str]:
         with open(path, encoding="utf-8") as file:
             yield from file
     except OSError as error:
-        raise VelocityError(f"{path}: {error.strerror.lower()}; run the stages before") from error
+        raise VelocityError(f"{path}: {error.strerror.lower()}; run the earlier stages first") from error
 
 
 def read_cuts(path: str | Path) -> Iterator[MonoCut]:

@@ -122,7 +122,7 @@ class Shards:
             return OpenShard(path)
         if not self._store.local:
             path.unlink()
-        raise VelocityError(f"{place}: damaged, its SHA-256 is not the one written; remove it, {REPAIR}")
+        raise VelocityError(f"{place}: damaged (SHA-256 mismatch); remove it, {REPAIR}")
 
     def _copy(self, name: str, digest: str) -> Path:
         path = self._cache / f"{digest}.tar"

@@ -29,7 +29,7 @@ class Sound:
         try:
             return load_audio(self.path, first / self.rate, None if frames < 0 else frames / self.rate)
         except VelocityError as error:
-            raise VelocityError(f"{error}; take it out of its folder") from error
+            raise VelocityError(f"{error}; remove it from its folder") from error
 
 
 def find_sounds(key: str, folder: str) -> list[Sound]:
@@ -46,7 +46,7 @@ def find_sounds(key: str, folder: str) -> list[Sound]:
         try:
             header = read_header(path)
         except VelocityError as error:
-            raise VelocityError(f"{key}: {error}; take it out of the folder") from error
+            raise VelocityError(f"{key}: {error}; remove it from the folder") from error
         sounds.append(Sound(path, header.frames, header.rate))
     if not sounds:
         raise VelocityError(f"{key}: {folder}: no audio files ({', '.join(sorted(AUDIO_SUFFIXES))})")

@@ -70,7 +70,7 @@ class RowResult:
                 wrong = {entry["id"]: entry["errors"] for entry in _read(path)["errors"]}
                 counted = Counts({name: wrong.get(name, 0) for name in words}, words)
                 if round(counted.wer, 6) != metrics["test_sets"][test_set][artefact]["wer"]:
-                    raise VelocityError(f"{path}: of another run than {folder / project.METRICS}")
+                    raise VelocityError(f"{path}: belongs to another run than {folder / project.METRICS}")
                 counts.setdefault(test_set, {})[artefact] = counted
         stages = TRAINED_BY if pretrained else TRAINED_BY[1:]
         hours = sum(_read(folder / project.REPORTS / f"{stage}.json")["audio_hours"] for stage in stages)

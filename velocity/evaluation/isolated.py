@@ -92,10 +92,7 @@ def _results(folder: str, greedy: str = "") -> Iterator[Any]:
 
     from velocity import VelocityASR, compute_mel_spectrogram, load_audio
 
-    try:
-        model = VelocityASR.from_pretrained(folder, lm="none" if greedy else None)
-    except TypeError:  # the code of a version without language models of its own
-        model = VelocityASR.from_pretrained(folder)
+    model = VelocityASR.from_pretrained(folder, lm="none" if greedy else None)
     rate = model.config["sample_rate"]
     recording = lru_cache(maxsize=1)(load_audio)  # the cuts of a long recording follow each other
 

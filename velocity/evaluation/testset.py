@@ -41,7 +41,7 @@ class Utterance:
         first = round(self.start * SAMPLE_RATE)
         end = len(whole) if self.seconds is None else first + round(self.seconds * SAMPLE_RATE)
         if first >= len(whole) or first >= end:
-            raise VelocityError(f"{self.path}: no audio at {self.start} s, where {self.id} should be")
+            raise VelocityError(f"{self.path}: ends before {self.start} s, where {self.id} starts")
         return whole[first:end]
 
 

@@ -40,8 +40,8 @@ class StreamingModel(nn.Module):
         super().__init__()
         if model.config.direction != "causal":
             raise VelocityError(
-                "a bidirectional model hears the end before it speaks and cannot stream: "
-                "train one with model.direction: causal"
+                "a bidirectional model needs the whole utterance and cannot stream; train one with "
+                "model.direction: causal"
             )
         self.model = model.eval()
         self.config = model.config

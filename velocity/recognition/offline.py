@@ -22,7 +22,6 @@ from velocity.reading.downmix import CANCEL, Downmix
 from velocity.reading.recording import Source, check_rate
 from velocity.recognition.decoding.decoder import Decoder, Hypothesis
 from velocity.recognition.decoding.pieces import pieces
-from velocity.recognition.decoding.segments import Segment, segments
 from velocity.recognition.decoding.words import Word
 from velocity.recognition.language_model.choice import SHIPPED, language_model, own_hotwords
 from velocity.recognition.segmentation import (
@@ -217,11 +216,6 @@ class VelocityASR:
             hypotheses = [_shifted(each, start, end) for each in decode(log_probs, words)]
             yield Passage(start, end, hypotheses)
 
-    def segments(self, log_probs: np.ndarray) -> list[Segment]:
-        """Subtitle cues of (frames', V) log-posteriors, from the times of the words."""
-        seconds = len(log_probs) * self.config["frame_seconds"]
-        return segments(self.decoder.decode(log_probs)[0].words, seconds)
-
     def log_probs(self, audio: Audio) -> np.ndarray:
         """(frames', V) log-posteriors of the whole audio, concatenated from chunks if it is long."""
         return np.concatenate(list(self.posteriors(audio)))
@@ -232,7 +226,7 @@ class VelocityASR:
         Raises VelocityError when the model has no head for phones.
         """
         if not self.gives_phones:
-            raise VelocityError(f"{self.folder}: gives no log-posteriors of phones")
+            raise VelocityError(f"{self.folder}: has no phone output")
         return np.concatenate(list(self._posteriors_of(audio, self._phones)))
 
     def posteriors(self, audio: Audio) -> Iterator[np.ndarray]:
@@ -369,5 +363,5 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     if {"mel_spectrogram", "position"} <= inputs:
         raise VelocityError(f"{path.parent}: a model for live audio; use it with `velocity-asr stream`")
     if not inputs & {"mel_spectrogram", "waveform"} or not {"log_probs", "lengths"} <= outputs:
-        raise VelocityError(f"{path}: takes {sorted(inputs)} and gives {sorted(outputs)}: not a VELOCITY-ASR model")
+        raise VelocityError(f"{path}: not a VELOCITY-ASR model: inputs {sorted(inputs)}, outputs {sorted(outputs)}")
     return session

@@ -104,7 +104,9 @@ class StreamingASR:
             self._initial = {name: np.zeros(each["shape"], each["dtype"]) for name, each in layout["state"].items()}
             self._after = [layout["after"] + name for name in self._initial]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise VelocityError(f"{self.folder / 'config.json'}: not of an exported model; export it again") from error
+            raise VelocityError(
+                f"{self.folder / 'config.json'}: not the configuration of an exported model; export it again"
+            ) from error
         model, hotwords = language_model(self.folder, self.config, lm), own_hotwords(self.folder, self.config, lm)
         weights = (
             {} if model is None else {"lm": model.ngram, "lm_weight": model.weight, "word_bonus": model.word_bonus}

@@ -161,10 +161,10 @@ def check_lock() -> None:
         for path, read in _hashes(stages.get(name, {}).get("deps", [])):
             made = dvc_hash(Path(path)) if path == str(EXPORTED) else written.get(path, read)
             if made != read:
-                raise VelocityError(f"dvc.lock: {name} did not read this {path}; run `dvc repro`")
+                raise VelocityError(f"{path}: changed since {name} read it (dvc.lock); run `dvc repro`")
         for path, output in _hashes(stages.get(name, {}).get("outs", [])):
             if not Path(path).is_file() or md5(Path(path)) != output:
-                raise VelocityError(f"{path}: {name} wrote another one, by dvc.lock; run `dvc repro`")
+                raise VelocityError(f"{path}: changed since {name} wrote it (dvc.lock); run `dvc repro`")
 
 
 def _hashes(entries: Sequence[dict[str, str]]) -> Iterator[tuple[str, str]]:

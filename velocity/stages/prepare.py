@@ -47,7 +47,7 @@ def main() -> None:
         for split in SPLITS:
             if not any(figures["utterances"] for name, figures in summary["splits"].items() if name.startswith(split)):
                 raise VelocityError(
-                    f"corpora: no corpus gives any utterance for {split}; change a corpus' test or validation"
+                    f"corpora: no corpus has utterances for the split {split}; change `test` or `validation` of one"
                 )
         write_json(folder / "features.json", measure_features(read_cuts(folder / "train.jsonl"), params.threads))
         shared = {"split_by_utterance": splits.by_utterance} if splits.by_utterance else {}

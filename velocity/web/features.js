@@ -3,8 +3,8 @@
 import { FFT } from './fft.js';
 
 export const SAMPLE_RATE = 16000; // Hz
-export const WINDOW = 400; // samples: 25 ms
-export const HOP = 160; // samples: 10 ms
+const WINDOW = 400; // samples: 25 ms
+const HOP = 160; // samples: 10 ms
 export const MEL_BINS = 80;
 const POINTS = 512;
 const MEL_LOW = 20, MEL_HIGH = 7600; // Hz
@@ -14,15 +14,10 @@ const fft = new FFT(POINTS);
 const window = periodicHann();
 const filters = melFilters();
 
-// One frame per started hop, at least one.
-export function frameCount(samples) {
-  return Math.max(1, Math.ceil(samples / HOP));
-}
-
 // (samples,) Float32Array at 16 kHz → (frames · 80) Float32Array, natural logarithm of mel power. Frame t is centred on
-// sample 160 t; outside its bounds the signal is zero.
+// sample 160 t, one for each started hop, at least one; outside its bounds the signal is zero.
 export function melSpectrogram(samples) {
-  const frames = frameCount(samples.length);
+  const frames = Math.max(1, Math.ceil(samples.length / HOP));
   const features = new Float32Array(frames * MEL_BINS);
   const re = new Float64Array(POINTS), im = new Float64Array(POINTS);
   for (let frame = 0; frame < frames; frame += 2) {

@@ -107,7 +107,7 @@ export class Recogniser {
   }
 }
 
-export function defaultThreads() {
+function defaultThreads() {
   return Math.min(4, navigator.hardwareConcurrency ?? 1);
 }
 

@@ -16,7 +16,7 @@ export class Speech {
   #last = 0;
 
   constructor() {
-    this.#worker.onmessage = ({ data }) => this.#told(data);
+    this.#worker.onmessage = ({ data }) => this.#receive(data);
     this.#worker.onerror = () => this.#fail('The recogniser cannot run in this browser; a newer one is needed.');
   }
 
@@ -59,7 +59,7 @@ export class Speech {
     });
   }
 
-  #told({ job, result, failed, ...event }) {
+  #receive({ job, result, failed, ...event }) {
     const asked = this.#jobs.get(job);
     if (!asked) return;
     if (result === undefined && failed === undefined) return asked.tell(event);

@@ -35,7 +35,7 @@ class FolderCorpus:
         try:
             re.compile(self.utterances)
         except re.error as error:
-            raise ValueError(f"utterances: {self.utterances!r} is no regular expression ({error})") from error
+            raise ValueError(f"utterances: {self.utterances!r} is not a valid regular expression ({error})") from error
 
 
 def bring(corpus: Any, _seed: int, folder: Path) -> None:

@@ -38,7 +38,7 @@ def read(name: str, corpus: LibriSpeechCorpus, raw: Path) -> Iterator[Item]:
         if hasattr(item, "recording_id"):
             part = item.custom["part"]
             if item.id == previous[0]:
-                raise VelocityError(f"corpora.{name}: {item.id} is in {previous[1]} and in {part}; take one of them")
+                raise VelocityError(f"corpora.{name}: {item.id} is in both {previous[1]} and {part}; list only one")
             previous = item.id, part
         yield item
 

@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from velocity.errors import VelocityError
 from velocity.evaluation.markdown import difference, rate
 
 if TYPE_CHECKING:
@@ -14,16 +13,14 @@ if TYPE_CHECKING:
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of ``templates/<template>.j2``. Raises VelocityError when Jinja2 is not installed."""
+    """The text of ``templates/<template>.j2``."""
     return _environment().get_template(f"{template}.j2").render(values)
 
 
 @cache
 def _environment() -> Environment:
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ModuleNotFoundError as error:
-        raise VelocityError("a report needs Jinja2, which is not installed: pip install jinja2") from error
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=lambda name: name is None or not name.endswith(".md.j2"),

@@ -9,12 +9,15 @@ and for those that end in its last label, because only the former can repeat tha
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any, Protocol
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from velocity.recognition.decoding.fusion import TextFusion
 
 TOKENS = 12  # classes per frame by which prefixes are extended
 FLOOR = -7.0  # natural logarithm: less probable classes of a frame are skipped
@@ -22,42 +25,18 @@ SPARED = 1.0  # natural logarithm: what fusion may add for a label at most, for 
 MARGIN = 10.0  # natural logarithm: prefixes worse than the best one by this much are dropped
 
 
-class Context(Protocol):
-    """The state of fusion for a prefix. ``bonus`` is what it adds to the prefix's score (natural logarithm), ``loan``
-    the part that is taken back if a phrase is not completed. Prefixes with the same ``future`` get the same from
-    whatever follows."""
-
-    bonus: float
-    loan: float
-    future: Hashable
-
-
-class Fusion(Protocol):
-    """Scores of labels from other sources than the audio."""
-
-    def start(self) -> Context: ...
-
-    def extend(self, context: Context, token: int) -> Context: ...
-
-    def finish(self, context: Context) -> float:
-        """The final bonus if the utterance ends here."""
-        ...
-
-
 @dataclass(frozen=True)
 class Labelling:
     tokens: list[int]
-    first: list[int]  # the frame in which each token appeared in the search: about that of its sound
-    log_prob: float  # sum over all paths that were kept
-    score: float  # log_prob plus the bonus of fusion
+    score: float  # log-probability, summed over all paths that were kept, plus the bonus of fusion
 
 
 class Prefix:
     """A node of the tree of prefixes."""
 
-    __slots__ = ("bonus", "children", "context", "first", "future", "loan", "parent", "place", "token")
+    __slots__ = ("bonus", "children", "context", "future", "loan", "parent", "place", "token")
 
-    def __init__(self, parent: Prefix | None, token: int, fusion: Fusion | None, first: int) -> None:
+    def __init__(self, parent: Prefix | None, token: int, fusion: TextFusion | None) -> None:
         self.parent, self.token = parent, token
         self.context: Any = None
         self.bonus, self.loan, self.future = 0.0, 0.0, None
@@ -65,16 +44,14 @@ class Prefix:
             self.context = fusion.start() if parent is None else fusion.extend(parent.context, token)
             self.bonus, self.loan, self.future = self.context.bonus, self.context.loan, self.context.future
         self.children: dict[int, Prefix] = {}
-        self.first = first  # the frame in which its last label appeared
         self.place = -1  # among the prefixes that are left; -1 if it is not
 
-    def labels(self) -> tuple[list[int], list[int]]:
-        """Its tokens, and the frame in which each of them appeared."""
-        path, node = [], self
+    def labels(self) -> list[int]:
+        tokens, node = [], self
         while node.parent is not None:
-            path.append(node)
+            tokens.append(node.token)
             node = node.parent
-        return [node.token for node in reversed(path)], [node.first for node in reversed(path)]
+        return tokens[::-1]
 
 
 class PrefixBeamSearch:
@@ -90,7 +67,7 @@ class PrefixBeamSearch:
         self,
         blank: int,
         beam: int,
-        fusion: Fusion | None = None,
+        fusion: TextFusion | None = None,
         tokens: int = TOKENS,
         floor: float = FLOOR,
         margin: float = MARGIN,
@@ -98,8 +75,8 @@ class PrefixBeamSearch:
     ) -> None:
         self._blank, self._beam, self._fusion, self._alike = blank, beam, fusion, alike
         self._tokens, self._floor, self._margin = tokens, floor, margin
-        self._scale, self._frames = 0.0, 0
-        self._keep([Prefix(None, blank, fusion, -1)], np.ones(1), np.zeros(1))
+        self._scale = 0.0
+        self._keep([Prefix(None, blank, fusion)], np.ones(1), np.zeros(1))
 
     def _keep(self, prefixes: list[Prefix], in_blank: np.ndarray, in_token: np.ndarray) -> None:
         """``in_blank`` and ``in_token``, (prefixes,): the probabilities of the paths that end so, times a scale."""
@@ -120,7 +97,6 @@ class PrefixBeamSearch:
             else:  # no prefix grows and their order stays
                 self._in_blank, self._in_token = self._in_blank + self._in_token, np.zeros(len(self._prefixes))
                 self._scale += math.log(max(blank, 1e-300))
-            self._frames += 1
 
     def _step(self, blank: float, classes: np.ndarray, probabilities: np.ndarray, count: int) -> None:
         prefixes, last, in_blank, in_token = self._prefixes, self._last, self._in_blank, self._in_token
@@ -152,7 +128,7 @@ class PrefixBeamSearch:
             parent = prefixes[row]
             child = parent.children.get(token)
             if child is None:
-                child = parent.children[token] = Prefix(parent, token, self._fusion, self._frames)
+                child = parent.children[token] = Prefix(parent, token, self._fusion)
             reached.append(child)
 
         next_blank = np.concatenate([next_blank, np.zeros(len(rows))])
@@ -188,14 +164,13 @@ class PrefixBeamSearch:
                     break
         return kept
 
-    def labellings(self, most: int | None = None) -> list[Labelling]:
-        """Of the frames so far, as if they were all: the ``most`` best ones, or all that are left."""
+    def labellings(self) -> list[Labelling]:
+        """Of the frames so far, as if they were all, best first."""
         found = []
         for prefix, probability in zip(self._prefixes, (self._in_blank + self._in_token).tolist(), strict=True):
-            log_prob = self._scale + math.log(probability)
-            found.append((log_prob + (self._fusion.finish(prefix.context) if self._fusion else 0), log_prob, prefix))
-        found.sort(key=itemgetter(0), reverse=True)
-        return [Labelling(*prefix.labels(), log_prob, score) for score, log_prob, prefix in found[:most]]
+            bonus = self._fusion.finish(prefix.context) if self._fusion else 0.0
+            found.append(Labelling(prefix.labels(), self._scale + math.log(probability) + bonus))
+        return sorted(found, key=attrgetter("score"), reverse=True)
 
 
 def candidates(log_probs: np.ndarray, blank: int, tokens: int, floor: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -19,11 +19,12 @@ from velocity.recognition.decoding.fusion import TextFusion
 from velocity.recognition.decoding.greedy import best_alignment, best_path
 from velocity.recognition.decoding.hotwords import HotWords
 from velocity.recognition.decoding.phone_search import PhoneSearch, Result
-from velocity.recognition.decoding.pieces import Tokenizer, pieces
+from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.vocabulary import NO_WORD, Vocabulary
 from velocity.recognition.decoding.words import Word, timed_words
 from velocity.recognition.language_model.choice import LM_WEIGHT, WORD_BONUS
 from velocity.recognition.language_model.ngram import NGram
+from velocity.text import TextTokenizer
 
 BEAM = 32  # prefixes of letters, with a language model or hot words
 PHONE_BEAM = 256  # paths
@@ -50,7 +51,7 @@ class Decoder:
 
     def __init__(
         self,
-        tokenizer: Tokenizer,
+        tokenizer: TextTokenizer,
         frame_seconds: float,
         lm: NGram | None = None,
         hotwords: Mapping[str, float] | None = None,

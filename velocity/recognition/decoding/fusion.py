@@ -13,10 +13,11 @@ UNKNOWN_WORD = -10.0  # nats for a word the language model does not know, added 
 
 
 class TextContext(NamedTuple):
-    """The state after a prefix: ``earned`` is the score of complete words, ``word`` the incomplete one."""
+    """The state after a prefix: ``earned`` is the score of complete words, ``word`` the incomplete one. Prefixes with
+    the same ``future`` get the same from whatever follows."""
 
-    bonus: float
-    loan: float  # lent by hot words; the language model's look-ahead is not a loan, only an early score
+    bonus: float  # what fusion adds to the prefix's score (natural logarithm)
+    loan: float  # the part that is taken back if a phrase of hot words is not completed
     earned: float
     word: str
     state: Any  # of the language model, after the complete words

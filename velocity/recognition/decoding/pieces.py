@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from velocity.text import TextTokenizer
 
 
-class Tokenizer(Protocol):
-    """What decoding needs from a tokenizer (``velocity.text.TextTokenizer``)."""
-
-    blank: int
-
-    @property
-    def vocabulary(self) -> int: ...
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def decode(self, ids: list[int]) -> str: ...
-
-
-def pieces(tokenizer: Tokenizer) -> list[str]:
+def pieces(tokenizer: TextTokenizer) -> list[str]:
     """Class → its text, ``""`` for the blank and the unknown. A space in front means that a word begins.
 
     Decoding strips the ends of a text, so each class is decoded between two classes of one letter without a space.

@@ -53,8 +53,8 @@ def language_model_file(folder: Path, config: Mapping[str, Any]) -> Path | None:
             raise ValueError(entry)
     except (KeyError, TypeError, ValueError) as error:
         raise VelocityError(
-            f"{folder / 'config.json'}: language_model is not a file's name, a weight and a word_bonus; "
-            "`velocity-asr lm tune` writes it, --lm none does without"
+            f"{folder / 'config.json'}: language_model must have file, weight and word_bonus; "
+            "`velocity-asr lm tune --write` writes them, --lm none ignores them"
         ) from error
     return folder / name if (folder / name).exists() else SHIPPED / name
 
@@ -67,5 +67,5 @@ def own_hotwords(folder: Path, config: Mapping[str, Any], lm: str | Path | None 
     """
     entry = config.get("hotwords", {})
     if not isinstance(entry, dict) or not all(type(nats) in (int, float) and 0 < nats < 100 for nats in entry.values()):
-        raise VelocityError(f"{folder / 'config.json'}: hotwords are not phrases with their nats per letter")
+        raise VelocityError(f"{folder / 'config.json'}: hotwords must map phrases to nats per letter")
     return {} if str(lm) == NONE else dict(entry)

@@ -155,5 +155,5 @@ def read_tables(path: str | Path) -> Tables:
     if head.startswith(MAGIC):
         return read_file(path)
     if head == KENLM:
-        raise VelocityError(f"{path}: a binary of KenLM: use the ARPA file that it was made from")
+        raise VelocityError(f"{path}: a KenLM binary, which cannot be read; use the ARPA file it was made from")
     return read_arpa(path)
