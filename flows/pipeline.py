@@ -164,7 +164,7 @@ def one_line_errors(kept: str, status: int = 1) -> Iterator[None]:
     """End the command with a line on stderr when the block is interrupted (status 130) or fails (``status``).
 
     VELOCITY_DEBUG lets the traceback through. ``kept`` is what is finished piece by piece, such as stages. SIGTERM ends
-    the command in an orderly way, which stops what it has started, as Prefect and DVC.
+    the command in an orderly way, which stops what it has started, such as Prefect and DVC.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:

@@ -135,6 +135,6 @@ def test_a_live_stream_says_what_the_model_says_of_the_whole(artefacts, samples)
 def test_streaming_of_a_bidirectional_model_is_refused(tmp_path):
     save_model(small(blocks=1), tmp_path / "model.safetensors")
     trained = Trained(tmp_path / "model.safetensors", tmp_path / "c", tmp_path / "tokenizer.model", "x", synthetic=True)
-    with pytest.raises(VelocityError, match=r"cannot stream: train one with model\.direction: causal"):
+    with pytest.raises(VelocityError, match=r"cannot stream; train one with model\.direction: causal"):
         export_target(FLOAT, trained, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
