@@ -43,6 +43,10 @@ class Toy:
     def score(self, state: int, word: int) -> tuple[int, float]:
         return word, self.unigrams[word] - 2.0 * (word == state)
 
+    def score_each(self, states: list[int], words: np.ndarray) -> tuple[list[int], np.ndarray]:
+        after, log_probs = zip(*map(self.score, states, words.tolist()), strict=True)
+        return list(after), np.array(log_probs)
+
     def end(self, state: int) -> float:
         return -0.3 if state == WORDS.index("b") else -1.1
 
@@ -223,9 +227,9 @@ def test_the_lexicon_finds_what_a_search_through_all_words_finds(sounds: list[by
 def test_a_hot_word_is_lent_its_reward_phone_by_phone() -> None:
     words = vocabulary({"ab a": 1.0})
     start, path = words.start(), words.lexicon.tree.path
-    ab, reward = words.step(start, WORDS.index("ab"))
+    [(ab, reward)] = words.steps([start], [WORDS.index("ab")])
     assert reward == pytest.approx(-2.0), "only lent so far"
-    after, reward = words.step(ab, WORDS.index("a"))
+    [(after, reward)] = words.steps([ab], [WORDS.index("a")])
     assert reward == pytest.approx(-0.4 + 3.0)
 
     def lent(history: History, *nodes: int) -> list[float]:

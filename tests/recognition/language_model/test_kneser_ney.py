@@ -140,4 +140,4 @@ def test_rare_words_outside_the_vocabulary_are_unknown_and_in_no_ngram() -> None
     model = NGram.of(estimate(sentences, 2, vocabulary=3).tables())
     assert [word in model for word in ("the", "cat", "sat", "dog", "ran")] == [True, True, True, False, False]
     assert model.word((), "dog")[1] == model.unknown
-    assert model.word((), "ran")[0] == ()  # nothing follows an unknown word but what follows any word
+    assert model.word((), "ran")[0] == (-1,)  # nothing follows an unknown word but what follows any word

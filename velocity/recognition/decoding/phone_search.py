@@ -23,7 +23,7 @@ from velocity.recognition.language_model.lexicon import NOWHERE, ROOT
 
 FLOOR = -5.0  # natural logarithm: less probable classes of a frame are skipped
 UNKNOWN_PHONE = -2.0  # nats for each phone of what is no word, so that one "word" does not swallow a sentence
-NOTHING, STAYED = -2, -3  # in place of a word's id: no word ends here; nor is there a new label
+NOTHING = -2  # in place of a word's id: no word ends here
 AGREEMENT = 2.0  # nats
 BITS = 6  # of a class in a place's key
 
@@ -38,18 +38,12 @@ class Result(NamedTuple):
 
 class Paths(NamedTuple):
     """(paths,) each. ``blank`` and ``label``: the probabilities of the paths that end so, times what their complete
-    words and phones of no word are worth, and a scale. ``loan``: that of hot words. ``entry``: of the last label in the
-    trace; of a path whose ``word`` is not STAYED, of the one before."""
+    words and phones of no word are worth, and a scale. ``entry``: of the last label in the trace."""
 
     place: np.ndarray  # history, node and last label
     blank: np.ndarray
     label: np.ndarray
-    loan: np.ndarray
     entry: np.ndarray
-    word: np.ndarray
-
-    def take(self, chosen: np.ndarray) -> Paths:
-        return Paths(*(column[chosen] for column in self))
 
 
 class Trace:
@@ -57,36 +51,36 @@ class Trace:
     Entry 0 is the beginning."""
 
     def __init__(self) -> None:
-        self.before, self.label, self.frame, self.word = [0], [BLANK], [-1], [NOTHING]
-        self._ended = [0]  # the last entry up to this one that ends a word
+        self._columns = np.zeros((5, 1024), dtype=np.int64)  # with room for more
+        self._count = 0
+        self.add(np.zeros(1, np.int64), BLANK, -1, NOTHING)
 
-    def __len__(self) -> int:
-        return len(self.before)
-
-    def add(self, before: list[int], labels: list[int], frame: int, words: list[int]) -> None:
-        count = len(self.before)
-        self.before += before
-        self.label += labels
-        self.frame += [frame] * len(before)
-        self.word += words
-        self._ended += [
-            self._ended[entry] if word == NOTHING else count + number
-            for number, (entry, word) in enumerate(zip(before, words, strict=True))
-        ]
+    def add(self, before: np.ndarray, label: np.ndarray | int, frame: int, word: np.ndarray | int) -> np.ndarray:
+        """Entries for all of ``before``, (entries,) → their numbers."""
+        first, count = self._count, self._count + len(before)
+        while count > self._columns.shape[1]:
+            self._columns = np.concatenate([self._columns, np.zeros_like(self._columns)], axis=1)
+        self._count, added = count, np.arange(first, count)
+        ended = np.where(word == NOTHING, self._columns[4, before], added)  # the last entry that ends a word
+        for column, values in zip(self._columns, (before, label, frame, word, ended), strict=True):
+            column[first:count] = values
+        return added
 
     def labels(self, entry: int) -> tuple[list[int], list[int]]:
         """The classes up to ``entry``, and their frames."""
-        entries = []
+        before, entries = self._columns[0], []
         while entry:
             entries.append(entry)
-            entry = self.before[entry]
-        return [self.label[entry] for entry in reversed(entries)], [self.frame[entry] for entry in reversed(entries)]
+            entry = int(before[entry])
+        _, labels, frames, _, _ = self._columns[:, entries[::-1]].tolist()
+        return labels, frames
 
     def words(self, entry: int) -> tuple[int, ...]:
+        before, _, _, word, ended = self._columns
         found = []
-        while entry := self._ended[entry]:
-            found.append(self.word[entry])
-            entry = self.before[entry]
+        while entry := int(ended[entry]):
+            found.append(int(word[entry]))
+            entry = int(before[entry])
         return tuple(reversed(found))
 
 
@@ -110,13 +104,17 @@ class PhoneSearch:
         self._vocabulary, self._beam, self._alike = vocabulary, beam, alike
         self._tokens, self._floor, self._margin = tokens, floor, margin
         self._tree, self._ahead = vocabulary.lexicon.tree, vocabulary.ahead
+        # (nodes + 1,) what phones are worth that are no word's: if they end at a node, and if one more follows
+        self._no_word = self._ahead[NOWHERE] + UNKNOWN_PHONE * self._tree.depth
+        self._no_longer = self._no_word + UNKNOWN_PHONE
+        self._no_word[ROOT] = 0.0  # between words
         self._bits = BITS + len(self._ahead).bit_length()  # of a node and a label in a place
         self._histories = [vocabulary.start()]
         self._numbers = {self._histories[0]: 0}  # history → the first of its numbers
         self._steps: dict[tuple[int, int], tuple[int, float]] = {}  # history, word → the history after it, its worth
         self._trace, self._frames, self._scale = Trace(), 0, 0.0
-        nothing, none = np.zeros(1), np.zeros(1, dtype=np.int64)
-        self._paths = Paths(self._place(none, none, BLANK), np.ones(1), nothing, nothing, none, none)
+        none = np.zeros(1, dtype=np.int64)
+        self._paths = Paths(self._place(none, none, BLANK), np.ones(1), np.zeros(1), none)
 
     def _place(self, history: np.ndarray, node: np.ndarray | int, label: np.ndarray | int) -> np.ndarray:
         return history << self._bits | (node + 1) << BITS | label
@@ -129,14 +127,15 @@ class PhoneSearch:
         """The next (frames, CLASSES) log-posteriors."""
         chosen = candidates(log_probs, BLANK, self._tokens, self._floor)
         blanks = np.exp(log_probs[:, BLANK].astype(np.float64)).tolist()
-        for blank, (classes, probabilities) in zip(blanks, chosen, strict=True):
-            if len(classes):
-                self._step(blank, classes, probabilities)
-            else:  # no path grows and their order stays
-                paths = self._paths
-                self._paths = paths._replace(blank=paths.blank + paths.label, label=np.zeros(len(paths.label)))
-                self._scale += math.log(max(blank, 1e-300))
-            self._frames += 1
+        with np.errstate(divide="ignore"):
+            for blank, (classes, probabilities) in zip(blanks, chosen, strict=True):
+                if len(classes):
+                    self._step(blank, classes, probabilities)
+                else:  # no path grows and their order stays
+                    paths = self._paths
+                    self._paths = paths._replace(blank=paths.blank + paths.label, label=np.zeros(len(paths.label)))
+                    self._scale += math.log(max(blank, 1e-300))
+                self._frames += 1
 
     def _step(self, blank: float, classes: np.ndarray, probabilities: np.ndarray) -> None:
         paths, ends = self._paths, int(classes[0] == BOUNDARY)
@@ -145,109 +144,122 @@ class PhoneSearch:
         probability[classes] = probabilities
         either = paths.blank + paths.label
         in_blank, in_label = either * blank, paths.label * probability[last]
-        with np.errstate(divide="ignore"):
-            ranks = np.log(in_blank + in_label) + self._ahead[node]
-            in_any, repeatable = np.log(either)[:, None], np.log(paths.blank)[:, None]
+        ranks = np.log(in_blank + in_label) + self._ahead[node]
+        in_any, repeatable = np.log(either)[:, None], np.log(paths.blank)[:, None]
         mass = np.where(last[:, None] == classes, repeatable, in_any) + np.log(probabilities)  # (paths, classes)
 
         phones = classes[ends:]
         longer = self._tree.longer(node, phones)  # (paths, phones)
-        value = mass[:, ends:] + np.where(longer == NOWHERE, UNKNOWN_PHONE * (self._tree.depth[node] + 1)[:, None], 0.0)
-        estimates = value + self._ahead[longer]
-        every = [ranks, estimates.ravel()]
+        worth = np.where(longer == NOWHERE, self._no_longer[node][:, None], self._ahead[longer])
+        estimates = (mass[:, ends:] + worth).ravel()
+        every = [ranks, estimates]
         if ends:
             source, word, worth, hot = self._words(node)
             complete = mass[source, 0] + worth
             every.append(complete)
         least = self._least(np.concatenate(every))
 
-        loan = self._lent(history, longer)
-        rows, columns = np.nonzero(estimates + loan >= least)
-        place = self._place(history[rows], longer[rows, columns], phones[columns])
-        nothing = np.full(len(rows), NOTHING)
-        grown = [self._grown(place, value[rows, columns], loan[rows, columns], rows, nothing)]
+        with_loans = estimates
+        if self._vocabulary.hotwords is not None:
+            with_loans = estimates + self._lent(history, longer).ravel()
+        chosen = (with_loans >= least).nonzero()[0]
+        rows, columns = np.divmod(chosen, len(phones))
+        further = longer.ravel()[chosen]
+        place = self._place(history[rows], further, phones[columns])
+        grown = estimates[chosen] - self._ahead[further]
+        words = np.full(len(chosen), NOTHING)
         if ends:
-            chosen = np.flatnonzero((complete >= least) | hot & (complete > -math.inf))
+            chosen = complete >= least
+            if hot is not None:
+                chosen |= hot & (complete > -math.inf)
             source, word = source[chosen], word[chosen]
             after, worth = self._after(history[source], node[source], word)
-            loan = self._lent(after, np.full((len(source), 1), ROOT))[:, 0]
-            grown.append(self._grown(self._place(after, ROOT, BOUNDARY), mass[source, 0] + worth, loan, source, word))
-        stayed = paths._replace(blank=in_blank, label=in_label, word=np.full(len(node), STAYED))
-        self._keep(Paths(*map(np.concatenate, zip(stayed, *grown, strict=True))))
+            rows, words = np.concatenate([rows, source]), np.concatenate([words, word])
+            place = np.concatenate([place, self._place(after, ROOT, BOUNDARY)])
+            grown = np.concatenate([grown, mass[source, 0] + worth])
+        self._keep(in_blank, in_label, place, np.exp(grown), rows, words)
 
-    def _grown(
-        self, place: np.ndarray, mass: np.ndarray, loan: np.ndarray, source: np.ndarray, word: np.ndarray
-    ) -> Paths:
-        """Paths that are longer than those at ``source`` by one label. ``mass``: the logarithm of theirs."""
-        return Paths(place, np.zeros(len(place)), np.exp(mass), loan, self._paths.entry[source], word)
-
-    def _words(self, node: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _words(self, node: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """For each word that may end at a path's node, or NO_WORD, or NOTHING between words: the path, the word, its
-        worth by its unigram, and whether hot words may reward it."""
+        worth by its unigram, and, if there are hot words, whether they may reward it."""
         vocabulary, count = self._vocabulary, self._tree.rows[node]
-        times = np.maximum(count, 1)
-        source = np.repeat(np.arange(len(node)), times)
-        row = self._tree.row[node[source]] + np.arange(len(source)) - np.repeat(np.cumsum(times) - times, times)
-        is_word, between = count[source] > 0, node[source] == ROOT
-        word = np.where(is_word, vocabulary.lexicon.words[row], np.where(between, NOTHING, NO_WORD))
-        no_word = self._ahead[NOWHERE] + UNKNOWN_PHONE * self._tree.depth[node[source]]
-        worth = np.where(is_word, vocabulary.alone[row], np.where(between, 0.0, no_word))
-        return source, word, worth, is_word & vocabulary.hot[row]
+        spelled, others = count.nonzero()[0], (count == 0).nonzero()[0]
+        times, elsewhere = count[spelled], node[others]
+        row = np.repeat(self._tree.row[node[spelled]] - times.cumsum() + times, times)
+        row += np.arange(len(row))
+        source = np.concatenate([np.repeat(spelled, times), others])
+        word = np.concatenate([vocabulary.lexicon.words[row], np.where(elsewhere == ROOT, NOTHING, NO_WORD)])
+        worth = np.concatenate([vocabulary.alone[row], self._no_word[elsewhere]])
+        if vocabulary.hotwords is None:
+            return source, word, worth, None
+        return source, word, worth, np.concatenate([vocabulary.hot[row], np.zeros(len(others), dtype=bool)])
 
     def _after(self, history: np.ndarray, node: np.ndarray, word: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The histories after words that end at these nodes, and what the words are worth."""
-        found = [self._next(*each) for each in zip(history.tolist(), word.tolist(), strict=True)]
-        after, worth = np.array(found, dtype=np.float64).reshape(-1, 2).T
-        return after.astype(np.int64), worth + np.where(word == NO_WORD, UNKNOWN_PHONE * self._tree.depth[node], 0.0)
+        pairs = list(zip(history.tolist(), word.tolist(), strict=True))
+        if new := [pair for pair in dict.fromkeys(pairs) if pair not in self._steps and pair[1] != NOTHING]:
+            self._add_steps(new)
+        found = [(pair[0], 0.0) if pair[1] == NOTHING else self._steps[pair] for pair in pairs]
+        after, worth = zip(*found, strict=True) if found else ((), ())
+        unknown = np.where(word == NO_WORD, UNKNOWN_PHONE * self._tree.depth[node], 0.0)
+        return np.array(after, dtype=np.int64), unknown + worth
 
-    def _next(self, history: int, word: int) -> tuple[int, float]:
-        if word == NOTHING:
-            return history, 0.0
-        found = self._steps.get((history, word))
-        if found is None:
-            after, worth = self._vocabulary.step(self._histories[history], word)
+    def _add_steps(self, pairs: list[tuple[int, int]]) -> None:
+        found = self._vocabulary.steps([self._histories[history] for history, _ in pairs], [word for _, word in pairs])
+        for pair, (after, worth) in zip(pairs, found, strict=True):
             number = self._numbers.setdefault(after, len(self._histories))
             if self._alike > 1:  # each has a number of its own
                 number = len(self._histories)
             if number == len(self._histories):
                 self._histories.append(after)
-            found = self._steps[history, word] = number, worth
-        return found
+            self._steps[pair] = number, worth
 
     def _lent(self, history: np.ndarray, nodes: np.ndarray) -> np.ndarray:
         """(paths,), (paths, nodes) → (paths, nodes) what hot words lend there."""
-        if self._vocabulary.hotwords is None:
-            return np.zeros(nodes.shape)
         return self._vocabulary.lent([self._histories[number] for number in history.tolist()], nodes)
 
     def _least(self, ranks: np.ndarray) -> float:
         """What a path must reach to be among the best."""
-        if len(ranks) <= self._beam or self._margin == math.inf:
+        worse = len(ranks) - self._beam
+        if worse <= 0 or self._margin == math.inf:
             return -sys.float_info.max
-        return max(-np.partition(-ranks, self._beam - 1)[self._beam - 1], -sys.float_info.max)
+        return max(np.partition(ranks, worse)[worse], -sys.float_info.max)
 
-    def _keep(self, paths: Paths) -> None:
-        """Merge paths at the same place, and keep the best ones."""
-        order = np.lexsort((-(paths.blank + paths.label), paths.place))
-        place = paths.place[order]
-        first = np.flatnonzero(np.append(True, place[1:] != place[:-1]))
-        blank, label = (np.add.reduceat(each[order], first) for each in (paths.blank, paths.label))
-        place, loan = place[first], paths.loan[order[first]]
-        _, node, _ = self._parts(place)
-        with np.errstate(divide="ignore"):
-            ranks = np.log(blank + label) + self._ahead[node]
-        kept = self._best(place, ranks + loan)
-        if loan.any():  # paths with loans must not crowd out those without
-            kept = np.array(list(dict.fromkeys([*kept.tolist(), *self._best(place, ranks).tolist()])))
-        paths = paths.take(order[first[kept]])
-        new = np.flatnonzero(paths.word != STAYED)
-        entry = paths.entry.copy()
-        entry[new] = len(self._trace) + np.arange(len(new))
-        _, _, labels = self._parts(paths.place[new])
-        self._trace.add(paths.entry[new].tolist(), labels.tolist(), self._frames, paths.word[new].tolist())
-        blank, label = blank[kept], label[kept]
+    def _keep(
+        self,
+        blank: np.ndarray,
+        label: np.ndarray,
+        places: np.ndarray,
+        grown: np.ndarray,
+        source: np.ndarray,
+        words: np.ndarray,
+    ) -> None:
+        """Merge paths at the same place, and keep the best ones: those of before, whose probabilities are now ``blank``
+        and ``label``, and ``grown`` ones, longer than those at ``source`` by one label."""
+        paths, count = self._paths, len(blank)
+        place = np.concatenate([paths.place, places])
+        blank, label = np.concatenate([blank, np.zeros(len(grown))]), np.concatenate([label, grown])
+        order = np.lexsort((-(blank + label), place))
+        place = place[order]
+        first = np.concatenate([[0], (place[1:] != place[:-1]).nonzero()[0] + 1])
+        blank, label = np.add.reduceat(blank[order], first), np.add.reduceat(label[order], first)
+        place, order = place[first], order[first]
+        history, node, last = self._parts(place)
+        ranks = np.log(blank + label) + self._ahead[node]
+        if self._vocabulary.hotwords is None:
+            kept = self._best(place, ranks)
+        else:  # paths with loans must not crowd out those without
+            lent = ranks + self._lent(history, node[:, None])[:, 0]
+            kept = np.array(
+                list(dict.fromkeys([*self._best(place, lent).tolist(), *self._best(place, ranks).tolist()]))
+            )
+        blank, label, order = blank[kept], label[kept], order[kept]
+        entry = paths.entry[np.where(order < count, order, 0)]
+        new = (order >= count).nonzero()[0]
+        longer = order[new] - count
+        entry[new] = self._trace.add(paths.entry[source[longer]], last[kept[new]], self._frames, words[longer])
         most = (blank + label).max()
-        self._paths = paths._replace(blank=blank / most, label=label / most, entry=entry)
+        self._paths = Paths(place[kept], blank / most, label / most, entry)
         self._scale += math.log(most)
 
     def _best(self, place: np.ndarray, ranks: np.ndarray) -> np.ndarray:
@@ -281,7 +293,7 @@ class PhoneSearch:
         ranks = np.log(paths.blank + paths.label) + self._ahead[node]
         good = set(paths.entry[ranks >= ranks.max() - AGREEMENT].tolist())
         agreed = takewhile(lambda alike: len(set(alike)) == 1, zip(*map(self._trace.words, good), strict=False))
-        return max(self._results(paths.take(ranks.argmax()[None]))), len(list(agreed))
+        return max(self._results(Paths(*(column[[ranks.argmax()]] for column in paths)))), len(list(agreed))
 
     def _results(self, paths: Paths) -> list[Result]:
         history, node, _ = self._parts(paths.place)

@@ -66,13 +66,22 @@ class Vocabulary:
         """Nothing for NO_WORD."""
         return self._words[word] if word != NO_WORD else ""
 
-    def step(self, history: History, word: int) -> tuple[History, float]:
-        """(the history after a word, what it is worth but for its phones, if they are no word's)."""
-        known = word if word < self._known else self._added[word - self._known]
-        state, log_prob = self._lm.score(history.state, UNKNOWN_ID if word == NO_WORD else known)
-        place, reward = self._spell(history.place, self.text(word))
-        penalty = UNKNOWN_WORD if word == NO_WORD else 0.0
-        return History(state, place), self._weight * log_prob + self._bonus + reward + penalty
+    def steps(self, histories: Sequence[History], words: Sequence[int]) -> list[tuple[History, float]]:
+        """After each of the histories, with each of the words: (the history after it, what the word is worth but for
+        its phones, if they are no word's)."""
+        ids = np.array(words, dtype=np.int64)
+        known = np.where(ids == NO_WORD, UNKNOWN_ID, ids)
+        for index in (ids >= self._known).nonzero()[0]:
+            known[index] = self._added[words[index] - self._known]
+        states, log_probs = self._lm.score_each([history.state for history in histories], known)
+        worth = self._weight * log_probs + self._bonus + np.where(ids == NO_WORD, UNKNOWN_WORD, 0.0)
+        if self.hotwords is None:
+            return [(History(state, None), value) for state, value in zip(states, worth.tolist(), strict=True)]
+        spelled = [self._spell(history.place, self.text(word)) for history, word in zip(histories, words, strict=True)]
+        return [
+            (History(state, place), value + reward)
+            for state, value, (place, reward) in zip(states, worth.tolist(), spelled, strict=True)
+        ]
 
     def end(self, history: History) -> float:
         """What the end of the utterance is worth."""

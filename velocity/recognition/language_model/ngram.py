@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import pairwise, zip_longest
 from pathlib import Path
+
+import numpy as np
 
 from velocity.errors import VelocityError
 from velocity.recognition.language_model.arpa import read_arpa
 from velocity.recognition.language_model.file import MAGIC, read_file
 from velocity.recognition.language_model.lexicon import Lexicon
-from velocity.recognition.language_model.tables import END_ID, SPECIAL, START_ID, UNKNOWN_ID, Tables, Values
+from velocity.recognition.language_model.tables import END_ID, SPECIAL, START_ID, UNKNOWN_ID, Level, Tables, Values
 
 AFTER_LETTERS = "\x7f"  # sorts after every letter of a word
 KENLM = b"mmap lm http://kheafield.com/code"
 MOST_CACHED = 1 << 16  # scores, about 200 bytes each
 
-State = tuple[int, ...]  # the contexts that end with the last word, of one word, two words …; -1 for those unknown
+State = tuple[int, ...]  # the contexts that end with the last word, of one word, two words …; -1: unknown
 
 
 class NGram:
@@ -43,10 +46,11 @@ class NGram:
 
     def _open(self, tables: Tables) -> None:
         self.words, self.pronunciations = tables.words, tables.pronunciations
-        levels = tables.levels
+        levels = self._levels = tables.levels
         # Views of the map: indexing one gives a Python number, several times as fast as indexing an array.
         self._children = [memoryview(level.words) for level in levels[1:]]
-        self._contexts = [memoryview(level.contexts) for level in levels[:-1]]
+        self._context_of = [_contexts(level) for level in levels[:-1]]
+        self._contexts = [memoryview(contexts) for contexts in self._context_of]
         self._first = [memoryview(level.first) for level in levels[:-1]]
         self._log_probs = [_values(level.log_probs) for level in levels]
         self._backoffs = [_values(level.backoffs) for level in levels[:-1]]
@@ -103,6 +107,30 @@ class NGram:
             found = self._scores[state, word] = self._look_up(state, word)
         return found
 
+    def score_each(self, states: Sequence[State], words: np.ndarray) -> tuple[list[State], np.ndarray]:
+        """``score`` of each of the states, with each of the ``words``, (n,): many at once take little longer than one.
+
+        Returns the states after them and the log-probabilities (n,) float64."""
+        count, log_probs = len(words), self._levels[0].log_probs.at(words)
+        after = [contexts[words] for contexts in self._context_of[:1]]
+        for length, context in enumerate(np.array(states, dtype=np.int64).reshape(count, -1).T, start=1):
+            rows, place = self._rows[length - 1], context * len(self.words) + words
+            row = np.minimum(rows.searchsorted(place), len(rows) - 1)
+            found = (rows[row] == place) & (context >= 0)
+            backoffs = np.where(context >= 0, self._levels[length - 1].backoffs.at(context), 0.0)
+            log_probs = np.where(found, self._levels[length].log_probs.at(row), backoffs + log_probs)
+            after += [np.where(found, contexts[row], -1) for contexts in self._context_of[length : length + 1]]
+        return list(map(tuple, np.array(after).reshape(-1, count).T.tolist())), log_probs
+
+    @cached_property
+    def _rows(self) -> list[np.ndarray]:
+        """For each length above one, context · words + word of each n-gram, (rows,) int64, ascending."""
+        return [
+            np.repeat(np.arange(len(below.contexts)), np.diff(below.first.astype(np.int64))) * len(self.words)
+            + each.words
+            for below, each in pairwise(self._levels)
+        ]
+
     def _look_up(self, state: State, word: int) -> tuple[State, float]:
         rows = [word]  # of the n-grams that end with ``word``: of one word, of two …; -1 if there is none
         total, longest = 0.0, 0
@@ -124,14 +152,16 @@ class NGram:
         return row if row < end and words[row] == word else -1
 
     def _after(self, rows: list[int]) -> State:
-        """The contexts of ``rows``, without the unknown ones at the end."""
-        contexts = []
-        for row, known in zip(rows, self._contexts, strict=False):
-            place = bisect_left(known, row) if row >= 0 else len(known)
-            contexts.append(place if place < len(known) and known[place] == row else -1)
-        while contexts and contexts[-1] < 0:
-            contexts.pop()
-        return tuple(contexts)
+        """The contexts of ``rows``, those that are missing being unknown."""
+        found = zip_longest(rows[: len(self._contexts)], self._contexts, fillvalue=-1)
+        return tuple(context[row] if row >= 0 else -1 for row, context in found)
+
+
+def _contexts(level: Level) -> np.ndarray:
+    """(rows,) int32 the context that each row is, or -1."""
+    found = np.full(len(level.words), -1, dtype=np.int32)
+    found[level.contexts] = np.arange(len(level.contexts))
+    return found
 
 
 def _values(values: Values) -> Callable[[int], float]:

@@ -24,6 +24,11 @@ class Values:
         """(n,) float32."""
         return self.codes if self.codebook is None else self.codebook[self.codes]
 
+    def at(self, rows: np.ndarray) -> np.ndarray:
+        """(rows,) → the values there (rows,) float64."""
+        codes = self.codes[rows]
+        return (codes if self.codebook is None else self.codebook[codes]).astype(np.float64)
+
 
 @dataclass(frozen=True)
 class Level:
