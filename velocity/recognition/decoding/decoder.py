@@ -59,12 +59,14 @@ class Decoder:
         n_best: int = 1,
         lm_weight: float = LM_WEIGHT,
         word_bonus: float = WORD_BONUS,
+        phone_beam: int = PHONE_BEAM,
     ) -> None:
-        """``hotwords``: normalised phrases → nats per letter. ``beam``: prefixes kept per frame. ``lm_weight`` and
-        ``word_bonus`` have no effect without ``lm``."""
+        """``hotwords``: normalised phrases → nats per letter. ``beam``: prefixes or paths kept per frame;
+        ``phone_beam``: paths of phones where ``beam`` is None. ``lm_weight`` and ``word_bonus`` have no effect without
+        ``lm``."""
         self.tokenizer, self.frame_seconds, self.n_best = tokenizer, frame_seconds, n_best
         self.beam = beam or (max(BEAM, n_best) if lm or hotwords or n_best > 1 else None)
-        self._phone_beam = beam or max(PHONE_BEAM, n_best)
+        self._phone_beam = beam or max(phone_beam, n_best)
         self.pieces = pieces(tokenizer)
         self._lm, self._hot = lm, HotWords(hotwords) if hotwords else None
         self._weights = (lm_weight, word_bonus) if lm else (0.0, 0.0)

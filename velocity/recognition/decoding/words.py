@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,15 +31,16 @@ def timed_words(
 ) -> list[Word]:
     """The words of ``tokens``, aligned by ``path``: the index of each frame's label (-1 for blank)."""
     frames = np.flatnonzero(path >= 0)
-    indices = np.arange(len(tokens))
-    first = frames[np.searchsorted(path[frames], indices)]
-    last = frames[np.searchsorted(path[frames], indices, side="right") - 1]
+    aligned, indices = path[frames], np.arange(len(tokens))
+    begins = np.searchsorted(aligned, indices)
+    first, last = frames[begins], frames[np.searchsorted(aligned, indices, side="right") - 1]
+    peaks = np.maximum.reduceat(log_probs[frames, np.array(tokens)[aligned]], begins).tolist() if tokens else []
     found = []
     for text, members in spelled(tokens, pieces):
         start = max(first[members[0]] * frame_seconds - LATE, found[-1].end if found else 0.0)
         end = min((last[members[-1]] + 1) * frame_seconds + EARLY, len(log_probs) * frame_seconds)
-        peaks = [log_probs[first[m] : last[m] + 1, tokens[m]].max() for m in members]
-        found.append(Word(text, float(start), float(end), float(np.exp(np.mean(peaks)))))
+        mean = sum(peaks[member] for member in members) / len(members)
+        found.append(Word(text, float(start), float(end), math.exp(mean)))
     return found
 
 
