@@ -118,6 +118,16 @@ def test_many_words_at_once_are_each_of_them(sentences: list[list[str]], order: 
     assert list(zip(after, log_probs.tolist(), strict=True)) == [(each, pytest.approx(log)) for each, log in expected]
 
 
+def test_many_words_at_once_where_no_ngram_is_so_long(arpa: Path) -> None:
+    arpa.write_text(ARPA.replace("ngram 3=1", "ngram 3=0").replace("-0.03125\t<s> a b\n", ""))
+    model = NGram(arpa)
+    words = np.array([model.id("a"), model.id("b")])
+    start, _ = model.word(model.start(), "a")
+    after, log_probs = model.score_each([start, model.start()], words)
+    assert log_probs[0] == model.score(start, words[0])[1]
+    assert after[1] == model.word(model.start(), "b")[0]
+
+
 def test_the_file_and_the_arpa_file_give_back_the_tables(tables, tmp_path: Path) -> None:
     write_file(tables, tmp_path / "lm.lm")
     write_arpa(tables, tmp_path / "lm.arpa")

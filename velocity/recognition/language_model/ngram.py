@@ -111,6 +111,9 @@ class NGram:
         """``score`` of each of the states, with each of the ``words``, (n,): many at once take little longer than one.
 
         Returns the states after them and the log-probabilities (n,) float64."""
+        if not all(map(len, self._rows)):  # no n-gram is so long
+            found = [self.score(state, word) for state, word in zip(states, words.tolist(), strict=True)]
+            return [state for state, _ in found], np.array([log_prob for _, log_prob in found])
         count, log_probs = len(words), self._levels[0].log_probs.at(words)
         after = [contexts[words] for contexts in self._context_of[:1]]
         for length, context in enumerate(np.array(states, dtype=np.int64).reshape(count, -1).T, start=1):
