@@ -31,7 +31,7 @@ import soundfile
 
 from velocity.audio import compute_mel_spectrogram, load_audio
 from velocity.errors import VelocityError
-from velocity.recognition.segmentation import voice_activity
+from velocity.recognition.segmentation import periodicity
 
 CONTAINERS = [  # format, subtype, rate
     ("WAV", "PCM_16", 16_000),
@@ -118,7 +118,7 @@ def check(path: Path, data: bytes) -> str:
     assert len(samples)
     mel = compute_mel_spectrogram(samples)
     assert np.isfinite(mel).all(), "features that are not numbers"
-    assert len(voice_activity(samples)) == -(-len(samples) // 320)
+    assert len(periodicity(samples)) == -(-len(samples) // 320)
     return "read"
 
 

@@ -26,8 +26,9 @@ from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, load_audio
 from velocity.corpora.hibari import hibari_voices
 from velocity.phones import CLASSES
 from velocity.reading.blocks import BLOCK
+from velocity.recognition.gain_control import control_gain
 from velocity.recognition.offline import SHIPPED
-from velocity.recognition.segmentation import chunks, plausible, stretches, voice_activity
+from velocity.recognition.segmentation import chunks, periodicity, plausible, stretches, voice_activity
 
 pytestmark = pytest.mark.slow  # a real browser
 SENTENCES = "the night was dark and the road was long", "we have never seen a better book than this one"
@@ -102,9 +103,10 @@ def open_page(browser):
 
 
 def in_segmentation(browser: Browser, expression: str, samples: np.ndarray):
-    """The value of ``expression`` in velocity/web/segmentation.js, ``samples`` given."""
+    """The value of ``expression``, which may use segmentation.js and gain_control.js, ``samples`` given."""
     program = f"""async ({{ given }}) => {{
-      const {{ chunks, plausible, stretches, voiceActivity }} = await import('./segmentation.js');
+      const {{ chunks, periodicity, plausible, stretches, voiceActivity }} = await import('./segmentation.js');
+      const {{ controlGain }} = await import('./gain_control.js');
       const samples = ({DECODE})(given);
       return {expression};
     }}"""
@@ -171,11 +173,26 @@ def test_features_are_those_of_training(browser, recording):
 def test_voices_are_found_where_the_runtime_finds_them(browser, recording):
     for name, samples in sounds(recording).items():
         for alone, checked in product((True, False), repeat=2):
-            voice = f"voiceActivity(samples, {str(alone).lower()}, {str(checked).lower()})"
-            active = voice_activity(samples, alone, checked)
+            voice = f"voiceActivity(periodicity(samples), {str(alone).lower()}, {str(checked).lower()})"
+            active = voice_activity(periodicity(samples), alone, checked)
             assert in_segmentation(browser, f"[...{voice}]", samples) == active.tolist(), name
             found = in_segmentation(browser, f"[...stretches({voice}, 0.02)]", samples)
             assert found == [list(stretch) for stretch in stretches(active, 0.02)], name
+
+
+def test_quieter_voices_are_raised_as_in_the_runtime(browser, recording):
+    speech = load_audio(recording)
+    halves = np.array_split(speech, 2)
+    steps = {"falls": (1, 0.1), "rises": (0.1, 1), "falls far": (1, 0.003), "stays": (1, 1)}
+    for name, (first, second) in steps.items():
+        samples = np.concatenate([first * halves[0], second * halves[1]])
+        expected = control_gain(samples, periodicity(samples))
+        assert (expected is samples) == (name == "stays")
+        controlled = "controlGain(samples, periodicity(samples))"
+        found = in_segmentation(browser, f"[...{controlled}]", samples)
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-7), name
+        if expected is samples:
+            assert in_segmentation(browser, f"{controlled} === samples", samples)
 
 
 def test_text_is_plausible_where_it_is_to_the_runtime(browser):

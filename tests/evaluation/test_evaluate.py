@@ -23,7 +23,7 @@ from velocity.errors import VelocityError
 from velocity.evaluation.speed import _hum
 from velocity.evaluation.testset import Utterance, load_test_set, read_test_set
 from velocity.recognition.offline import VelocityASR
-from velocity.recognition.segmentation import voice_activity
+from velocity.recognition.segmentation import periodicity, voice_activity
 from velocity.stages import benchmark, evaluate
 
 PROJECT = Path(__file__).parents[2]
@@ -338,4 +338,4 @@ def test_the_stage_benchmark(project: Path) -> None:
 
 
 def test_the_clip_of_the_cold_start_counts_as_a_voice() -> None:
-    assert voice_activity(_hum(3.0), alone=True).all()  # or the model would not even run
+    assert voice_activity(periodicity(_hum(3.0)), alone=True).all()  # or the model would not even run

@@ -22,6 +22,7 @@ from velocity.recognition.segmentation import (
     VOICE_STEP,
     WHOLE,
     chunks,
+    periodicity,
     plausible,
     split_posteriors,
     stretches,
@@ -161,7 +162,7 @@ def coloured(kind: str) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["white", "pink", "gusts", "clicks", "silence"])
 @pytest.mark.parametrize(("alone", "checked"), [(False, False), (True, False), (True, True)])
 def test_noise_is_no_voice(kind: str, alone: bool, checked: bool) -> None:
-    assert voice_activity(coloured(kind), alone, checked).mean() < 0.01
+    assert voice_activity(periodicity(coloured(kind)), alone, checked).mean() < 0.01
 
 
 def test_noise_is_not_plausible_and_phones_that_are_sure_are() -> None:
@@ -190,7 +191,7 @@ def test_a_voice_is_found_beside_noise(snr: float) -> None:
     speech = resample(np.asarray(speech, dtype=np.float32), rate)
     spoken = np.concatenate([np.zeros(5 * SAMPLE_RATE), speech, np.zeros(5 * SAMPLE_RATE)]).astype(np.float32)
     spoken += coloured("pink")[: len(spoken)] * (speech.std() / 0.1) * 10 ** (-snr / 20)
-    active = voice_activity(spoken)
+    active = voice_activity(periodicity(spoken))
     steps = len(speech) * 50 // SAMPLE_RATE
     levels = np.square(speech[: steps * 320].reshape(-1, 320)).mean(axis=1)
     assert active[250 : 250 + steps][levels > 0.01 * levels.max()].all()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from velocity.audio import SAMPLE_RATE
-from velocity.recognition.segmentation import LIKELY_REACH, VOICE_STEP, voice_activity
+from velocity.recognition.segmentation import LIKELY_REACH, VOICE_STEP, periodicity, voice_activity
 
 PIECE = 0.1  # seconds read at a time: as fast as a key has to be noticed
 LOOK_EVERY = 5  # pieces between two searches for the end of the speech
@@ -65,7 +65,7 @@ def speech(samples: np.ndarray) -> tuple[int, int]:
     """Where the speech in (samples,) int16 begins and ends, AROUND seconds included; (0, 0) without any."""
     if not len(samples):
         return 0, 0
-    active = np.flatnonzero(voice_activity(samples.astype(np.float32) / 32768, alone=True))
+    active = np.flatnonzero(voice_activity(periodicity(samples.astype(np.float32) / 32768), alone=True))
     if not len(active):
         return 0, 0
     step = round(VOICE_STEP * SAMPLE_RATE)

@@ -23,10 +23,12 @@ from velocity.reading.recording import Source, check_rate
 from velocity.recognition.decoding.decoder import Decoder, Hypothesis
 from velocity.recognition.decoding.pieces import pieces
 from velocity.recognition.decoding.words import Word
+from velocity.recognition.gain_control import control_gain
 from velocity.recognition.language_model.choice import SHIPPED, language_model, own_hotwords
 from velocity.recognition.segmentation import (
     SURE,
     chunks,
+    periodicity,
     plausible,
     silence,
     silenced,
@@ -239,7 +241,8 @@ class VelocityASR:
         seconds = self.config["frame_seconds"]
         frame, spoken, checked = round(seconds * SAMPLE_RATE), False, head is self._phones
         for samples, start, end, alone in chunks(_blocks(audio), frame):
-            active = voice_activity(samples, alone, checked)
+            periodic = periodicity(samples)
+            active, samples = voice_activity(periodic, alone, checked), control_gain(samples, periodic)
             piece = silence(-(-len(samples) // frame), len(head.begins), head.blank)
             # Quiet before, between and after speech never reaches the network, so that it cannot change the words.
             joints = []

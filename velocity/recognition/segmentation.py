@@ -83,18 +83,14 @@ def _power(samples: np.ndarray) -> np.ndarray:
     return np.square(samples[: len(samples) // LEVEL * LEVEL].reshape(-1, LEVEL)).mean(axis=1, dtype=np.float64)
 
 
-def voice_activity(samples: np.ndarray, alone: bool = False, checked: bool = False) -> np.ndarray:
-    """Where somebody may be speaking in (samples,) at 16 kHz: one bool every 20 ms.
+def voice_activity(periodic: np.ndarray, alone: bool = False, checked: bool = False) -> np.ndarray:
+    """Where somebody may be speaking, by the ``periodicity`` of each 20 ms: (steps,) bool.
 
     A short recording usually contains speech, and so does the only chunk with a sound (``alone``); one of many needs
     stronger evidence. If what is recognised in each stretch is ``checked`` (``plausible``), weak evidence will do.
 
-    A voice is periodic; breath, wind, hiss, rumble and most clatter are not. The measure is the greatest normalised
-    autocorrelation at the periods of a voice, divided by the window's own autocorrelation: Boersma, "Accurate
-    short-term analysis of the fundamental frequency and the harmonics-to-noise ratio", IFA Proceedings 17, 1993.
     Speech is where frames are probably voiced, near some that certainly are. Whispering is not detected.
     """
-    periodic = _periodicity(samples)
     if checked:
         enough, within, least = ENOUGH_IF_CHECKED, WITHIN, LIKELY_IF_CHECKED
     else:
@@ -111,8 +107,13 @@ def plausible(log_probs: np.ndarray, blank: int) -> bool:
     return len(best) > 0 and float(np.exp(best).mean()) >= PLAUSIBLE
 
 
-def _periodicity(samples: np.ndarray) -> np.ndarray:
-    """(samples,) at 16 kHz → one float32 every 20 ms: 0 for noise, near 1 for a vowel."""
+def periodicity(samples: np.ndarray) -> np.ndarray:
+    """(samples,) at 16 kHz → one float32 every 20 ms: 0 for noise, near 1 for a vowel.
+
+    A voice is periodic; breath, wind, hiss, rumble and most clatter are not. The measure is the greatest normalised
+    autocorrelation at the periods of a voice, divided by the window's own autocorrelation: Boersma, "Accurate
+    short-term analysis of the fundamental frequency and the harmonics-to-noise ratio", IFA Proceedings 17, 1993.
+    """
     step = round(VOICE_STEP * VOICE_RATE)
     four = samples[: len(samples) // 4 * 4].reshape(-1, 4).T
     low = (four[0] + four[1] + four[2] + four[3]) / 4  # a filter with nulls at 4 and 8 kHz is enough

@@ -2,7 +2,7 @@
 // always gets all of it, which helps a small model more than the repeated work costs.
 
 import { SAMPLE_RATE } from './features.js';
-import { VOICE_STEP, joined, quietest, voiceActivity } from './segmentation.js';
+import { VOICE_STEP, joined, periodicity, quietest, voiceActivity } from './segmentation.js';
 
 const STEP = 0.5; // seconds of new audio before it is recognised again
 const QUIET = 0.4; // seconds without a voice that end an utterance, after the half second of voiceActivity
@@ -42,12 +42,12 @@ export class Live {
       end = quietest(samples.subarray(0, LONGEST * SAMPLE_RATE), recogniser.frame);
       samples = samples.subarray(0, end + AFTER * SAMPLE_RATE);
     }
-    const active = voiceActivity(samples, true);
+    const periodic = periodicity(samples), active = voiceActivity(periodic, true);
     const quiet = (active.length - 1 - active.lastIndexOf(1)) * VOICE_STEP;
     const spoken = active.includes(1);
     const final = over || end < this.recognised || (spoken && quiet >= QUIET);
     if (spoken) {
-      const { value: logProbs } = await recogniser.posteriors([{ samples, start: 0, end, active }]).next();
+      const { value: logProbs } = await recogniser.posteriors([{ samples, start: 0, end, periodic, active }]).next();
       const text = recogniser.head.text(logProbs);
       this.tell({ text, final, seconds: end / SAMPLE_RATE, took: (performance.now() - started) / 1000 });
     }

@@ -4,7 +4,10 @@ import { MEL_BINS, SAMPLE_RATE, melSpectrogram } from './features.js';
 import { bestClasses, textOf } from './decoding.js';
 import { LanguageModel } from './language_model.js';
 import { BLANK, BOUNDARY, CLASSES, search } from './search.js';
-import { certain, chunks, passages, plausible, silence, silenced, stretches, voiceActivity } from './segmentation.js';
+import { controlGain } from './gain_control.js';
+import {
+  certain, chunks, passages, periodicity, plausible, silence, silenced, stretches, voiceActivity,
+} from './segmentation.js';
 
 const RUNTIMES = { wasm: './ort/ort.wasm.min.mjs', webgpu: './ort/ort.webgpu.min.mjs' };
 // ONNX Runtime rounds activations on the CPU only, and each would be copied there and back, 43 times in the reference
@@ -76,7 +79,10 @@ export class Recogniser {
   async *posteriors(chunks, heard = () => {}) {
     const { frame, head } = this, { blank, classes, space } = head, { frame_seconds: seconds } = this.config;
     let spoken = false, done = 0; // samples
-    for (const { samples, start, end, alone, active = voiceActivity(samples, alone, head.checked) } of chunks) {
+    for (const chunk of chunks) {
+      const { start, end, alone, periodic = periodicity(chunk.samples) } = chunk;
+      const { active = voiceActivity(periodic, alone, head.checked) } = chunk;
+      const samples = controlGain(chunk.samples, periodic);
       const piece = silence(Math.ceil(samples.length / frame), head);
       // Quiet before, between and after speech never reaches the network, so that it cannot change the words.
       const joints = [];

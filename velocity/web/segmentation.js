@@ -58,10 +58,10 @@ export function quietest(samples, frame) {
   return Math.floor(middle / frame) * frame;
 }
 
-// Where somebody may be speaking: 0 or 1 every 20 ms. A sound that is alone needs less evidence, and any sound still less
+// Where somebody may be speaking, by the periodicity of each 20 ms: 0 or 1. A sound that is alone needs less evidence, and any sound still less
 // if stretches that are not plausible are dropped (checked).
-export function voiceActivity(samples, alone, checked = false) {
-  const periodic = periodicity(samples), least = checked ? LIKELY_IF_CHECKED : LIKELY;
+export function voiceActivity(periodic, alone, checked = false) {
+  const least = checked ? LIKELY_IF_CHECKED : LIKELY;
   const [some, within] = alone || checked ? [ENOUGH, WITHIN] : [ENOUGH_OF_A_PIECE, WITHIN_A_PIECE];
   const enough = checked ? ENOUGH_IF_CHECKED : some;
   const certain = count(periodic.map((value) => value > CERTAIN), within).map((found) => found >= enough);
@@ -83,7 +83,7 @@ export function plausible(logProbs, blank, classes) {
 }
 
 // One value every 20 ms: 0 for noise, near 1 for a vowel (Boersma 1993).
-function periodicity(samples) {
+export function periodicity(samples) {
   const step = Math.round((VOICE_STEP * SAMPLE_RATE) / DECIMATION);
   const low = new Float32Array(Math.floor(samples.length / DECIMATION));
   for (let i = 0; i < low.length; i++) {

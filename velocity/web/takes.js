@@ -1,7 +1,7 @@
 // One take: when it is over, and whether it is good enough; as velocity/commands/takes.py.
 
 import { SAMPLE_RATE } from './features.js';
-import { LIKELY_REACH, VOICE_STEP, voiceActivity } from './segmentation.js';
+import { LIKELY_REACH, VOICE_STEP, periodicity, voiceActivity } from './segmentation.js';
 
 const QUIET = 1.5; // seconds without a voice that end a take …
 const HARDLY_OVER = 3; // … and while the sentence can hardly be over: readers pause within it, too
@@ -50,7 +50,7 @@ export function judge(samples, letters) {
 
 // Where the speech begins and ends; [0, 0] without any.
 function speech(samples) {
-  const active = voiceActivity(Float32Array.from(samples, (value) => value / 32768), true);
+  const active = voiceActivity(periodicity(Float32Array.from(samples, (value) => value / 32768)), true);
   if (!active.includes(1)) return [0, 0];
   const step = Math.round(VOICE_STEP * SAMPLE_RATE);
   return [active.indexOf(1) * step, Math.min(samples.length, (active.lastIndexOf(1) + 1) * step)];
