@@ -2,10 +2,12 @@
 
     python benchmarks/conditions.py                                                     # the synthetic default
     python benchmarks/conditions.py --model velocity-asr-v2 --test-set CORPUS --only '^118-' --utterances 40
+    python benchmarks/conditions.py --model velocity-asr-v2-streaming --live --test-set CORPUS
 
 --test-set is a folder in LibriSpeech layout, a manifest or a name, as for `velocity-asr evaluate`; --only keeps the
 utterances whose id matches, of which --utterances are taken, evenly spaced. INT8, with the model's language model if it
-has one. Each row has the paired 95 % interval of the difference from the unchanged recordings, in points of WER.
+has one; with --live, each recording is a stream in pieces of 320 ms. Each row has the paired 95 % interval of the
+difference from the unchanged recordings, in points of WER.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from velocity.evaluation.testset import load_test_set
 from velocity.evaluation.wer import Score, bootstrap, score
 from velocity.progress import track
 from velocity.recognition.offline import VelocityASR
+from velocity.recognition.streaming import StreamingASR
 from velocity.text import normalize
 
 SEED = 0
+PIECE = 5120  # samples: 320 ms
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]  # (samples,) float32 at 16 kHz → the same
 
 
@@ -34,9 +38,10 @@ def main() -> None:
     parser.add_argument("--test-set", default="synthetic-test")
     parser.add_argument("--only", default="", help="regular expression on the ids of utterances")
     parser.add_argument("--utterances", type=int, default=120)
+    parser.add_argument("--live", action="store_true", help="the model is one for live audio")
     options = parser.parse_args()
 
-    model = VelocityASR(find_artefact(options.model, quantized=True))
+    transcribe = live(options.model) if options.live else VelocityASR(find_artefact(options.model, True)).transcribe
     _, everything = load_test_set(options.test_set)
     chosen = [utterance for utterance in everything if re.search(options.only, utterance.id)]
     chosen = chosen[:: max(1, len(chosen) // options.utterances)][: options.utterances]
@@ -45,8 +50,7 @@ def main() -> None:
 
     def recognise(name: str, recordings: list[np.ndarray]) -> list[str]:
         return [
-            normalize(model.transcribe(samples.astype(np.float32)))
-            for samples in track(recordings, name, len(recordings))
+            normalize(transcribe(samples.astype(np.float32))) for samples in track(recordings, name, len(recordings))
         ]
 
     def report(name: str, found: Score, before: Score) -> None:
@@ -68,6 +72,16 @@ def main() -> None:
     report(name, score(together, recognise(name, pairs)), apart)
 
 
+def live(name: str) -> Callable[[np.ndarray], str]:
+    model = StreamingASR.from_pretrained(name, quantized=True)
+
+    def transcribe(samples: np.ndarray) -> str:
+        events = model.transcribe_stream(np.split(samples, range(PIECE, len(samples), PIECE)))
+        return " ".join(event.text for event in events if event.type == "final")
+
+    return transcribe
+
+
 def changes() -> dict[str, Change]:
     """Name → what is done to an utterance before it is recognised."""
     found: dict[str, Change] = {}
@@ -78,9 +92,10 @@ def changes() -> dict[str, Change]:
             found[f"{seconds} s of {what} before it"] = lambda samples, random, n=seconds, level=level: np.concatenate(
                 [level * random.standard_normal(n * SAMPLE_RATE), samples]
             )
-    found["its second half at -20 dB"] = lambda samples, random: np.concatenate(
-        [samples[: len(samples) // 2], 0.1 * samples[len(samples) // 2 :]]
-    )
+    for half, gains in (("first", (0.1, 1.0)), ("second", (1.0, 0.1))):
+        found[f"its {half} half at -20 dB"] = lambda samples, random, gains=gains: np.concatenate(
+            [gain * part for gain, part in zip(gains, np.array_split(samples, 2), strict=True)]
+        )
     return found
 
 

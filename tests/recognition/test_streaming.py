@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tests.streaming_tones import CHUNK, write_streaming_model
 from tests.tone_model import add_phones, add_words, speak, write_model
-from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram
+from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, resample
 from velocity.cli import main
 from velocity.errors import VelocityError
 from velocity.phones import CLASSES
@@ -28,7 +28,7 @@ from velocity.recognition.decoding.words import Word
 from velocity.recognition.language_model.file import write_file
 from velocity.recognition.language_model.kneser_ney import estimate
 from velocity.recognition.offline import VelocityASR
-from velocity.recognition.onset import FeatureStream
+from velocity.recognition.onset import FeatureStream, Onset
 from velocity.recognition.streaming import Endpoint, Event, StreamingASR
 from velocity.recognition.utterance import DECIDED, PhoneUtterance
 
@@ -425,3 +425,19 @@ def test_a_real_ctrl_c_ends_with_the_final_text(exports) -> None:
     assert (process.returncode, err) == (0, b"")
     last = json.loads(out.splitlines()[-1])
     assert (last["type"], last["text"]) == ("final", "abc")
+
+
+@pytest.mark.parametrize("gain", [0, -20, -40])
+def test_speech_is_an_onset_at_any_gain(gain: float) -> None:
+    from velocity.corpora.hibari import hibari_voices
+
+    (voice,) = hibari_voices(1, seed=3)
+    speech, rate = voice.speak("we have never seen a better book than this one", speed=1.0, pitch=1.0, seed=1)
+    speech = resample(np.asarray(speech, dtype=np.float32), rate)
+    speech *= 10 ** ((gain - 26) / 20) / speech.std()  # as loud as read speech usually is, and quieter
+    quiet = np.zeros(SAMPLE_RATE, dtype=np.float32)
+    dither = np.random.default_rng(0).uniform(-1 / 32768, 1 / 32768, len(speech) + 2 * SAMPLE_RATE)
+    samples = np.concatenate([quiet, speech, quiet]) + dither.astype(np.float32)
+    onset = Onset().find(compute_mel_spectrogram(samples))
+    assert onset is not None
+    assert 98 <= onset <= 160

@@ -8,7 +8,7 @@ from velocity.audio import HOP, WINDOW, compute_mel_spectrogram
 
 # Loudness is the logarithm of a frame's mean mel power; 1.4 is 6 dB.
 RISE = 1.4  # above the floor: an onset. Low, since the model can reject noise, but not recover lost speech
-FLOOR_LOW, FLOOR_START = -12.5, -9.5  # noise at -60 dB of full scale, and the floor at the start of a stream
+FLOOR_LOW, FLOOR_START = -14.5, -9.5  # noise at -69 dB of full scale, and the floor at the start of a stream
 FLOOR_CREEP = 0.003  # per frame: the floor falls at once and rises slowly, so that it stays below speech
 SURE = 3  # consecutive loud frames that make an onset
 
