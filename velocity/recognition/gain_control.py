@@ -19,7 +19,7 @@ TOGETHER = 3  # voiced steps that have the same level
 RESOLUTION = 0.25  # nats of power, 1.1 dB
 LEAST, DEEPEST = 2.5, 6.0  # nats, 11 and 26 dB: smaller changes are left as they are, and nothing is raised further
 SHARE = 0.8  # of the voiced steps that are quieter than the level
-CHANGE = 10.0  # nats: what a change of the level costs, about as much as half a second of voice that is 20 dB too quiet
+CHANGE = 10.0  # nats: what a change of the level costs, as much as half a second of speech that is 20 dB too quiet
 SILENT = 1e-10  # power
 
 

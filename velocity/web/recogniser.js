@@ -2,9 +2,9 @@
 
 import { MEL_BINS, SAMPLE_RATE, melSpectrogram } from './features.js';
 import { bestClasses, textOf } from './decoding.js';
+import { controlGain } from './gain_control.js';
 import { LanguageModel } from './language_model.js';
 import { BLANK, BOUNDARY, CLASSES, search } from './search.js';
-import { controlGain } from './gain_control.js';
 import {
   certain, chunks, passages, periodicity, plausible, silence, silenced, stretches, voiceActivity,
 } from './segmentation.js';

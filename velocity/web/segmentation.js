@@ -58,8 +58,8 @@ export function quietest(samples, frame) {
   return Math.floor(middle / frame) * frame;
 }
 
-// Where somebody may be speaking, by the periodicity of each 20 ms: 0 or 1. A sound that is alone needs less evidence, and any sound still less
-// if stretches that are not plausible are dropped (checked).
+// Where somebody may be speaking, by the periodicity of each 20 ms: 0 or 1. A sound that is alone needs less evidence, and
+// any sound still less if stretches that are not plausible are dropped (checked).
 export function voiceActivity(periodic, alone, checked = false) {
   const least = checked ? LIKELY_IF_CHECKED : LIKELY;
   const [some, within] = alone || checked ? [ENOUGH, WITHIN] : [ENOUGH_OF_A_PIECE, WITHIN_A_PIECE];
