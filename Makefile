@@ -25,7 +25,7 @@ install_cuda = $(if $(index),UV_DEFAULT_INDEX="$(index)") $(UV) pip install --py
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test test-slow test-all ci web lint lock clean
+.PHONY: help install run ui test test-slow test-all ci web search lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -72,6 +72,16 @@ ci: $(INSTALLED) ## gate this branch's model against that of BASE (main), as for
 
 web: $(INSTALLED) ## write the page, the shipped model and ONNX Runtime Web, fetched from npm once, to build/web
 	@$(BIN)/velocity-asr demo --save build/web
+
+# The compiler comes as a package, for this command alone.
+SEARCH := velocity/recognition/decoding/phone_search
+digest = $(shell $(PYTHON) -c 'import hashlib; print(hashlib.sha256(open("$(SEARCH).c", "rb").read()).hexdigest())')
+
+search: $(INSTALLED) ## compile the search for words, phone_search.c, to WebAssembly
+	@$(sources) $(UV) run --quiet --no-project --with ziglang==0.17.1 python -m ziglang cc -target wasm32-wasi \
+		-mexec-model=reactor -std=c11 -Os -s -Wall -Wextra -Wl,-z,stack-size=65536 -DSOURCE='"$(digest)"' \
+		-o $(SEARCH).wasm $(SEARCH).c
+	@chmod 644 $(SEARCH).wasm
 
 lint: $(INSTALLED) ## check the style
 	@$(BIN)/ruff check .

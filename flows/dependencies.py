@@ -22,6 +22,7 @@ NOTE = "# code, written by python -m flows.dependencies"
 READ = {  # module → the files of the package that it reads besides
     "velocity.artefacts.web_bundle": ["velocity/web", "velocity/pretrained/prompts.txt"],
     "velocity.corpora.synthetic": ["velocity/corpora/commands.yaml"],
+    "velocity.recognition.decoding.vocabulary": ["velocity/recognition/decoding/phone_search.wasm"],
     "velocity.evaluation.templates": ["velocity/evaluation/templates/*.j2"],  # not its compiled module
 }
 IMPORTING = {"modules", "discovery.modules", "import_module", "importlib.import_module"}

@@ -28,7 +28,7 @@ from velocity.artefacts.site import HEADERS, write_site
 from velocity.artefacts.targets.web import write_web
 from velocity.artefacts.web_bundle import PAGE, bundle
 from velocity.errors import VelocityError
-from velocity.recognition.decoding import beam, decoder, fusion, phone_search
+from velocity.recognition.decoding import beam, decoder, phone_search, vocabulary
 from velocity.recognition.decoding.decoder import Decoder
 from velocity.recognition.language_model.file import write_file
 from velocity.recognition.language_model.kneser_ney import estimate
@@ -160,7 +160,7 @@ def test_the_page_names_no_other_server():
     assert (PAGE / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
-def test_its_search_has_the_constants_of_the_runtimes():
+def test_its_search_has_the_constants_of_the_runtime():
     text = (PAGE / "search.js").read_text(encoding="utf-8")
     found = {name: int(value) for name, value in re.findall(r"\b([A-Z_]+) = (-?\d+)[,;]", text)}
     assert found == {
@@ -171,9 +171,7 @@ def test_its_search_has_the_constants_of_the_runtimes():
         "LABELS": beam.TOKENS,
         "FLOOR": phone_search.FLOOR,
         "MARGIN": beam.MARGIN,
-        "UNKNOWN_WORD": fusion.UNKNOWN_WORD,
-        "UNKNOWN_PHONE": phone_search.UNKNOWN_PHONE,
-        "BITS": phone_search.BITS,
+        "NO_WORD": vocabulary.NO_WORD,
     }
 
 

@@ -16,6 +16,7 @@ from velocity.artefacts.web_runtime import PACKAGE, VERSION
 from velocity.errors import VelocityError
 from velocity.files import write_json
 from velocity.recognition.decoding.pieces import pieces
+from velocity.recognition.decoding.vocabulary import MODULE
 from velocity.recognition.language_model.choice import language_model_file
 from velocity.recognition.offline import VelocityASR
 from velocity.text import TextTokenizer
@@ -59,7 +60,8 @@ def write_page(folder: Path, tokenizer: Path) -> dict[str, Any]:
     """Write everything but the model. Returns the bundle's entries of ``config.json``: the runtime it was made for, and
     the length and digest of each file, in the form that browsers check (W3C, Subresource Integrity)."""
     shutil.copytree(PAGE, folder, dirs_exist_ok=True)
-    shutil.copyfile(PROMPTS, folder / PROMPTS.name)
+    for file in (PROMPTS, MODULE):
+        shutil.copyfile(file, folder / file.name)
     write_json(folder / "vocabulary.json", pieces(TextTokenizer(tokenizer)))
     files = {path.name: _describe(path.read_bytes()) for path in sorted(folder.iterdir())}
     return {"runtime": f"{PACKAGE}@{VERSION}", "files": files}

@@ -3,8 +3,8 @@
 import { MEL_BINS, SAMPLE_RATE, melSpectrogram } from './features.js';
 import { bestClasses, textOf } from './decoding.js';
 import { controlGain } from './gain_control.js';
-import { LanguageModel } from './language_model.js';
-import { BLANK, BOUNDARY, CLASSES, search } from './search.js';
+import { readLanguageModel } from './language_model.js';
+import { BLANK, BOUNDARY, CLASSES, Vocabulary } from './search.js';
 import {
   certain, chunks, passages, periodicity, plausible, silence, silenced, stretches, voiceActivity,
 } from './segmentation.js';
@@ -22,16 +22,18 @@ export class Recogniser {
     const wanted = provider === 'auto' ? ((await hasGraphics()) ? ['webgpu', 'wasm'] : ['wasm']) : [provider];
     const model = new Uint8Array(await (await get('model.onnx', config.files)).arrayBuffer());
     const pieces = await (await get('vocabulary.json', config.files)).json();
-    let languageModel = null;
+    let vocabulary = null;
     if (config.files[config.language_model?.file]) {
       const file = await get(config.language_model.file, config.files);
-      languageModel = await LanguageModel.read(await file.arrayBuffer());
+      const module = await (await get('phone_search.wasm', config.files)).arrayBuffer();
+      const languageModel = await readLanguageModel(await file.arrayBuffer());
+      vocabulary = new Vocabulary(await WebAssembly.compile(module), languageModel, config.language_model);
     }
     for (const [index, name] of wanted.entries()) {
       try {
         const ort = await runtime(name, threads);
         const session = await ort.InferenceSession.create(model, { executionProviders: [name], extra: EXTRA[name] });
-        const recogniser = new Recogniser(ort, session, config, pieces, languageModel, name);
+        const recogniser = new Recogniser(ort, session, config, pieces, vocabulary, name);
         await recogniser.logProbs(new Float32Array(50 * MEL_BINS), recogniser.head); // the first run compiles
         return recogniser;
       } catch (error) {
@@ -40,7 +42,7 @@ export class Recogniser {
     }
   }
 
-  constructor(ort, session, config, pieces, languageModel, provider) {
+  constructor(ort, session, config, pieces, vocabulary, provider) {
     Object.assign(this, { ort, session, config, provider });
     this.threads = provider === 'wasm' ? ort.env.wasm.numThreads : 1;
     this.frame = Math.round(config.frame_seconds * SAMPLE_RATE); // samples
@@ -54,14 +56,14 @@ export class Recogniser {
       space: pieces.indexOf(' '),
       text: (logProbs) => textOf(bestClasses(logProbs, config.vocabulary), pieces, config.blank),
     };
-    this.head = !languageModel ? this.letters : {
+    this.head = !vocabulary ? this.letters : {
       output: 'phone_log_probs',
       classes: CLASSES,
       blank: BLANK,
       begins: Array.from({ length: CLASSES }, (_, label) => label === BOUNDARY),
       space: BOUNDARY,
       checked: true, // the language model makes words of anything
-      text: (logProbs) => search(logProbs, languageModel, config.language_model),
+      text: (logProbs) => vocabulary.text(logProbs),
     };
   }
 

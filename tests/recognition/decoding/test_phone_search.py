@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
 from itertools import groupby
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -12,48 +17,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.recognition.decoding.test_beam import EVERYTHING, labellings, posteriors
-from velocity.phones import BOUNDARY, CLASSES
+from velocity.phones import BLANK, BOUNDARY, CLASSES
 from velocity.recognition.decoding.fusion import UNKNOWN_WORD
 from velocity.recognition.decoding.hotwords import HotWords
-from velocity.recognition.decoding.phone_search import UNKNOWN_PHONE, PhoneSearch, Result
-from velocity.recognition.decoding.vocabulary import NO_WORD, History, Vocabulary
-from velocity.recognition.language_model.lexicon import NOWHERE, ROOT, Lexicon
-from velocity.recognition.language_model.tables import UNKNOWN_ID
+from velocity.recognition.decoding.phone_search import PhoneSearch, Result
+from velocity.recognition.decoding.vocabulary import MODULE, NO_WORD, Vocabulary
+from velocity.recognition.language_model.ngram import NGram
+from velocity.recognition.language_model.tables import END, NEVER, START, UNKNOWN, build_tables
 
-SOUNDS = {"<unk>": b"", "a": b"\2", "ab": b"\2\3", "b": b"\3", "bee": b"\3", "mute": b""}
-WORDS = list(SOUNDS)
+UNKNOWN_PHONE = -2.0  # as in phone_search.c
+
+UNIGRAMS = {UNKNOWN: -6.0, START: NEVER, END: -1.1, "a": -0.4, "ab": -2.0, "b": -1.5, "bee": -1.7, "mute": -0.1}
+WORDS = list(UNIGRAMS)
+SOUNDS = {"a": b"\2", "ab": b"\2\3", "b": b"\3", "bee": b"\3"}
 HOT = st.dictionaries(st.sampled_from(["bee", "ab", "a bee", "b a", "b ab", "baa"]), st.sampled_from([0.5, 2.0]))
 ADDED = {"baa": b"\3\2\2"}  # to the hot words, as the lexicon lacks it
 
 
-class Toy:
-    """A language model that likes no word twice in a row, so that the better homophone depends on the one before."""
-
-    words, pronunciations = WORDS, list(SOUNDS.values())
-    unigrams = np.array([-6.0, -0.4, -2.0, -1.5, -1.7, -0.1])
-    unknown = -6.0
-    lexicon = Lexicon(pronunciations, unigrams)
-
-    def start(self) -> int:
-        return -1
-
-    def id(self, word: str) -> int:
-        return WORDS.index(word) if word in WORDS else UNKNOWN_ID
-
-    def score(self, state: int, word: int) -> tuple[int, float]:
-        return word, self.unigrams[word] - 2.0 * (word == state)
-
-    def score_each(self, states: list[int], words: np.ndarray) -> tuple[list[int], np.ndarray]:
-        after, log_probs = zip(*map(self.score, states, words.tolist()), strict=True)
-        return list(after), np.array(log_probs)
-
-    def end(self, state: int) -> float:
-        return -0.3 if state == WORDS.index("b") else -1.1
+def toy(sounds: Mapping[str, bytes] = SOUNDS) -> NGram:
+    """A model that likes no word twice in a row, so that the better homophone depends on the one before."""
+    pairs = {(word, word): UNIGRAMS[word] - 2.0 for word in WORDS} | {("b", END): -0.3}
+    grams = sorted((WORDS.index(one), WORDS.index(two), value) for (one, two), value in pairs.items())
+    before, last, log_probs = np.array(grams).T
+    every = np.arange(len(WORDS))
+    unigrams = np.zeros(len(WORDS), int), every, np.array(list(UNIGRAMS.values())), np.zeros(len(WORDS))
+    bigrams = before.astype(int), last.astype(int), log_probs, np.zeros(len(grams))
+    tables = build_tables(WORDS, [unigrams, bigrams])
+    return NGram.of(replace(tables, pronunciations=[sounds.get(word, b"") for word in WORDS]))
 
 
-def vocabulary(hot: dict[str, float] | None = None, weight: float = 1.0, bonus: float = 0.0) -> Vocabulary:
-    hot = hot or {}
-    return Vocabulary(Toy(), HotWords(hot) if hot else None, weight, bonus, ADDED if "baa" in hot else None)
+def vocabulary(
+    hot: Mapping[str, float] = MappingProxyType({}),
+    weight: float = 1.0,
+    bonus: float = 0.0,
+    sounds: Mapping[str, bytes] = SOUNDS,
+) -> Vocabulary:
+    return Vocabulary(toy(sounds), HotWords(hot) if hot else None, weight, bonus, ADDED if "baa" in hot else None)
 
 
 def search(log_probs: np.ndarray, words: Vocabulary, **options) -> PhoneSearch:
@@ -93,11 +92,15 @@ def rewards(words: list[str], hot: dict[str, float]) -> float:
 
 
 def every_text(
-    log_probs: np.ndarray, hot: dict[str, float], weight: float, bonus: float
+    log_probs: np.ndarray,
+    hot: dict[str, float],
+    weight: float = 1.0,
+    bonus: float = 0.0,
+    sounds: Mapping[str, bytes] = SOUNDS,
 ) -> dict[tuple[str, ...], float]:
     """As ``texts``, from the definition."""
-    lm, found = Toy(), defaultdict(float)
-    sounds = SOUNDS | (ADDED if "baa" in hot else {})
+    lm, found = toy(sounds), defaultdict(float)
+    sounds = {**sounds, **(ADDED if "baa" in hot else {})}
     for labels, probability in labellings(log_probs).items():
         spellings, unknown = [[]], 0.0
         for is_boundary, phones in groupby(labels, key=lambda label: label == BOUNDARY):
@@ -115,11 +118,15 @@ def every_text(
     return found
 
 
+PRONUNCIATION = st.text("\2\3", min_size=1, max_size=3).map(str.encode)
+LEXICON = st.fixed_dictionaries(dict.fromkeys(SOUNDS, PRONUNCIATION), optional={"mute": PRONUNCIATION})
+
+
 @settings(max_examples=80)
-@given(posteriors(most=6), HOT, st.sampled_from([0.3, 1.0]), st.sampled_from([0.0, 1.5]))
-def test_unpruned_each_text_has_the_score_of_all_its_labellings(log_probs, hot, weight, bonus) -> None:
-    words = vocabulary(hot, weight, bonus)
-    expected = every_text(log_probs, hot, weight, bonus)
+@given(posteriors(most=6), HOT, st.sampled_from([0.3, 1.0]), st.sampled_from([0.0, 1.5]), st.just(SOUNDS) | LEXICON)
+def test_unpruned_each_text_has_the_score_of_all_its_labellings(log_probs, hot, weight, bonus, sounds) -> None:
+    words = vocabulary(hot, weight, bonus, sounds)
+    expected = every_text(log_probs, hot, weight, bonus, sounds)
     found = texts(words, search(log_probs, words, **EVERYTHING, alike=10**6).results())
     assert found == {text: pytest.approx(score, rel=1e-9) for text, score in expected.items()}
     merged = search(log_probs, words, **EVERYTHING).results()
@@ -132,7 +139,7 @@ def test_pruning_never_adds_anything(log_probs: np.ndarray, hot: dict[str, float
     words = vocabulary(hot)
     results = search(log_probs, words, beam=beam, alike=alike).results()
     assert [result.score for result in results] == sorted((result.score for result in results), reverse=True)
-    everything = sum(every_text(log_probs, hot, 1.0, 0.0).values()) if len(log_probs) <= 5 else math.inf
+    everything = sum(every_text(log_probs, hot).values()) if len(log_probs) <= 5 else math.inf
     assert 0 < sum(texts(words, results).values()) <= everything * (1 + 1e-9)
 
 
@@ -162,6 +169,15 @@ def test_labels_are_those_of_the_words_each_in_a_frame_of_its_own(log_probs: np.
         spoken = [bytes(phones) for is_boundary, phones in groupby(labels, lambda x: x == BOUNDARY) if not is_boundary]
         for phones, word in zip(spoken, result.words, strict=True):
             assert phones not in sounds.values() if word == NO_WORD else phones == sounds[words.text(word)]
+
+
+def test_the_module_is_made_from_the_source() -> None:
+    """`make search` writes the digest of the source into it."""
+    source = MODULE.with_suffix(".c").read_bytes()
+    assert hashlib.sha256(source).hexdigest().encode() in MODULE.read_bytes()
+    for name, value in {"CLASSES": CLASSES, "BLANK": BLANK, "BOUNDARY": BOUNDARY, "NO_WORD": NO_WORD}.items():
+        assert re.search(rf"\b{name} = {value}\b", source.decode())
+    assert f"UNKNOWN_WORD = {UNKNOWN_WORD:.0f};" in source.decode()
 
 
 def test_the_words_so_far_do_not_wait_for_the_end_of_the_sentence() -> None:
@@ -203,41 +219,23 @@ def test_alternatives_with_the_same_future_do_not_crowd_out_others() -> None:
             each for each in found if search(log_probs, words, beam=8, alike=alike).labels(each)[0][-1] == BOUNDARY
         ]
         assert max(Counter(each.words[-1] for each in between).values()) == alike
+        assert len({each.words for each in between}) == len(between), "alternatives differ"
     best = search(log_probs, words, beam=8).results()[0]
     assert [*map(words.text, best.words)] == ["a", "ab", "a"]
 
 
-@given(st.lists(st.binary(max_size=4), max_size=8), st.binary(max_size=3))
-def test_the_lexicon_finds_what_a_search_through_all_words_finds(sounds: list[bytes], phones: bytes) -> None:
-    sounds = [bytes(2 + byte % 3 for byte in sound) for sound in sounds]
-    phones = bytes(2 + byte % 3 for byte in phones)
-    unigrams = -np.arange(len(sounds), dtype=np.float32)[::-1]
-    lexicon = Lexicon(sounds, unigrams)
-    tree, node = lexicon.tree, (ROOT, *lexicon.tree.path(phones))[-1]
-    likely = [value for sound, value in zip(sounds, unigrams.tolist(), strict=True) if sound.startswith(phones)]
-    assert (node == NOWHERE) == (not likely and bool(phones))
-    if phones and likely:
-        assert tree.best[node] == max(likely)
-    first, count = tree.row[node], tree.rows[node]
-    alike = [word for word, sound in enumerate(sounds) if phones and sound == phones]
-    assert lexicon.words[first : first + count].tolist() == alike
-    assert lexicon.unigrams[first : first + count].tolist() == unigrams[alike].tolist()
-
-
 def test_a_hot_word_is_lent_its_reward_phone_by_phone() -> None:
-    words = vocabulary({"ab a": 1.0})
-    start, path = words.start(), words.lexicon.tree.path
-    [(ab, reward)] = words.steps([start], [WORDS.index("ab")])
-    assert reward == pytest.approx(-2.0), "only lent so far"
-    [(after, reward)] = words.steps([ab], [WORDS.index("a")])
-    assert reward == pytest.approx(-0.4 + 3.0)
+    """A path that begins one is kept, though others are more probable so far."""
+    doubtful = sure(2, 3, 3, 3)
+    doubtful[0, [2, 3]] = np.log([0.01, 0.97])
 
-    def lent(history: History, *nodes: int) -> list[float]:
-        return words.lent([history], np.array([nodes]))[0].tolist()
+    def words_of(hot: dict[str, float]) -> set[str]:
+        words = vocabulary(hot)
+        return {words.text(word) for result in search(doubtful, words, beam=1).results() for word in result.words}
 
-    assert lent(start, ROOT, *path(b"\2\3"), *path(b"\3"), NOWHERE) == [0.0, 1.0, 2.0, 0.0, 0.0]
-    assert lent(ab, ROOT, *path(b"\2"), *path(b"\3")) == [2.0, 3.0, 0.0]
-    assert lent(after, ROOT) == [0.0]
+    assert "ab" not in words_of({})
+    assert "ab" in words_of({"ab": 4.0})
+    assert "ab" in words_of({"ab a": 4.0}), "the first word of a phrase"
 
 
 def test_what_a_phrase_lends_does_not_spell_words_of_other_phrases() -> None:

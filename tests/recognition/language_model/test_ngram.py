@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from velocity.errors import VelocityError
 from velocity.recognition.language_model.arpa import read_arpa, write_arpa
@@ -99,33 +97,6 @@ KENLM = {
     "zebra the dog zebra": [-1.648073, -1.033424, -0.604364, -1.949103, -0.586266],
     "a": [-0.797535, -1.188326],
 }
-
-
-SPOKEN = st.lists(st.lists(st.sampled_from(["the", "cat", "ran", "dog", "off", "zebra"]), max_size=5), min_size=1)
-
-
-@given(SPOKEN, st.integers(1, 4), st.data())
-def test_many_words_at_once_are_each_of_them(sentences: list[list[str]], order: int, data: st.DataObject) -> None:
-    model = NGram.of(estimate(SENTENCES, order).tables())
-    states = []
-    for sentence in sentences:
-        states.append(model.start())
-        for word in sentence:
-            states[-1], _ = model.word(states[-1], word)
-    words = data.draw(st.lists(st.integers(0, len(model.words) - 1), min_size=len(states), max_size=len(states)))
-    expected = [model.score(state, word) for state, word in zip(states, words, strict=True)]
-    after, log_probs = model.score_each(states, np.array(words))
-    assert list(zip(after, log_probs.tolist(), strict=True)) == [(each, pytest.approx(log)) for each, log in expected]
-
-
-def test_many_words_at_once_where_no_ngram_is_so_long(arpa: Path) -> None:
-    arpa.write_text(ARPA.replace("ngram 3=1", "ngram 3=0").replace("-0.03125\t<s> a b\n", ""))
-    model = NGram(arpa)
-    words = np.array([model.id("a"), model.id("b")])
-    start, _ = model.word(model.start(), "a")
-    after, log_probs = model.score_each([start, model.start()], words)
-    assert log_probs[0] == model.score(start, words[0])[1]
-    assert after[1] == model.word(model.start(), "b")[0]
 
 
 def test_the_file_and_the_arpa_file_give_back_the_tables(tables, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from velocity.errors import VelocityError
-from velocity.phones import BLANK, BOUNDARY, CLASSES, pronunciations
+from velocity.phones import BLANK, BOUNDARY, CLASSES
 from velocity.recognition.language_model.additions import with_words
 from velocity.recognition.language_model.arpa import read_arpa, write_arpa
 from velocity.recognition.language_model.file import file_size, read_file, write_file
@@ -94,14 +94,3 @@ def test_new_words_bring_theirs() -> None:
     assert with_words(tables, ["zz"]).pronunciations[-1] == b""
     assert with_words(MODEL.tables(), ["zz"], 0.1, pronounce).pronunciations is None
     assert asked == ["aardvark", "zz"], "nobody asks where no word has one"
-
-
-def test_homophones_by_espeak_are_found_in_the_lexicon() -> None:
-    model = estimate(["two knights sat", "too late at night", "to a knight"], 2)
-    found = pronunciations(model.words[len(SPECIAL) :])
-    lm = NGram.of(replace(model.tables(), pronunciations=[found.get(word, b"") for word in model.words]))
-    for alike in (["knight", "night"], ["to", "too", "two"]):
-        tree, lexicon = lm.lexicon.tree, lm.lexicon
-        node = tree.path(lm.pronunciation(alike[-1]))[-1]
-        rows = range(tree.row[node], tree.row[node] + tree.rows[node])
-        assert [lm.words[lexicon.words[row]] for row in rows] == alike

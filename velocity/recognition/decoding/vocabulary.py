@@ -1,26 +1,25 @@
-"""What a search for words in phones asks: which words are pronounced so, and what each is worth after those before."""
+"""What a search for words in phones knows: how words sound, and what each is worth after those before. It lies in the
+memory of a WebAssembly module, of which ``phone_search.c`` is the source."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import atexit
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from velocity.recognition.decoding.fusion import UNKNOWN_WORD
-from velocity.recognition.decoding.hotwords import HotWords, Node
-from velocity.recognition.language_model.lexicon import NOWHERE, ROOT, Lexicon
-from velocity.recognition.language_model.ngram import NGram, State
-from velocity.recognition.language_model.tables import UNKNOWN_ID
+from velocity.recognition.decoding.hotwords import HotWords
+from velocity.recognition.language_model.ngram import NGram
 
+if TYPE_CHECKING:
+    import wasmtime
+
+MODULE = Path(__file__).with_name("phone_search.wasm")
 NO_WORD = -1  # in place of a word's id: phones that are no word's
-
-
-class History(NamedTuple):
-    """All that matters of the complete words for those that follow."""
-
-    state: State  # of the language model
-    place: Node | None  # in the hot words' automaton
 
 
 class Vocabulary:
@@ -37,88 +36,90 @@ class Vocabulary:
         added: Mapping[str, bytes] | None = None,
     ) -> None:
         """``lm`` has pronunciations; ``added`` has those of the hot words that it lacks."""
-        self.hotwords, self._lm, self._weight, self._bonus = hotwords, lm, lm_weight, word_bonus
+        import wasmtime
+
+        engine, module = _compiled()
+        self._store = wasmtime.Store(engine)
+        self._functions = wasmtime.Instance(self._store, module, []).exports(self._store)
+        self._lock = RLock()  # a store is for one thread at a time
+        self.call("_initialize")
+        for level in lm.levels:
+            contexts = self._stored(level.contexts.astype("<u4"))
+            words, first = self._stored(level.words.astype("<u4")), self._stored(level.first.astype("<u4"))
+            log_probs, backoffs = self._stored(level.log_probs.decoded()), self._stored(level.backoffs.decoded())
+            self.call("add_level", len(level.words), words, log_probs, len(level.contexts), contexts, first, backoffs)
+            self.call("release", contexts)
+
         added = added or {}
         self._words = [*lm.words, *added]
-        self._known, self._added = len(lm.words), [lm.id(word) for word in added]
-        self.lexicon = lm.lexicon
-        if added:
-            unigrams = np.concatenate([lm.unigrams, np.full(len(added), lm.unknown)])
-            self.lexicon = Lexicon([*lm.pronunciations, *added.values()], unigrams)
-        tree = self.lexicon.tree
-        self.ahead = lm_weight * tree.best + word_bonus  # (nodes + 1,): what the words' beginnings are worth
-        self.ahead[ROOT], self.ahead[NOWHERE] = 0.0, lm_weight * lm.unknown + word_bonus + UNKNOWN_WORD
-        self.alone = lm_weight * self.lexicon.unigrams + word_bonus  # (rows of the lexicon,): of a word by its unigram
-        self.hot = np.zeros(len(self.alone), dtype=bool)  # (rows,): whether it is a hot word
-        self._loans: dict[Node, dict[int, float]] = {}  # after what was begun → node → loan
+        numbers = np.array([*range(len(lm.words)), *map(lm.id, added)], dtype="<u4")
+        sounds = [*lm.pronunciations, *added.values()]
+        lengths = np.array([len(sound) for sound in sounds], dtype=np.uint8)
+        phones = np.frombuffer(b"".join(sounds), dtype=np.uint8)
+        places = [self._stored(array) for array in (numbers, phones, lengths)]
+        self.call("set_words", len(sounds), *places, lm_weight, word_bonus)
+        self.call("release", places[2])
         if hotwords:
-            ids = {word: lm.id(word) for word in hotwords.words}
-            self._sounds = {word: added[word] if word in added else lm.pronunciations[ids[word]] for word in ids}
-            self.hot = np.isin(self.lexicon.words, [*ids.values(), *range(self._known, len(self._words))])
-            self._first = np.zeros(len(tree.best))  # (nodes + 1,): lent to the beginnings of all hot words
-            for node, loan in self._loans_at(hotwords.start, hotwords.words).items():
-                self._first[node] = loan
+            ids = {word: len(lm.words) + index for index, word in enumerate(added)}
+            self._add(hotwords, {word: ids.get(word) or lm.id(word) for word in hotwords.words})
 
-    def start(self) -> History:
-        return History(self._lm.start(), self.hotwords.start if self.hotwords else None)
+    def _add(self, hotwords: HotWords, ids: Mapping[str, int]) -> None:
+        """All places in their phrases, and how words lead from one to another."""
+        places = {hotwords.start: 0}
+        pending = [hotwords.start]
+        while pending:
+            place = pending.pop()
+            self.call("lend", places[place], place.lent)
+            for word in sorted(hotwords.words if place is hotwords.start else hotwords.continuations(place)):
+                after, earned = place, 0.0
+                for letter in f"{word} ":
+                    after, reward = hotwords.step(after, letter)
+                    earned += reward
+                if after not in places:
+                    places[after] = len(places)
+                    pending.append(after)
+                whole = earned + after.lent
+                self.call("spell", places[place], ids[word], places[after], earned, place.lent, whole)
 
     def text(self, word: int) -> str:
         """Nothing for NO_WORD."""
         return self._words[word] if word != NO_WORD else ""
 
-    def steps(self, histories: Sequence[History], words: Sequence[int]) -> list[tuple[History, float]]:
-        """After each of the histories, with each of the words: (the history after it, what the word is worth but for
-        its phones, if they are no word's)."""
-        ids = np.array(words, dtype=np.int64)
-        known = np.where(ids == NO_WORD, UNKNOWN_ID, ids)
-        for index in (ids >= self._known).nonzero()[0]:
-            known[index] = self._added[words[index] - self._known]
-        states, log_probs = self._lm.score_each([history.state for history in histories], known)
-        worth = self._weight * log_probs + self._bonus + np.where(ids == NO_WORD, UNKNOWN_WORD, 0.0)
-        if self.hotwords is None:
-            return [(History(state, None), value) for state, value in zip(states, worth.tolist(), strict=True)]
-        spelled = [self._spell(history.place, self.text(word)) for history, word in zip(histories, words, strict=True)]
-        return [
-            (History(state, place), value + reward)
-            for state, value, (place, reward) in zip(states, worth.tolist(), spelled, strict=True)
-        ]
+    def call(self, name: str, *arguments: float) -> int | None:
+        """A function of the module."""
+        with self._lock:
+            return self._functions[name](self._store, *arguments)
 
-    def end(self, history: History) -> float:
-        """What the end of the utterance is worth."""
-        return self._weight * self._lm.end(history.state)
+    def numbers(self, name: str, *arguments: float) -> np.ndarray:
+        """What a function of the module gives that returns a place in memory: (numbers,) int32."""
+        with self._lock:
+            place = self.call(name, *arguments)
+            (count,) = np.frombuffer(self._memory.read(self._store, place, place + 4), dtype="<i4")
+            return np.frombuffer(self._memory.read(self._store, place + 4, place + 4 + 4 * count), dtype="<i4")
 
-    def lent(self, histories: Sequence[History], nodes: np.ndarray) -> np.ndarray:
-        """(paths, N) nodes after each path's history → (paths, N) what hot words lend: the best of those that begin so
-        earns it in proportion to how many of its phones were spoken."""
-        loans = self._first[nodes]
-        for row, (_, place) in enumerate(histories):
-            if place is self.hotwords.start:
-                continue
-            if place not in self._loans:
-                self._loans[place] = self._loans_at(place, self.hotwords.continuations(place))
-            lent = self._loans[place]
-            loans[row] = [
-                max(loan, lent.get(node, 0.0)) for loan, node in zip(loans[row], nodes[row].tolist(), strict=True)
-            ]
-        return loans
+    def accept(self, search: int, log_probs: np.ndarray) -> None:
+        with self._lock:
+            place = self._stored(log_probs.astype("<f8"))
+            self.call("accept", search, place, len(log_probs))
+            self.call("release", place)
 
-    def _loans_at(self, place: Node, words: set[str] | frozenset[str]) -> dict[int, float]:
-        """Node → loan."""
-        loans = {ROOT: place.lent}
-        for word in words:
-            after, reward = self._spell(place, word)
-            nodes = self.lexicon.tree.path(self._sounds[word])
-            for count, node in enumerate(nodes, start=1):
-                loan = place.lent + (reward + after.lent - place.lent) * count / len(nodes)
-                loans[node] = max(loans.get(node, 0.0), loan)
-        return loans
+    def _stored(self, array: np.ndarray) -> int:
+        """The place of a copy."""
+        place = self.call("allocate", array.nbytes)
+        self._memory.write(self._store, array.tobytes(), place)
+        return place
 
-    def _spell(self, place: Node | None, word: str) -> tuple[Node | None, float]:
-        """(the place after ``word``, the nats earned)."""
-        if place is None or not word:
-            return self.hotwords.start if self.hotwords else None, 0.0
-        earned = 0.0
-        for letter in f"{word} ":
-            place, reward = self.hotwords.step(place, letter)
-            earned += reward
-        return place, earned
+    @property
+    def _memory(self) -> wasmtime.Memory:
+        return self._functions["memory"]
+
+
+@cache
+def _compiled() -> tuple[wasmtime.Engine, wasmtime.Module]:
+    import wasmtime
+
+    config = wasmtime.Config()
+    config.parallel_compilation = False  # its threads do not survive a fork
+    engine = wasmtime.Engine(config)
+    atexit.register(_compiled.cache_clear)  # wasmtime cannot free them when Python has ended
+    return engine, wasmtime.Module.from_file(engine, str(MODULE))

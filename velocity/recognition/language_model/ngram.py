@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from functools import cached_property
-from itertools import pairwise, zip_longest
+from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from velocity.errors import VelocityError
 from velocity.recognition.language_model.arpa import read_arpa
 from velocity.recognition.language_model.file import MAGIC, read_file
-from velocity.recognition.language_model.lexicon import Lexicon
 from velocity.recognition.language_model.tables import END_ID, SPECIAL, START_ID, UNKNOWN_ID, Level, Tables, Values
 
 AFTER_LETTERS = "\x7f"  # sorts after every letter of a word
@@ -46,7 +44,7 @@ class NGram:
 
     def _open(self, tables: Tables) -> None:
         self.words, self.pronunciations = tables.words, tables.pronunciations
-        levels = self._levels = tables.levels
+        levels = self.levels = tables.levels
         # Views of the map: indexing one gives a Python number, several times as fast as indexing an array.
         self._children = [memoryview(level.words) for level in levels[1:]]
         self._context_of = [_contexts(level) for level in levels[:-1]]
@@ -88,11 +86,6 @@ class NGram:
         """The classes of its phones, or none."""
         return self.pronunciations[self.id(word)] if self.pronunciations is not None else b""
 
-    @cached_property
-    def lexicon(self) -> Lexicon:
-        """Its words by their pronunciations; sorted at the first use, in 40 ms for 65,000 words."""
-        return Lexicon(self.pronunciations or [], self.unigrams)
-
     def id(self, word: str) -> int:
         """UNKNOWN_ID for a word outside the vocabulary."""
         place = bisect_left(self.words, word, len(SPECIAL))
@@ -106,33 +99,6 @@ class NGram:
                 self._scores.clear()
             found = self._scores[state, word] = self._look_up(state, word)
         return found
-
-    def score_each(self, states: Sequence[State], words: np.ndarray) -> tuple[list[State], np.ndarray]:
-        """``score`` of each of the states, with each of the ``words``, (n,): many at once take little longer than one.
-
-        Returns the states after them and the log-probabilities (n,) float64."""
-        if not all(map(len, self._rows)):  # no n-gram is so long
-            found = [self.score(state, word) for state, word in zip(states, words.tolist(), strict=True)]
-            return [state for state, _ in found], np.array([log_prob for _, log_prob in found])
-        count, log_probs = len(words), self._levels[0].log_probs.at(words)
-        after = [contexts[words] for contexts in self._context_of[:1]]
-        for length, context in enumerate(np.array(states, dtype=np.int64).reshape(count, -1).T, start=1):
-            rows, place = self._rows[length - 1], context * len(self.words) + words
-            row = np.minimum(rows.searchsorted(place), len(rows) - 1)
-            found = (rows[row] == place) & (context >= 0)
-            backoffs = np.where(context >= 0, self._levels[length - 1].backoffs.at(context), 0.0)
-            log_probs = np.where(found, self._levels[length].log_probs.at(row), backoffs + log_probs)
-            after += [np.where(found, contexts[row], -1) for contexts in self._context_of[length : length + 1]]
-        return list(map(tuple, np.array(after).reshape(-1, count).T.tolist())), log_probs
-
-    @cached_property
-    def _rows(self) -> list[np.ndarray]:
-        """For each length above one, context · words + word of each n-gram, (rows,) int64, ascending."""
-        return [
-            np.repeat(np.arange(len(below.contexts)), np.diff(below.first.astype(np.int64))) * len(self.words)
-            + each.words
-            for below, each in pairwise(self._levels)
-        ]
 
     def _look_up(self, state: State, word: int) -> tuple[State, float]:
         rows = [word]  # of the n-grams that end with ``word``: of one word, of two …; -1 if there is none
