@@ -23,7 +23,7 @@ from velocity.audio import SAMPLE_RATE, compute_mel_spectrogram, resample
 from velocity.cli import main
 from velocity.errors import VelocityError
 from velocity.phones import CLASSES
-from velocity.recognition.decoding.decoder import Decoder
+from velocity.recognition.decoding.decoder import Decoder, Hypothesis
 from velocity.recognition.decoding.words import Word
 from velocity.recognition.language_model.file import write_file
 from velocity.recognition.language_model.kneser_ney import estimate
@@ -191,9 +191,20 @@ def test_events_of_phones_do_not_depend_on_how_sound_is_cut(phonetic: StreamingA
 
 
 def test_what_only_began_as_a_word_is_taken_back(phonetic: StreamingASR, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("velocity.recognition.decoding.phone_search.UNKNOWN_PHONE", 0.0)  # otherwise it is misheard
-    said = speak("overzzzz", phonetic.folder)
-    events = list(phonetic.transcribe_stream(cut(np.concatenate([said, np.zeros(30_000)]), [1600])))
+    """The search finds a word, and prefers phones of no word from the next chunk on."""
+    search, seen = Decoder.words_so_far, []
+
+    def changing(*given) -> tuple[list[Word], int]:
+        if "over" in seen:
+            return [], 0
+        found = search(*given)
+        seen.extend(word.text for word in found[0])
+        return found
+
+    monkeypatch.setattr(Decoder, "words_so_far", changing)
+    monkeypatch.setattr(Decoder, "phone_hypotheses", lambda *_: [Hypothesis("", 0.0)])
+    audio = np.concatenate([speak("over", phonetic.folder), np.zeros(30_000)])
+    events = list(phonetic.transcribe_stream(cut(audio, [1600])))
     assert [event.text for event in events] == ["over", ""]
     assert [event.type for event in events] == ["partial", "partial"]
     assert (events[0].start, events[0].end) == (events[1].start, events[1].end)

@@ -1,4 +1,4 @@
-"""Live recognition: PCM in pieces of any size, text as soon as it is certain. NumPy and onnxruntime only.
+"""Live recognition: PCM in pieces of any size, text as soon as it is certain. The light runtime only.
 
 A feature frame needs 12.5 ms of audio after its centre, and the model takes ``chunk_frames`` of them at a time, 160 ms
 in the shipped model. So a label is recognised at most 172.5 ms after its frame; CTC may place that frame after the

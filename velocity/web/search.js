@@ -1,5 +1,5 @@
-// Phones → words: velocity/recognition/decoding/phone_search.c in WebAssembly, with a language model. As vocabulary.py and
-// phone_search.py beside it, without hot words.
+// Phones → words: velocity/recognition/decoding/phone_search.c in WebAssembly, with a language model. As vocabulary.py
+// and phone_search.py beside it, without hot words.
 
 // As in velocity/phones.py; BOUNDARY is between words.
 export const CLASSES = 48, BLANK = 0, BOUNDARY = 1;
@@ -19,9 +19,10 @@ export class Vocabulary {
       this.search.add_level(last.length, arrays[0], arrays[1], contexts.length, from, arrays[2], arrays[3]);
       this.search.release(from);
     }
-    const lengths = Uint8Array.from(pronunciations, (phones) => phones.length);
+    const lengths = Uint16Array.from(pronunciations, (phones) => phones.length);
     const phones = Uint8Array.from(pronunciations.join(''), (character) => character.charCodeAt(0));
-    const numbers = Uint32Array.from(words.keys()), places = [numbers, phones, lengths].map((array) => this.#stored(array));
+    const numbers = Uint32Array.from(words.keys());
+    const places = [numbers, phones, lengths].map((array) => this.#stored(array));
     this.search.set_words(words.length, ...places, weight, bonus);
     this.search.release(places[2]);
   }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -29,7 +29,7 @@ from velocity.text import TextTokenizer
 BEAM = 32  # prefixes of letters, with a language model or hot words
 PHONE_BEAM = 256  # paths
 WRITTEN = ["", " ", *"?" * (CLASSES - 2)]  # class → its text as of ``pieces``, where only the gaps between words matter
-T = TypeVar("T")
+K, T = TypeVar("K", bound=Hashable), TypeVar("T")
 SOUNDING = 3  # frames at most of a phone whose end the search does not know
 
 
@@ -75,17 +75,22 @@ class Decoder:
     @property
     def reads_phones(self) -> bool:
         """Whether ``decode_phones`` works: there are a language model and the pronunciations of all words."""
-        return self._vocabulary is not None
+        return self._added is not None
 
     @cached_property
-    def _vocabulary(self) -> Vocabulary | None:
-        """Made when asked for: models without phones need neither it nor espeak-ng, which pronounces hot words."""
+    def _added(self) -> dict[str, bytes] | None:
+        """The pronunciations of the hot words that the language model lacks; None where words cannot be searched.
+
+        Made when asked for: models without phones need no espeak-ng, which pronounces these."""
         if not (self._lm and self._lm.pronounces):
             return None
         missing = [word for word in (self._hot.words if self._hot else ()) if not self._lm.pronunciation(word)]
         added = _pronounced(missing)
-        complete = len(added) == len(missing)
-        return Vocabulary(self._lm, self._hot, *self._weights, added) if complete else None
+        return added if len(added) == len(missing) else None
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary(self._lm, self._hot, *self._weights, self._added)
 
     def decode(self, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
         """(frames, V) log-posteriors → up to ``n_best`` hypotheses that differ in text, best first.
@@ -122,19 +127,19 @@ class Decoder:
 
     def search_phones(self) -> PhoneSearch:
         """The search of ``decode_phones``, which takes the frames piece by piece. Raises ValueError as it does."""
-        if self._vocabulary is None:
+        if not self.reads_phones:
             raise ValueError("decode_phones needs a language model with pronunciations")
         return PhoneSearch(self._vocabulary, self._phone_beam, alike=self.n_best)
 
     def phone_hypotheses(self, search: PhoneSearch, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
         """What ``decode_phones`` gives of the ``log_probs`` that ``search`` has accepted."""
         found = []
-        for text, result, score in self._ranked((each.score, self._written(each), each) for each in search.results()):
+        for written, result, score in self._ranked((each.score, _written(each), each) for each in search.results()):
             timed = []
             if words:
                 tokens, _ = search.labels(result)
                 timed = self._timed(log_probs, tokens, align(log_probs, tokens, BLANK), result)
-            found.append(Hypothesis(text, score, timed))
+            found.append(Hypothesis(" ".join(map(self._vocabulary.text, written)), score, timed))
         return found
 
     def words_so_far(self, search: PhoneSearch, log_probs: np.ndarray) -> tuple[list[Word], int]:
@@ -148,26 +153,29 @@ class Decoder:
             path[first : min(following, first + SOUNDING)] = index
         return self._timed(log_probs, tokens, path, best), sum(word != NO_WORD for word in best.words[:agreed])
 
-    def _written(self, result: Result) -> str:
-        return " ".join(filter(None, map(self._vocabulary.text, result.words)))
-
     def _timed(self, log_probs: np.ndarray, tokens: list[int], path: np.ndarray, result: Result) -> list[Word]:
         """The words of phones that ``path`` aligns, as ``timed_words`` does; phones that are no word's have no text."""
         timed = timed_words(log_probs, tokens, path, WRITTEN, self.frame_seconds)
         named = zip(timed, map(self._vocabulary.text, result.words), strict=True)
         return [replace(word, text=name) for word, name in named if name]
 
-    def _ranked(self, found: Iterable[tuple[float, str, T]]) -> list[tuple[str, T, float]]:
-        """(score, text, what it comes from) → the best texts. What has the same text counts as one."""
-        best: dict[str, tuple[T, float]] = {}
-        for score, text, source in found:
-            first, known = best.get(text, (source, -math.inf))
-            best[text] = first, float(np.logaddexp(known, score))
+    def _ranked(self, found: Iterable[tuple[float, K, T]]) -> list[tuple[K, T, float]]:
+        """(score, what is written, what it comes from) → the best. What is written alike counts as one."""
+        best: dict[K, tuple[T, float]] = {}
+        for score, written, source in found:
+            first, known = best.get(written, (source, -math.inf))
+            least, most = sorted((score, known))
+            best[written] = first, most + math.log1p(math.exp(least - most))
         ranked = sorted(best.items(), key=lambda item: -item[1][1])[: self.n_best]
-        return [(text, first, score) for text, (first, score) in ranked]
+        return [(written, first, score) for written, (first, score) in ranked]
 
     def _text(self, tokens: list[int]) -> str:
         return " ".join(self.tokenizer.decode(tokens).split())
+
+
+def _written(result: Result) -> tuple[int, ...]:
+    """The words; nothing is written for phones of none."""
+    return tuple(word for word in result.words if word != NO_WORD) if NO_WORD in result.words else result.words
 
 
 def _pronounced(words: list[str]) -> dict[str, bytes]:

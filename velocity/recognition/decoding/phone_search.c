@@ -1,14 +1,14 @@
-// The search for words in log-posteriors of phones: token passing (Young, Russell & Thornton 1989) through the tree of a
-// lexicon, with CTC's blanks and repetitions, an n-gram language model and hot words. Compiled to WebAssembly
+// The search for words in log-posteriors of phones: token passing (Young, Russell & Thornton 1989) through the tree of
+// a lexicon, with CTC's blanks and repetitions, an n-gram language model and hot words. Compiled to WebAssembly
 // (`make search`), it runs in browsers (velocity/web/search.js) and in Python (phone_search.py).
 //
-// A path is at a node of the tree, after a history of complete words. Paths at the same place get the same from whatever
-// follows, so they are merged: their probabilities are added, and the better one's words are kept. As in a prefix beam
-// search, those that end in the blank and those that end in their last label are told apart, because only the former can
-// repeat that label.
+// A path is at a node of the tree, after a history of complete words. Paths at the same place get the same from
+// whatever follows, so they are merged: their probabilities are added, and the better one's words are kept. As in a
+// prefix beam search, those that end in the blank and those that end in their last label are told apart, because only
+// the former can repeat that label.
 //
-// The score of a text is ln P_CTC + weight · ln P_LM + bonus · words + rewards of hot words; all logarithms are natural.
-// A module is one vocabulary, which any number of searches use. Failing to get memory ends in a trap.
+// The score of a text is ln P_CTC + weight · ln P_LM + bonus · words + rewards of hot words. All logarithms are
+// natural. A module holds one vocabulary, which any number of searches use. Running out of memory ends in a trap.
 
 #include <math.h>
 #include <stdint.h>
@@ -142,7 +142,7 @@ static double score(const State *state, uint32_t word, State *after) {
 typedef struct {
   uint64_t phones;               // bit p is set if a child is longer by phone p
   double ahead;                  // what it is worth (Ortmanns et al. 1996, "Language-model look-ahead")
-  int32_t child, depth;          // the first child; phones of the beginning
+  int32_t child, depth;          // the first child; how many phones it has
   int32_t spelled, homophones;   // the words that are pronounced so, in `spoken`
 } Node;
 
@@ -151,17 +151,16 @@ static int32_t nowhere;  // the last node: phones that no word begins with
 static double weight, bonus;
 static const uint32_t *known;  // (words,) the word's number in the language model
 static const uint8_t *sounds;  // the phones of all words, one after the other
-static uint32_t *sound;  // (words + 1,) where those of a word begin
-static uint8_t *hot;     // (words,) whether it is a hot word
-static int32_t *spoken;  // the words that have a pronunciation, by it
+static uint32_t *sound;        // (words + 1,) where those of a word begin
+static uint8_t *hot;           // (words,) whether it is a hot word
+static int32_t *spoken;        // the words that have a pronunciation, by it
 static int32_t spoken_count;
 
 static int32_t length_of(int32_t word) { return (int32_t)(sound[word + 1] - sound[word]); }
 
-static int by_sound(const void *one, const void *other) {
-  int32_t a = *(const int32_t *)one, b = *(const int32_t *)other, shorter = length_of(a) - length_of(b);
-  int different = memcmp(sounds + sound[a], sounds + sound[b], shorter < 0 ? length_of(a) : length_of(b));
-  return different ? different : shorter ? shorter : a - b;
+// What follows so many phones of a word: 0 for its end, or one more than the phone.
+static int32_t phone_after(int32_t word, int32_t count) {
+  return count < length_of(word) ? 1 + sounds[sound[word] + count] : 0;
 }
 
 static double alone(int32_t word) { return weight * levels[0].log_probs[known[word]] + bonus; }
@@ -169,7 +168,8 @@ static double alone(int32_t word) { return weight * levels[0].log_probs[known[wo
 // `numbers` (words,): in the language model; these and `phones` are the module's from then on. `lengths` (words,): of
 // their pronunciations.
 EXPORT(set_words) void set_words(
-    int32_t count, const uint32_t *numbers, const uint8_t *phones, const uint8_t *lengths, double lm_weight, double word_bonus) {
+    int32_t count, const uint32_t *numbers, const uint8_t *phones, const uint16_t *lengths, double lm_weight,
+    double word_bonus) {
   known = numbers, sounds = phones, weight = lm_weight, bonus = word_bonus;
   hot = allocate(count);
   memset(hot, 0, count);
@@ -180,32 +180,41 @@ EXPORT(set_words) void set_words(
     sound[word + 1] = sound[word] + lengths[word];
     if (lengths[word]) spoken[spoken_count++] = word;
   }
-  qsort(spoken, spoken_count, sizeof *spoken, by_sound);
 
-  int32_t capacity = 1, made = 1, *begin = allocate(sizeof *begin), *end = allocate(sizeof *end), room_of[2] = {1, 1};
-  nodes = allocate(sizeof *nodes);
+  // The nodes, and the words of each one in `spoken`: first those that end there, then by the next phone.
+  int32_t capacity = 0, words_room = 0, made = 1;
+  int32_t *until = room(NULL, &words_room, 1, sizeof *until), *sorted = allocate(spoken_count * sizeof *sorted);
+  nodes = room(NULL, &capacity, 1, sizeof *nodes);
   nodes[ROOT] = (Node){.ahead = 0};
-  begin[ROOT] = 0, end[ROOT] = spoken_count;  // the words that begin as a node, in `spoken`
+  until[ROOT] = spoken_count;
   for (int32_t at = 0; at < made; at++) {
-    int32_t depth = nodes[at].depth, row = begin[at];
-    nodes[at].spelled = row;
-    while (row < end[at] && length_of(spoken[row]) == depth) row++;
-    nodes[at].homophones = row - begin[at];
-    nodes[at].child = made;
-    while (row < end[at]) {
-      uint8_t phone = sounds[sound[spoken[row]] + depth];
-      nodes = room(nodes, &capacity, made + 2, sizeof *nodes);
-      begin = room(begin, &room_of[0], made + 1, sizeof *begin);
-      end = room(end, &room_of[1], made + 1, sizeof *end);
-      double best = -INFINITY;
-      begin[made] = row;
-      for (; row < end[at] && sounds[sound[spoken[row]] + depth] == phone; row++) best = fmax(best, alone(spoken[row]));
-      end[made] = row;
-      nodes[at].phones |= (uint64_t)1 << phone;
-      nodes[made++] = (Node){.ahead = best, .depth = depth + 1};
+    int32_t depth = nodes[at].depth, first = nodes[at].spelled, places[CLASSES + 1];
+    double best[CLASSES + 1];
+    uint64_t there = 0;
+    for (int32_t row = first; row < until[at]; row++) {  // a counting sort by what follows: the end or a phone
+      int32_t next = phone_after(spoken[row], depth);
+      if (!(there >> next & 1)) places[next] = 0, best[next] = -INFINITY;
+      there |= (uint64_t)1 << next;
+      places[next]++;
+      best[next] = fmax(best[next], alone(spoken[row]));
     }
+    nodes[at].phones = there >> 1;
+    nodes[at].homophones = there & 1 ? places[0] : 0;
+    nodes[at].child = made;
+    int32_t place = first;
+    for (uint64_t left = there; left; left &= left - 1) {
+      int32_t next = __builtin_ctzll(left), count = places[next];
+      places[next] = place, place += count;
+      if (next == 0) continue;
+      nodes = room(nodes, &capacity, made + 2, sizeof *nodes);
+      until = room(until, &words_room, made + 1, sizeof *until);
+      nodes[made] = (Node){.ahead = best[next], .depth = depth + 1, .spelled = place - count};
+      until[made++] = place;
+    }
+    for (int32_t row = first; row < until[at]; row++) sorted[places[phone_after(spoken[row], depth)]++] = spoken[row];
+    memcpy(spoken + first, sorted + first, (until[at] - first) * sizeof *spoken);
   }
-  free(begin), free(end);
+  free(until), free(sorted);
   nodes = room(nodes, &capacity, made + 1, sizeof *nodes);
   nowhere = made;
   nodes[nowhere] = (Node){.ahead = weight * levels[0].log_probs[UNKNOWN] + bonus + UNKNOWN_WORD};
@@ -314,15 +323,16 @@ typedef struct {
   int32_t place, before, word, first;
 } History;
 
-// `blank`, `label`: the probabilities of the paths that end so, times what their complete words and phones of no word are
-// worth, relative to the best path's. `entry`: of the last label in the trace.
+// `blank`, `label`: the probabilities of the paths that end so, times what their complete words and phones of no word
+// are worth, relative to the best path's. `entry`: of the last label in the trace.
 typedef struct {
   int32_t history, node, last, entry;
   double blank, label;
 } Path;
 
-// A path that is longer by a label than the one at `source`. `mass`: the logarithm of its probability, times what phones
-// of no word are worth. `estimate`: the same times what is ahead, or what the word is worth that ends, by its unigram.
+// A path that is longer by a label than the one at `source`. `mass`: the logarithm of its probability, times what
+// phones of no word are worth. `estimate`: the same times what is ahead, or what the word is worth that ends, by its
+// unigram.
 typedef struct {
   int32_t source, node, last, word, history;
   double mass, estimate;
@@ -406,9 +416,9 @@ static double follow(const Search *search, int32_t history, int32_t node, int32_
 }
 
 // A search that keeps `beam` paths. Above 1, `alike` is how many different histories are kept that the language model
-// and the hot words cannot tell apart. Paths grow by the `tokens` best classes of a frame, unless they are less probable
-// than `floor`, and are dropped when worse than the best one by `margin`, natural logarithms. Nothing is pruned, and the
-// scores are exact, if these are large enough and `floor` is minus infinity.
+// and the hot words cannot tell apart. Paths grow by the `tokens` best classes of a frame, unless they are less
+// probable than `floor`, and are dropped when worse than the best one by `margin`, natural logarithms. Nothing is
+// pruned, and the scores are exact, if these are large enough and `floor` is minus infinity.
 EXPORT(begin) Search *begin(int32_t beam, int32_t alike, int32_t tokens, double floor, double margin) {
   Search *search = allocate(sizeof *search);
   *search = (Search){.beam = beam, .alike = alike, .tokens = tokens, .floor = floor, .margin = margin};
@@ -428,8 +438,8 @@ EXPORT(begin) Search *begin(int32_t beam, int32_t alike, int32_t tokens, double 
 EXPORT(end) void end(Search *search) {
   free(search->paths), free(search->before), free(search->grown), free(search->merged), free(search->trace);
   free(search->histories), free(search->kept), free(search->result), free(search->ranks);
-  free(search->alike_index.slots);
-  free(search->apart_index.slots), free(search->merged_index.slots), free(search);
+  free(search->alike_index.slots), free(search->apart_index.slots), free(search->merged_index.slots);
+  free(search);
 }
 
 // The classes that are probable enough, without the blank, in their order; `labels` (CLASSES,) → how many. If the blank
@@ -541,12 +551,14 @@ static void merge(
   search->merged[search->merged_count++] = (Merged){history, node, last, from, blank, label, blank + label, 0, 0};
 }
 
-static const Merged *ranked;  // what `best_first` compares
-static int with_loans;
+static double value(const Merged *path, int loans_too) { return path->rank + (loans_too ? path->lent : 0); }
+
+static const Merged *compared;  // by `best_first`
+static int compared_with_loans;
 
 static int best_first(const void *one, const void *other) {
   int32_t a = *(const int32_t *)one, b = *(const int32_t *)other;
-  double first = ranked[a].rank + with_loans * ranked[a].lent, second = ranked[b].rank + with_loans * ranked[b].lent;
+  double first = value(&compared[a], compared_with_loans), second = value(&compared[b], compared_with_loans);
   return first > second ? -1 : first < second ? 1 : a - b;
 }
 
@@ -561,24 +573,36 @@ static int32_t alike_ones(const Search *search, int32_t first, const Merged *pat
   return count;
 }
 
-// Add the best merged paths to the kept ones, best first, with their loans or without.
+// Add the best merged paths to the kept ones, by their ranks with loans or without.
 static void keep_best(Search *search, int loans_too) {
   int32_t first = search->kept_count, count = search->merged_count, near = 0;
   search->kept = room(search->kept, &search->kept_room, first + 2 * count, sizeof(int32_t));
-  int32_t *ordered = search->kept + first + count;
+  search->ranks = room(search->ranks, &search->rank_room, count, sizeof(double));
+  int32_t *chosen = search->kept + first + count;
   double best = -INFINITY;
+  for (int32_t i = 0; i < count; i++) best = fmax(best, value(&search->merged[i], loans_too));
   for (int32_t i = 0; i < count; i++) {
-    best = fmax(best, search->merged[i].rank + loans_too * search->merged[i].lent);
+    double rank = value(&search->merged[i], loans_too);
+    if (rank > best - search->margin) search->ranks[near] = rank, chosen[near++] = i;
   }
-  for (int32_t i = 0; i < count; i++) {
-    if (search->merged[i].rank + loans_too * search->merged[i].lent > best - search->margin) ordered[near++] = i;
-  }
-  ranked = search->merged, with_loans = loans_too;
-  qsort(ordered, near, sizeof *ordered, best_first);
-  int apart = search->alike > 1 && near > search->beam;
-  for (int32_t i = 0; i < near && search->kept_count - first < search->beam; i++) {
-    if (apart && alike_ones(search, first, &search->merged[ordered[i]]) >= search->alike) continue;
-    search->kept[search->kept_count++] = ordered[i];
+  if (near <= search->beam) {
+    for (int32_t i = 0; i < near; i++) search->kept[search->kept_count++] = chosen[i];
+  } else if (search->alike == 1) {
+    double least = reached_by(search->ranks, near, search->beam);
+    int32_t equal = search->beam;  // so many of those that just reach it have room
+    for (int32_t i = 0; i < near; i++) equal -= value(&search->merged[chosen[i]], loans_too) > least;
+    for (int32_t i = 0; i < near; i++) {
+      double rank = value(&search->merged[chosen[i]], loans_too);
+      if (rank > least || (rank == least && equal-- > 0)) search->kept[search->kept_count++] = chosen[i];
+    }
+  } else {
+    compared = search->merged, compared_with_loans = loans_too;
+    qsort(chosen, near, sizeof *chosen, best_first);
+    for (int32_t i = 0; i < near && search->kept_count - first < search->beam; i++) {
+      if (alike_ones(search, first, &search->merged[chosen[i]]) < search->alike) {
+        search->kept[search->kept_count++] = chosen[i];
+      }
+    }
   }
 }
 
@@ -606,8 +630,8 @@ static void renew(Search *search) {
       int32_t ended = grown->word == NOTHING ? search->trace[before].ended : entry;
       search->trace[entry] = (Entry){before, path->last, search->frames, grown->word, ended};
     }
-    search->paths[i] =
-        (Path){path->history, path->node, path->last, entry, path->blank / most, path->label / most};
+    double blank = path->blank / most, label = path->label / most;
+    search->paths[i] = (Path){path->history, path->node, path->last, entry, blank, label};
   }
   search->path_count = search->kept_count;
   search->scale += log(most);
@@ -664,7 +688,7 @@ static void step(Search *search, const double *frame, const int32_t *labels, int
   } else {
     keep_best(search, 0);
   }
-  renew(search);
+  if (search->kept_count) renew(search);  // else the frame is impossible
 }
 
 // The next frames, log-posteriors (frames, CLASSES).
@@ -732,8 +756,8 @@ EXPORT(results) const int32_t *results(Search *search) {
   return search->result;
 }
 
-// Of the frames so far, if they are not all: how many words, from the first on, all paths have that are at most AGREEMENT
-// worse than the best one; then the results of that one, with each word that it may have begun.
+// Of the frames so far, if they are not all: how many words, from the first on, all paths have that are at most
+// AGREEMENT worse than the best one; then the results of that one, with each word that it may have begun.
 EXPORT(so_far) const int32_t *so_far(Search *search) {
   double most = -INFINITY;
   const Path *best = NULL;

@@ -54,7 +54,7 @@ class Vocabulary:
         self._words = [*lm.words, *added]
         numbers = np.array([*range(len(lm.words)), *map(lm.id, added)], dtype="<u4")
         sounds = [*lm.pronunciations, *added.values()]
-        lengths = np.array([len(sound) for sound in sounds], dtype=np.uint8)
+        lengths = np.array([len(sound) for sound in sounds], dtype="<u2")
         phones = np.frombuffer(b"".join(sounds), dtype=np.uint8)
         places = [self._stored(array) for array in (numbers, phones, lengths)]
         self.call("set_words", len(sounds), *places, lm_weight, word_bonus)
