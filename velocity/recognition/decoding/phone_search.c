@@ -460,13 +460,15 @@ static int32_t candidates(const Search *search, const double *frame, int32_t *la
   return count;
 }
 
-static Grown *new_grown(Search *search) {
+static void add_grown(
+    Search *search, double least, int32_t source, int32_t node, int32_t last, int32_t word, double mass, double ahead) {
+  if (mass + ahead < least) return;
   search->grown = room(search->grown, &search->grown_room, search->grown_count + 1, sizeof(Grown));
-  return &search->grown[search->grown_count++];
+  search->grown[search->grown_count++] = (Grown){source, node, last, word, 0, mass, mass + ahead};
 }
 
-// All paths that are longer by one of the labels.
-static void grow(Search *search, const double *frame, const int32_t *labels, int32_t count) {
+// All paths that are longer by one of the labels, but for those whose estimates are below `least`.
+static void grow(Search *search, const double *frame, const int32_t *labels, int32_t count, double least) {
   search->grown_count = 0;
   for (int32_t i = 0; i < search->path_count; i++) {
     Path path = search->paths[i];
@@ -477,18 +479,19 @@ static void grow(Search *search, const double *frame, const int32_t *labels, int
       double mass = (label == path.last ? in_blank : in_any) + frame[label];
       if (!(mass > -INFINITY)) continue;
       if (label != BOUNDARY) {
+        // Longer beginnings are worth no more than shorter ones, or nothing that a word begins with.
+        if (path.node != ROOT && mass + fmax(node.ahead, nodes[nowhere].ahead) < least) continue;
         int32_t further = longer(path.node, label);
         if (further == nowhere) mass += UNKNOWN_PHONE * (node.depth + 1);
-        *new_grown(search) = (Grown){i, further, label, NOTHING, 0, mass, mass + nodes[further].ahead};
+        add_grown(search, least, i, further, label, NOTHING, mass, nodes[further].ahead);
       } else if (path.node == ROOT) {
-        *new_grown(search) = (Grown){i, ROOT, label, NOTHING, 0, mass, mass};
+        add_grown(search, least, i, ROOT, label, NOTHING, mass, 0);
       } else if (!node.homophones) {
-        double estimate = mass + nodes[nowhere].ahead + UNKNOWN_PHONE * node.depth;
-        *new_grown(search) = (Grown){i, ROOT, label, NO_WORD, 0, mass, estimate};
+        add_grown(search, least, i, ROOT, label, NO_WORD, mass, nodes[nowhere].ahead + UNKNOWN_PHONE * node.depth);
       }
       for (int32_t row = 0; label == BOUNDARY && row < node.homophones; row++) {
         int32_t word = spoken[node.spelled + row];
-        *new_grown(search) = (Grown){i, ROOT, label, word, 0, mass, mass + alone(word)};
+        add_grown(search, least, i, ROOT, label, word, mass, alone(word));
       }
     }
   }
@@ -521,16 +524,24 @@ static void stay(const Path *path, const double *probabilities, double *blank, d
   *label = path->last == BLANK ? 0 : path->label * probabilities[path->last];
 }
 
-// What the ranks of the paths that stay and of those that grow must reach to be among the best.
-static double least_rank(Search *search, const double *probabilities) {
-  int32_t count = search->path_count + search->grown_count;
-  if (count <= search->beam || search->margin == INFINITY) return -INFINITY;
-  search->ranks = room(search->ranks, &search->rank_room, count, sizeof(double));
+// The ranks of the paths if they stay, into `ranks` (paths,) → the best one.
+static double ranks_of_staying(Search *search, const double *probabilities) {
+  double most = -INFINITY;
+  search->ranks = room(search->ranks, &search->rank_room, search->path_count, sizeof(double));
   for (int32_t i = 0; i < search->path_count; i++) {
     double blank, label;
     stay(&search->paths[i], probabilities, &blank, &label);
     search->ranks[i] = log(blank + label) + nodes[search->paths[i].node].ahead;
+    most = fmax(most, search->ranks[i]);
   }
+  return most;
+}
+
+// What these ranks and those of the grown paths must reach to be among the best.
+static double least_rank(Search *search) {
+  int32_t count = search->path_count + search->grown_count;
+  if (count <= search->beam || search->margin == INFINITY) return -INFINITY;
+  search->ranks = room(search->ranks, &search->rank_room, count, sizeof(double));
   for (int32_t i = 0; i < search->grown_count; i++) search->ranks[search->path_count + i] = search->grown[i].estimate;
   return reached_by(search->ranks, count, search->beam);
 }
@@ -640,8 +651,10 @@ static void renew(Search *search) {
 static void step(Search *search, const double *frame, const int32_t *labels, int32_t label_count) {
   double probabilities[CLASSES] = {[BLANK] = exp(frame[BLANK])};  // 0 for labels that are left out
   for (int32_t i = 0; i < label_count; i++) probabilities[labels[i]] = exp(frame[labels[i]]);
-  grow(search, frame, labels, label_count);
-  double least = least_rank(search, probabilities);
+  // Those would be dropped in the end, unless they were lent something.
+  double hopeless = ranks_of_staying(search, probabilities) - search->margin;
+  grow(search, frame, labels, label_count, loan_count ? -INFINITY : hopeless);
+  double least = least_rank(search);
   int32_t most = search->path_count + search->grown_count;
   search->merged = room(search->merged, &search->merged_room, most, sizeof(Merged));
   search->merged_count = search->kept_count = 0;
