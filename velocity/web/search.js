@@ -11,7 +11,7 @@ const NO_WORD = -1; // in place of a word: phones that are no word's
 
 export class Vocabulary {
   // module: the WebAssembly.Module; languageModel: as language_model.js reads it.
-  constructor(module, { words, pronunciations, levels }, { weight, word_bonus: bonus }) {
+  constructor(module, { words, phones, lengths, levels }, { weight, word_bonus: bonus }) {
     Object.assign(this, { words, search: new WebAssembly.Instance(module).exports });
     this.search._initialize();
     for (const { words: last, logProbs, contexts, first, backoffs } of levels) {
@@ -19,10 +19,7 @@ export class Vocabulary {
       this.search.add_level(last.length, arrays[0], arrays[1], contexts.length, from, arrays[2], arrays[3]);
       this.search.release(from);
     }
-    const lengths = Uint16Array.from(pronunciations, (phones) => phones.length);
-    const phones = Uint8Array.from(pronunciations.join(''), (character) => character.charCodeAt(0));
-    const numbers = Uint32Array.from(words.keys());
-    const places = [numbers, phones, lengths].map((array) => this.#stored(array));
+    const numbers = levels[0].words, places = [numbers, phones, lengths].map((array) => this.#stored(array));
     this.search.set_words(words.length, ...places, weight, bonus);
     this.search.release(places[2]);
   }
