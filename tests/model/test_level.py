@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from velocity.audio import compute_mel_spectrogram
-from velocity.model.level import DEEPEST, FAR, NEAR, QUIETEST, LevelNormalisation, loudness
+from velocity.model.level import DEEPEST, FAR, PAST, QUIETEST, LevelNormalisation, loudness
 
 
 def speech(seconds: float = 6.0) -> np.ndarray:
@@ -54,8 +54,8 @@ def test_the_level_is_that_of_the_loudest_around_by_hand():
     mel[0, 500, 3] = 2.0
     found = LevelNormalisation(causal=True)(mel, torch.ones(1, 1000, 1))
     expected = torch.full((1000,), -9.0)  # before the peak: its own loudness
-    expected[500 : 500 + NEAR] = 2.0  # the loudest frame within reach
-    expected[500 + NEAR : 500 + FAR] = 2.0 - DEEPEST  # remembered, but raised
+    expected[500 : 500 + PAST] = 2.0  # the loudest frame within reach
+    expected[500 + PAST : 500 + FAR] = 2.0 - DEEPEST  # remembered, but raised
     assert torch.equal(found[0, :, 0], torch.full((1000,), -9.0) - expected)
 
 

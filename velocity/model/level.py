@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NEAR = 301  # frames: the level is that of the loudest within a second and a half on either side
+PAST = 126  # frames: in a causal model within the last second and a quarter
 FAR = 1501  # frames of the past that a causal model compares with
 DEEPEST = 6.0  # 26 dB: no pause and no second talker is raised further, beside the loudest of the utterance
 QUIETEST = -10.0  # -43 dB: nothing is raised further, so that a recording of silence stays silent
@@ -38,7 +39,7 @@ class LevelNormalisation(nn.Module):
     @staticmethod
     def past_level(peak: Tensor) -> Tensor:
         """Loudness of frames after the FAR - 1 before them, (b, 1, FAR - 1 + frames) → their level (b, 1, frames)."""
-        near = loudest(peak[..., FAR - NEAR :], NEAR)
+        near = loudest(peak[..., FAR - PAST :], PAST)
         return torch.maximum(near, loudest(peak, FAR) - DEEPEST).clamp(min=QUIETEST)
 
 
