@@ -79,7 +79,7 @@ digest = $(shell $(PYTHON) -c 'import hashlib; print(hashlib.sha256(open("$(SEAR
 
 search: $(INSTALLED) ## compile the search for words, phone_search.c, to WebAssembly
 	@$(sources) $(UV) run --quiet --no-project --with ziglang==0.17.1 python -m ziglang cc -target wasm32-wasi \
-		-mexec-model=reactor -std=c11 -Os -s -Wall -Wextra -Wl,-z,stack-size=65536 -DSOURCE='"$(digest)"' \
+		-mexec-model=reactor -std=c11 -Os -msimd128 -s -Wall -Wextra -Wl,-z,stack-size=65536 -DSOURCE='"$(digest)"' \
 		-o $(SEARCH).wasm $(SEARCH).c
 	@chmod 644 $(SEARCH).wasm
 

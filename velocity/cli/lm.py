@@ -53,22 +53,32 @@ def build(
             metavar="DIR|FILE",
         ),
     ] = None,
+    recurrent: Annotated[
+        int,
+        typer.Option(
+            help="Train a recurrent network for so many passes over the text, too. It is mixed with the n-grams where "
+            "words are looked up by their phones. Needs velocity-asr[train].",
+            metavar="EPOCHS",
+            min=0,
+        ),
+    ] = 0,
 ) -> None:
     """Estimate a word n-gram language model from text.
 
     The method is modified Kneser–Ney smoothing, with pruning by relative entropy. The text is normalised like
     transcripts. Numbers written in digits need velocity-asr[train]. Memory: about 70 bytes for each different n-gram;
-    13 million words take 1 GB and a few minutes.
+    13 million words take 1 GB and a few minutes, and twenty more for each pass of --recurrent. That training goes on
+    where it was interrupted, from checkpoints in FILE.training.
 
     \b
     Examples:
       velocity-asr lm build sentences.txt --out calls.lm
-      velocity-asr lm build novels.txt.xz --exclude speech/test-clean --out english.lm
+      velocity-asr lm build novels.txt.xz --exclude speech/test-clean --recurrent 2 --out english.lm
       velocity-asr transcribe speech.wav --lm calls.lm
     """
     from velocity.commands.lm import build as build_model
 
-    print(build_model(texts, out, order, prune, vocabulary, max_bytes, exclude or []))
+    print(build_model(texts, out, order, prune, vocabulary, max_bytes, exclude or [], recurrent))
 
 
 @lm.command()

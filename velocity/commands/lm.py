@@ -25,6 +25,7 @@ from velocity.recognition.language_model.counts import count, read_words
 from velocity.recognition.language_model.file import file_size, write_file
 from velocity.recognition.language_model.kneser_ney import smooth
 from velocity.recognition.language_model.pruning import fit, prune, pruned_size, quantise
+from velocity.recognition.language_model.recurrent import Recurrent
 from velocity.recognition.language_model.tables import SPECIAL, Tables
 from velocity.recognition.offline import VelocityASR
 from velocity.text import normalize
@@ -45,33 +46,41 @@ def build(
     vocabulary: int,
     most: int,
     excluded: Sequence[str] = (),
+    epochs: int = 0,
 ) -> str:
     """Write the model of the lines of ``texts`` to ``out``, an ARPA file if so named; return lines with its size.
 
     ``cut``: n-grams of three and more words seen at most this often are left out. ``most``: bytes of the file; n-grams
     that tell least are left out, and values have eight bits if they would not fit as they are. ``excluded``: test sets
-    and files of sentences.
+    and files of sentences. ``epochs``: passes over the text of the training of a recurrent network, a part of the file;
+    0: none. It goes on from the checkpoints in ``out``.training.
     Raises VelocityError when a text cannot be read or there are no words.
     """
     if out.is_dir() or out.resolve() in {path.resolve() for path in texts}:
         raise VelocityError(f"{out}: {'is a folder' if out.is_dir() else 'is one of the texts'}; name another file")
+    arpa = out.suffix == ".arpa"
+    if epochs and arpa:
+        raise VelocityError(f"{out}: an ARPA file has no room for a recurrent network: name the file otherwise")
+    if epochs and find_spec("torch") is None:
+        raise VelocityError("a recurrent network needs PyTorch (pip install 'velocity-asr[train]')")
     filters = Exclusion(sentence for name in excluded for sentence in _sentences(name))
     words, text = read_words(_normalised(texts, filters), vocabulary)
     if not len(text):
         raise VelocityError(f"{', '.join(map(str, texts))}: no words")
-    arpa = out.suffix == ".arpa"
+    network = _trained(text, len(words), epochs, out) if epochs else None
     with Progress("estimate", order + 3) as progress:
         counts = count(text, words, order, progress.advance)
         spoken = None if arpa else _pronunciations(words)
         progress.advance()
-        model = replace(smooth(words, counts, cut), pronunciations=spoken)
+        model = replace(smooth(words, counts, cut), pronunciations=spoken, recurrent=network)
         progress.advance()
         tables = model.tables()
         if file_size(tables) > most:
             tables = quantise(prune(model, fit(model, pruned_size(model), most)))
         progress.advance()
     if (size := file_size(tables)) > most:
-        raise VelocityError(f"{out}: the {len(words):,} words alone take {size:,} bytes: lower --vocabulary")
+        alone = "words and the network" if network else "words"
+        raise VelocityError(f"{out}: the {len(words):,} {alone} alone take {size:,} bytes: lower --vocabulary")
     if arpa:
         write_arpa(tables, out)
     else:
@@ -79,9 +88,15 @@ def build(
     return "\n".join([*filters.report(), _described(tables, out)])
 
 
+def _trained(text: np.ndarray, words: int, epochs: int, out: Path) -> Recurrent:
+    from velocity.training.recurrent import train_recurrent
+
+    return train_recurrent(text, words, epochs, out.with_name(f"{out.name}.training"))
+
+
 def _described(tables: Tables, out: Path) -> str:
     sizes = ", ".join(f"{len(level.words):,} {n}-grams" for n, level in enumerate(tables.levels, start=1))
-    size = f"{out}: {sizes}, {out.stat().st_size:,} bytes"
+    size = f"{out}: {sizes}, {'a recurrent network, ' if tables.recurrent else ''}{out.stat().st_size:,} bytes"
     if out.suffix == ".arpa":
         return size
     return size + (WITHOUT if tables.pronunciations is None else ", with pronunciations")

@@ -5,8 +5,9 @@ const FIXED = 20; // bytes before the header: magic, version, length of the head
 const ARRAYS = { uint8: Uint8Array, uint16: Uint16Array, uint32: Uint32Array, float32: Float32Array };
 const SPECIAL = ['<unk>', '<s>', '</s>']; // the first words of every vocabulary
 
-// The file → { words, phones, lengths, levels }. `phones`: the classes of all words' phones, one after the other;
+// The file → { words, phones, lengths, levels, network }. `phones`: the classes of all words' phones, one after the other;
 // `lengths`: how many are each word's. Levels are the n-grams of one word, of two …, as tables.py describes them.
+// `network`: null, or { data, rows, share, step } of the recurrent one, as recurrent.py describes it.
 export async function readLanguageModel(buffer) {
   const length = new DataView(buffer).getUint32(12, true), body = FIXED + length;
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, FIXED, length)));
@@ -36,7 +37,9 @@ export async function readLanguageModel(buffer) {
     if (phone) lengths[word]++;
     else word++;
   }
-  return { words, phones: spoken.filter(Boolean), lengths, levels };
+  const [rows, share, step] = header.network ?? [];
+  const network = rows ? { data: await text(header.recurrent), rows, share, step } : null;
+  return { words, phones: spoken.filter(Boolean), lengths, levels, network };
 }
 
 function inflated(bytes) {

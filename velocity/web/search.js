@@ -4,6 +4,7 @@
 // As in velocity/phones.py; BOUNDARY is between words.
 export const CLASSES = 48, BLANK = 0, BOUNDARY = 1;
 const BEAM = 256; // paths
+const ALIKE = 2; // histories kept that n-grams cannot tell apart, where a recurrent network can
 const LABELS = 12; // classes per frame by which paths grow
 // Natural logarithms: less probable classes of a frame are skipped, paths worse than the best one by so much dropped.
 const FLOOR = -5, MARGIN = 10;
@@ -11,8 +12,8 @@ const NO_WORD = -1; // in place of a word: phones that are no word's
 
 export class Vocabulary {
   // module: the WebAssembly.Module; languageModel: as language_model.js reads it.
-  constructor(module, { words, phones, lengths, levels }, { weight, word_bonus: bonus }) {
-    Object.assign(this, { words, search: new WebAssembly.Instance(module).exports });
+  constructor(module, { words, phones, lengths, levels, network }, { weight, word_bonus: bonus }) {
+    Object.assign(this, { words, alike: network ? ALIKE : 1, search: new WebAssembly.Instance(module).exports });
     this.search._initialize();
     for (const { words: last, logProbs, contexts, first, backoffs } of levels) {
       const [from, ...arrays] = [contexts, last, logProbs, first, backoffs].map((array) => this.#stored(array));
@@ -22,11 +23,13 @@ export class Vocabulary {
     const numbers = levels[0].words, places = [numbers, phones, lengths].map((array) => this.#stored(array));
     this.search.set_words(words.length, ...places, weight, bonus);
     this.search.release(places[2]);
+    if (network) this.search.set_network(this.#stored(network.data), network.rows, network.share, network.step);
   }
 
   // The text of log-posteriors, (frames · CLASSES) Float32Array.
   text(logProbs) {
-    const search = this.search.begin(BEAM, 1, LABELS, FLOOR, MARGIN), place = this.#stored(Float64Array.from(logProbs));
+    const search = this.search.begin(BEAM, this.alike, LABELS, FLOOR, MARGIN);
+    const place = this.#stored(Float64Array.from(logProbs));
     this.search.accept(search, place, logProbs.length / CLASSES);
     const scores = new Map(); // what has the same text counts as one
     for (const [score, words] of this.#results(search)) {

@@ -28,6 +28,7 @@ from velocity.text import TextTokenizer
 
 BEAM = 32  # prefixes of letters, with a language model or hot words
 PHONE_BEAM = 256  # paths
+ALIKE = 2  # histories kept that n-grams cannot tell apart, where a recurrent network can
 WRITTEN = ["", " ", *"?" * (CLASSES - 2)]  # class → its text as of ``pieces``, where only the gaps between words matter
 K, T = TypeVar("K", bound=Hashable), TypeVar("T")
 SOUNDING = 3  # frames at most of a phone whose end the search does not know
@@ -129,7 +130,8 @@ class Decoder:
         """The search of ``decode_phones``, which takes the frames piece by piece. Raises ValueError as it does."""
         if not self.reads_phones:
             raise ValueError("decode_phones needs a language model with pronunciations")
-        return PhoneSearch(self._vocabulary, self._phone_beam, alike=self.n_best)
+        alike = max(self.n_best, ALIKE if self._lm.recurrent else 1)
+        return PhoneSearch(self._vocabulary, self._phone_beam, alike)
 
     def phone_hypotheses(self, search: PhoneSearch, log_probs: np.ndarray, words: bool = True) -> list[Hypothesis]:
         """What ``decode_phones`` gives of the ``log_probs`` that ``search`` has accepted."""

@@ -7,13 +7,15 @@
 // prefix beam search, those that end in the blank and those that end in their last label are told apart, because only
 // the former can repeat that label.
 //
-// The score of a text is ln P_CTC + weight · ln P_LM + bonus · words + rewards of hot words. All logarithms are
-// natural. A module holds one vocabulary, which any number of searches use. Running out of memory ends in a trap.
+// The score of a text is ln P_CTC + weight · ln P_LM + bonus · words + rewards of hot words. P_LM is an n-gram model's,
+// or a mixture of it and of a recurrent network. All logarithms are natural. A module holds one vocabulary, which any
+// number of searches use. Running out of memory ends in a trap.
 
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wasm_simd128.h>
 
 #ifndef SOURCE
 #define SOURCE ""
@@ -88,6 +90,7 @@ typedef struct {
 
 static Level levels[MOST_ORDER];
 static int32_t order;
+static uint32_t unigrams;  // words of the language model
 
 typedef struct {
   int32_t context[MOST_ORDER - 1];
@@ -97,6 +100,7 @@ typedef struct {
 EXPORT(add_level) void add_level(
     uint32_t rows, const uint32_t *words, const float *log_probs, uint32_t count, const uint32_t *contexts,
     const uint32_t *first, const float *backoffs) {
+  if (!order) unigrams = rows;
   Level *level = &levels[order++];
   *level = (Level){words, first, log_probs, backoffs, allocate(rows * sizeof(int32_t))};
   memset(level->context, 0xff, rows * sizeof(int32_t));
@@ -134,6 +138,98 @@ static double score(const State *state, uint32_t word, State *after) {
   }
   if (after) *after = next;
   return total;
+}
+
+// ----------------------------------------------------------------------------------------------- recurrent network
+
+// An LSTM of words (Hochreiter & Schmidhuber 1997; Sundermeyer et al. 2012), as
+// velocity/recognition/language_model/recurrent.py describes it. Its probabilities add up to about 1 without being
+// divided by their sum, so a word costs one product of vectors, and a history one step. Row RARE is all words that have
+// no row of their own.
+enum { RARE = 0 };
+enum { WIDTH = 128, UNITS = 256, GATES = 4 * UNITS };
+enum { ONE = 8192 };  // 1.0 as an output of the LSTM: sums of products with eight bits stay within 31
+
+// What follows a history: the cell and the output of the LSTM, and the projection of the output.
+typedef struct {
+  float cell[UNITS], query[WIDTH];
+  int16_t output[UNITS];
+} Memory;
+
+static double share;              // of the network in P_LM; 0: there is none
+static float embedding_step;
+static const int8_t *embeddings;  // (rows, WIDTH), times the step
+static const float *biases;       // (rows,)
+static int32_t *row_of;           // (words of the language model,)
+static float *among_rare;         // (words of the language model,) ln P(word | RARE), or 0
+static const int8_t *gates, *projection;  // (GATES, WIDTH + UNITS), (WIDTH, UNITS), each row times its scale
+static const float *gate_scales, *gate_biases, *projection_scales, *projection_biases;
+
+// `data`: as Recurrent.packed gives it; it is the module's from then on. After the last level.
+EXPORT(set_network) void set_network(const float *data, int32_t rows, double its_share, double step) {
+  const uint32_t *own = (const uint32_t *)data;
+  biases = data + rows - 1;
+  gate_scales = biases + rows, gate_biases = gate_scales + GATES;
+  projection_scales = gate_biases + GATES, projection_biases = projection_scales + WIDTH;
+  embeddings = (const int8_t *)(projection_biases + WIDTH);
+  gates = embeddings + (size_t)rows * WIDTH, projection = gates + GATES * (WIDTH + UNITS);
+  share = its_share, embedding_step = (float)step;
+
+  double rare = 0;
+  row_of = allocate(unigrams * sizeof *row_of), among_rare = allocate(unigrams * sizeof *among_rare);
+  memset(row_of, 0, unigrams * sizeof *row_of);  // RARE
+  for (int32_t row = 1; row < rows; row++) row_of[own[row - 1]] = row;
+  for (uint32_t word = 0; word < unigrams; word++) if (!row_of[word]) rare += exp(levels[0].log_probs[word]);
+  for (uint32_t word = 0; word < unigrams; word++) {
+    among_rare[word] = row_of[word] ? 0 : levels[0].log_probs[word] - (float)log(rare);
+  }
+}
+
+static int32_t product(const int8_t *weights, const int16_t *inputs, int32_t count) {
+  v128_t sums = wasm_i32x4_const_splat(0);
+  for (int32_t i = 0; i < count; i += 8) {
+    sums = wasm_i32x4_add(sums, wasm_i32x4_dot_i16x8(wasm_i16x8_load8x8(weights + i), wasm_v128_load(inputs + i)));
+  }
+  return wasm_i32x4_extract_lane(sums, 0) + wasm_i32x4_extract_lane(sums, 1) + wasm_i32x4_extract_lane(sums, 2) +
+         wasm_i32x4_extract_lane(sums, 3);
+}
+
+static float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+
+// The memory after a word; `before` NULL: none.
+static void remember(const Memory *before, uint32_t word, Memory *after) {
+  int16_t embedding[WIDTH];
+  float sums[GATES];
+  const int8_t *row = embeddings + (size_t)WIDTH * row_of[word], *gate = gates;
+  for (int32_t i = 0; i < WIDTH; i++) embedding[i] = row[i];
+  for (int32_t i = 0; i < GATES; i++, gate += WIDTH + UNITS) {
+    float sum = embedding_step * product(gate, embedding, WIDTH);
+    if (before) sum += 1.0f / ONE * product(gate + WIDTH, before->output, UNITS);
+    sums[i] = gate_biases[i] + gate_scales[i] * sum;
+  }
+  for (int32_t i = 0; i < UNITS; i++) {  // input, forget, cell, output
+    float kept = before ? sigmoid(sums[UNITS + i]) * before->cell[i] : 0;
+    after->cell[i] = kept + sigmoid(sums[i]) * tanhf(sums[2 * UNITS + i]);
+    after->output[i] = (int16_t)lrintf(ONE * sigmoid(sums[3 * UNITS + i]) * tanhf(after->cell[i]));
+  }
+  for (int32_t i = 0; i < WIDTH; i++) {
+    float sum = projection_scales[i] / ONE * product(projection + UNITS * i, after->output, UNITS);
+    after->query[i] = projection_biases[i] + sum;
+  }
+}
+
+// The log-probability of a word after what is remembered.
+static double expected(const Memory *memory, uint32_t word) {
+  int32_t row = row_of[word];
+  float sum = 0;
+  for (int32_t i = 0; i < WIDTH; i++) sum += memory->query[i] * embeddings[(size_t)WIDTH * row + i];
+  return embedding_step * sum + biases[row] + among_rare[word];
+}
+
+// ln of the mixture of two probabilities.
+static double mixed(double ngram, double network) {
+  double a = ngram + log(1 - share), b = network + log(share), most = fmax(a, b);
+  return most + log1p(exp(fmin(a, b) - most));
 }
 
 // --------------------------------------------------------------------------------------------------------- lexicon
@@ -317,10 +413,12 @@ static double follow_phrase(int32_t *place, int32_t word) {
 // ---------------------------------------------------------------------------------------------------------- search
 
 // The complete words: the state and the place in phrases of hot words are all that matters for those that follow.
-// `before`, `word`: the history without the last one, and this. `first`: the first one that matters as much.
+// `before`, `word`: the history without the last one, and this. `first`: the first one that matters as much. `memory`:
+// of the network, once a word has followed.
 typedef struct {
   State state;
   int32_t place, before, word, first;
+  Memory *memory;
 } History;
 
 // `blank`, `label`: the probabilities of the paths that end so, times what their complete words and phones of no word
@@ -399,15 +497,30 @@ static int32_t number_of(Search *search, const History *history) {
   search->histories = room(search->histories, &search->history_room, ++search->history_count, sizeof(History));
   search->histories[number] = *history;
   search->histories[number].first = *first;
+  search->histories[number].memory = NULL;
   return number;
 }
 
+static uint32_t number_in_lm(int32_t word) { return word == NO_WORD ? UNKNOWN : known[word]; }
+
+// What the network remembers of a history.
+static const Memory *memory_of(Search *search, int32_t history) {
+  History *own = &search->histories[history];
+  if (!own->memory) {
+    own->memory = allocate(sizeof(Memory));
+    if (own->before < 0) remember(NULL, START, own->memory);
+    else remember(memory_of(search, own->before), number_in_lm(own->word), own->memory);
+  }
+  return own->memory;
+}
+
 // What a word is worth that ends at a node after a history, which becomes the history after it.
-static double follow(const Search *search, int32_t history, int32_t node, int32_t word, History *after) {
+static double follow(Search *search, int32_t history, int32_t node, int32_t word, History *after) {
   *after = search->histories[history];
   if (word == NOTHING) return 0;
   after->before = history, after->word = word;
-  double log_prob = score(&after->state, word == NO_WORD ? UNKNOWN : known[word], &after->state);
+  double log_prob = score(&after->state, number_in_lm(word), &after->state);
+  if (share) log_prob = mixed(log_prob, expected(memory_of(search, history), number_in_lm(word)));
   double worth = weight * log_prob + bonus;
   if (word == NO_WORD) worth += UNKNOWN_WORD + UNKNOWN_PHONE * nodes[node].depth;
   if (word == NO_WORD || !spelling_count) after->place = NO_PHRASE;
@@ -437,6 +550,7 @@ EXPORT(begin) Search *begin(int32_t beam, int32_t alike, int32_t tokens, double 
 
 EXPORT(end) void end(Search *search) {
   free(search->paths), free(search->before), free(search->grown), free(search->merged), free(search->trace);
+  for (int32_t i = 0; i < search->history_count; i++) free(search->histories[i].memory);
   free(search->histories), free(search->kept), free(search->result), free(search->ranks);
   free(search->alike_index.slots), free(search->apart_index.slots), free(search->merged_index.slots);
   free(search);
@@ -751,7 +865,14 @@ static void add_results(Search *search, const Path *path) {
     int32_t word = node.homophones ? spoken[node.spelled + row] : path->node == ROOT ? NOTHING : NO_WORD;
     History after;
     double total = mass + follow(search, path->history, path->node, word, &after);
-    total += weight * score(&after.state, END, NULL);
+    double log_prob = score(&after.state, END, NULL);
+    if (share) {
+      Memory memory;
+      const Memory *before = memory_of(search, path->history);
+      if (word != NOTHING) remember(before, number_in_lm(word), &memory);
+      log_prob = mixed(log_prob, expected(word != NOTHING ? &memory : before, END));
+    }
+    total += weight * log_prob;
     int32_t count = words_of(search, path->entry, NULL), last = word != NOTHING;
     int32_t *result = new_numbers(search, 4 + count + last);
     memcpy(result, &total, sizeof total);

@@ -23,9 +23,10 @@ NO_WORD = -1  # in place of a word's id: phones that are no word's
 
 
 class Vocabulary:
-    """A word is worth ``lm_weight`` · ln P_LM + ``word_bonus`` + rewards of hot words, as ``TextFusion``'s. What is no
-    word costs as much as an unknown word. A beginning is worth the unigram of the most probable word that begins so
-    (Ortmanns et al. 1996, "Language-model look-ahead")."""
+    """A word is worth ``lm_weight`` · ln P_LM + ``word_bonus`` + rewards of hot words, as ``TextFusion``'s, but P_LM is
+    a mixture if the language model has a recurrent network. What is no word costs as much as an unknown word. A
+    beginning is worth the unigram of the most probable word that begins so (Ortmanns et al. 1996, "Language-model
+    look-ahead")."""
 
     def __init__(
         self,
@@ -59,6 +60,9 @@ class Vocabulary:
         places = [self._stored(array) for array in (numbers, phones, lengths)]
         self.call("set_words", len(sounds), *places, lm_weight, word_bonus)
         self.call("release", places[2])
+        if (network := lm.recurrent) is not None:
+            data = self._stored(np.frombuffer(network.packed(), dtype=np.uint8))
+            self.call("set_network", data, len(network.biases), network.share, network.step)
         if hotwords:
             ids = {word: len(lm.words) + index for index, word in enumerate(added)}
             self._add(hotwords, {word: ids.get(word) or lm.id(word) for word in hotwords.words})

@@ -22,8 +22,9 @@ def with_words(
     """p' = (1 − ``share``) · p + ``share`` / n for the n listed words, known before or not.
 
     Only the unigrams are mixed. Longer n-grams stay, and the back-offs of single words are scaled so that probabilities
-    add up to 1 after each of them. Values of eight bits stay of eight bits. ``pronounce``, words → their
-    pronunciations, is asked for those of new words if the others have theirs; without it new words have none.
+    add up to 1 after each of them. To a recurrent network new words are rare ones. Values of eight bits stay of eight
+    bits. ``pronounce``, words → their pronunciations, is asked for those of new words if the others have theirs;
+    without it new words have none.
     """
     listed = sorted(set(words))
     vocabulary = [*SPECIAL, *sorted({*tables.words[len(SPECIAL) :], *listed})]
@@ -44,7 +45,8 @@ def with_words(
         backoffs = unigrams.backoffs.decoded() + np.log(left)
         contexts = moved[unigrams.contexts].astype(np.uint32)
         unigrams = replace(unigrams, contexts=contexts, backoffs=Values(backoffs.astype("f4")))
-    mixed = Tables(vocabulary, [unigrams, *longer], _pronunciations(tables, vocabulary, pronounce))
+    network = tables.recurrent and replace(tables.recurrent, words=moved[tables.recurrent.words].astype(np.uint32))
+    mixed = Tables(vocabulary, [unigrams, *longer], _pronunciations(tables, vocabulary, pronounce), network)
     return quantise(mixed) if any(level.log_probs.codebook is not None for level in tables.levels) else mixed
 
 

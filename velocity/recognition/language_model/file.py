@@ -3,9 +3,11 @@
     8 bytes   magic
     4 × 3     uint32, little-endian: version, length of the header, CRC-32 of all that follows
     header    JSON: {"order": …, "words": [offset, bytes], "arrays": {name: [dtype, length, offset]}}, padded to 8 bytes
-              (with pronunciations also "pronunciations": [offset, bytes])
-    body      the words, joined by line feeds, deflated; their pronunciations, joined by zero bytes, deflated;
-              the arrays of ``velocity…tables.Level``, little-endian
+              (with pronunciations also "pronunciations": [offset, bytes]; with a recurrent network "recurrent":
+              [offset, bytes], and "network": [rows, share, step])
+    body      the words, joined by line feeds, deflated; their pronunciations, joined by zero bytes, deflated; the
+              recurrent network, as ``Recurrent.packed`` gives it, deflated; the arrays of ``velocity…tables.Level``,
+              little-endian
 
 Offsets count from the end of the header; every array begins at a multiple of eight.
 """
@@ -21,6 +23,7 @@ import numpy as np
 from velocity.errors import VelocityError
 from velocity.files import atomic_path
 from velocity.phones import BLANK, BOUNDARY, CLASSES
+from velocity.recognition.language_model.recurrent import Recurrent
 from velocity.recognition.language_model.tables import SPECIAL, Level, Tables, Values
 
 MAGIC = b"VELO-LM\n"
@@ -28,7 +31,7 @@ VERSION = 1
 FIXED = len(MAGIC) + 12  # bytes before the header
 DTYPES = {"uint8": "<u1", "uint16": "<u2", "uint32": "<u4", "float32": "<f4"}
 HEADER = 100  # bytes at most of an array's entry in the header, and its padding
-LONGEST = 1 << 28  # bytes of inflated words, or pronunciations
+LONGEST = 1 << 28  # bytes of inflated words, pronunciations, or network
 BETWEEN = bytes([BLANK])  # pronunciations: no phone has this class
 PHONES = bytes(range(BOUNDARY + 1, CLASSES))
 
@@ -43,6 +46,8 @@ def write_file(tables: Tables, path: str | Path) -> None:
         body += bytes(-len(body) % 8)
         entries[name] = [array.dtype.name, len(array), len(body)]
         body += array.astype(DTYPES[array.dtype.name]).tobytes()
+    if network := tables.recurrent:
+        texts["network"] = [len(network.biases), network.share, network.step]
     header = json.dumps({"order": tables.order, **texts, "arrays": entries}).encode()
     header += b" " * (-(FIXED + len(header)) % 8)
     check = zlib.crc32(body, zlib.crc32(header))
@@ -93,7 +98,17 @@ def _tables(header: dict, body: np.ndarray) -> Tables:
             )
         )
     _check(words, levels)
-    return Tables(words, levels, pronunciations)
+    return Tables(words, levels, pronunciations, _network(header, body, len(words)))
+
+
+def _network(header: dict, body: np.ndarray, words: int) -> Recurrent | None:
+    if "recurrent" not in header:
+        return None
+    rows, share, step = header["network"]
+    network = Recurrent.unpacked(_inflated(body, *header["recurrent"]), rows, share, step)
+    if network.words.max(initial=0) >= words:
+        raise ValueError("a word outside the vocabulary")
+    return network
 
 
 def _inflated(body: np.ndarray, start: int, size: int) -> bytes:
@@ -153,6 +168,8 @@ def _deflated(tables: Tables) -> dict[str, bytes]:
     texts = {"words": "\n".join(tables.words[len(SPECIAL) :]).encode()}
     if tables.pronunciations is not None:
         texts["pronunciations"] = BETWEEN.join(tables.pronunciations[len(SPECIAL) :])
+    if tables.recurrent is not None:
+        texts["recurrent"] = tables.recurrent.packed()
     return {name: zlib.compress(text, 9) for name, text in texts.items()}
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from velocity.recognition.language_model.counts import Counts, count, read_words, selected
+from velocity.recognition.language_model.recurrent import Recurrent
 from velocity.recognition.language_model.tables import NEVER, START_ID, UNKNOWN_ID, Tables, build_tables
 
 FALLBACK = (0.5, 1.0, 1.5)  # discounts if a text is too small or too regular to estimate them, as in lmplz
@@ -20,13 +21,15 @@ FALLBACK = (0.5, 1.0, 1.5)  # discounts if a text is too small or too regular to
 class Estimates:
     """What a model is built from, or pruned: for each length the counts and, (rows,) float64 each, ``probabilities``
     of the last word and ``shares``: what is left for words not seen after the n-gram (none for the longest).
-    ``pronunciations`` are those of ``Tables``."""
+    ``pronunciations`` and
+    ``recurrent`` are those of ``Tables``."""
 
     words: Sequence[str]
     counts: Sequence[Counts]
     probabilities: Sequence[np.ndarray]
     shares: Sequence[np.ndarray]
     pronunciations: Sequence[bytes] | None = None
+    recurrent: Recurrent | None = None
 
     def tables(self) -> Tables:
         levels = []
@@ -37,7 +40,8 @@ class Estimates:
             if n == 0:
                 log_probs[START_ID] = NEVER
             levels.append((counts.prefix, counts.word, log_probs, backoffs))
-        return replace(build_tables(self.words, levels), pronunciations=self.pronunciations)
+        tables = build_tables(self.words, levels)
+        return replace(tables, pronunciations=self.pronunciations, recurrent=self.recurrent)
 
 
 def estimate(sentences: Iterable[str], order: int, prune: int = 0, vocabulary: int | None = None) -> Estimates:

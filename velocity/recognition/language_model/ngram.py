@@ -23,7 +23,8 @@ State = tuple[int, ...]  # the contexts that end with the last word, of one word
 
 class NGram:
     """Log-probabilities of words, natural logarithms. ``unknown``: of any word outside the vocabulary. ``words``,
-    ``unigrams`` (words,) and ``pronunciations``, if there are any: those of each id.
+    ``unigrams`` (words,) and ``pronunciations``, if there are any: those of each id. ``recurrent``: a network that
+    these log-probabilities are without, as only the search for words in phones mixes it with them.
 
     Equal to KenLM's for the same ARPA file. May be shared by threads.
     """
@@ -43,7 +44,7 @@ class NGram:
         return model
 
     def _open(self, tables: Tables) -> None:
-        self.words, self.pronunciations = tables.words, tables.pronunciations
+        self.words, self.pronunciations, self.recurrent = tables.words, tables.pronunciations, tables.recurrent
         levels = self.levels = tables.levels
         # Views of the map: indexing one gives a Python number, several times as fast as indexing an array.
         self._children = [memoryview(level.words) for level in levels[1:]]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from velocity.recognition.language_model.recurrent import Recurrent
+
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
 SPECIAL = (UNKNOWN, START, END)  # the first words of every vocabulary, in this order
 UNKNOWN_ID, START_ID, END_ID = range(3)
@@ -52,11 +54,13 @@ class Tables:
     """``words``: id → word, the special ones first, the others sorted. ``levels[n]``: the n-grams of n + 1 words.
 
     ``pronunciations``: id → the classes of the word's phones (``velocity.phones``), empty for words without.
+    ``recurrent``: the network that is mixed with the n-grams.
     """
 
     words: Sequence[str]
     levels: Sequence[Level]
     pronunciations: Sequence[bytes] | None = None
+    recurrent: Recurrent | None = None
 
     @property
     def order(self) -> int:
