@@ -13,6 +13,7 @@ import soundfile
 from tests.command import run
 from tests.tone_model import speak, write_model
 from velocity.audio import SAMPLE_RATE
+from velocity.commands import lm as commands
 from velocity.errors import VelocityError
 from velocity.recognition.language_model.ngram import NGram
 from velocity.recognition.language_model.tables import SPECIAL
@@ -72,6 +73,38 @@ def test_build_prunes_to_the_size_that_is_asked_for_and_keeps_what_tells_most(tm
     assert sizes[30_000] > 25_000
     code, _, error = run(capsys, "lm", "build", text, "--out", tmp_path / "small.lm", "--max-bytes", "1000")
     assert (code, error.count("lower --vocabulary")) == (2, 1)
+
+
+def test_build_trains_a_network_beside_the_n_grams(tmp_path: Path, capsys) -> None:
+    """It takes its part of the bytes, and n-grams give way."""
+    rng = np.random.default_rng(3)
+    words = [f"{a}{b}" for a in "bcdfghjklm" for b in "aeiou"]
+    text, sizes = tmp_path / "text.txt", {}
+    text.write_text("\n".join(" ".join(rng.choice(words, 9)) for _ in range(300)))
+    for most in (1_000_000, 450_000):
+        out = tmp_path / f"{most}.lm"
+        code, output, _ = run(capsys, "lm", "build", text, "--out", out, "--recurrent", 1, "--max-bytes", most)
+        assert code == 0
+        assert "a recurrent network" in output
+        model, sizes[most] = NGram(out), out.stat().st_size
+        assert sizes[most] <= most
+        own = {model.words[word] for word in model.recurrent.words}
+        assert own == {*words, "<s>", "</s>"}
+    assert sizes[450_000] < sizes[1_000_000]
+    code, _, error = run(capsys, "lm", "build", text, "--out", tmp_path / "n.lm", "--recurrent", 1, "--max-bytes", 9999)
+    assert (code, error.count("words and the network alone take")) == (2, 1)
+
+
+@pytest.mark.parametrize(("name", "missing", "reason"), [("lm.arpa", "", "has no room"), ("a.lm", "torch", "PyTorch")])
+def test_build_refuses_a_network_that_cannot_be(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch, name: str, missing: str, reason: str
+) -> None:
+    text, find_spec = tmp_path / "text.txt", commands.find_spec
+    text.write_text("one two three\n")
+    monkeypatch.setattr(commands, "find_spec", lambda module: None if module == missing else find_spec(module))
+    code, _, error = run(capsys, "lm", "build", text, "--out", tmp_path / name, "--recurrent", 1)
+    assert (code, error.count("\n")) == (2, 1)
+    assert reason in error
 
 
 def test_build_leaves_out_what_a_test_set_has(tmp_path: Path, capsys) -> None:
