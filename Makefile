@@ -74,14 +74,15 @@ web: $(INSTALLED) ## write the page, the shipped model and ONNX Runtime Web, fet
 	@$(BIN)/velocity-asr demo --save build/web
 
 # The compiler comes as a package, for this command alone.
-SEARCH := velocity/recognition/decoding/phone_search
-digest = $(shell $(PYTHON) -c 'import hashlib; print(hashlib.sha256(open("$(SEARCH).c", "rb").read()).hexdigest())')
+SEARCH := velocity/recognition/decoding
+digest = $(shell cat $(sort $(wildcard $(SEARCH)/wasm/*)) | $(PYTHON) -c \
+	'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
 
-search: $(INSTALLED) ## compile the search for words, phone_search.c, to WebAssembly
+search: $(INSTALLED) ## compile the search for words to WebAssembly
 	@$(sources) $(UV) run --quiet --no-project --with ziglang==0.17.1 python -m ziglang cc -target wasm32-wasi \
 		-mexec-model=reactor -std=c11 -Os -msimd128 -s -Wall -Wextra -Wl,-z,stack-size=65536 -DSOURCE='"$(digest)"' \
-		-o $(SEARCH).wasm $(SEARCH).c
-	@chmod 644 $(SEARCH).wasm
+		-o $(SEARCH)/phone_search.wasm $(SEARCH)/wasm/search.c
+	@chmod 644 $(SEARCH)/phone_search.wasm
 
 lint: $(INSTALLED) ## check the style
 	@$(BIN)/ruff check .

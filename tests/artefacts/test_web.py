@@ -169,6 +169,7 @@ def test_its_search_has_the_constants_of_the_runtime():
         "BOUNDARY": phones.BOUNDARY,
         "BEAM": decoder.PHONE_BEAM,
         "LABELS": beam.TOKENS,
+        "ALIKE": decoder.ALIKE,
         "FLOOR": phone_search.FLOOR,
         "MARGIN": beam.MARGIN,
         "NO_WORD": vocabulary.NO_WORD,

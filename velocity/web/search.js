@@ -1,4 +1,4 @@
-// Phones → words: velocity/recognition/decoding/phone_search.c in WebAssembly, with a language model. As vocabulary.py
+// Phones → words: velocity/recognition/decoding/wasm, compiled to WebAssembly, with a language model. As vocabulary.py
 // and phone_search.py beside it, without hot words.
 
 // As in velocity/phones.py; BOUNDARY is between words.

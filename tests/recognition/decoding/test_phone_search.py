@@ -25,7 +25,7 @@ from velocity.recognition.decoding.vocabulary import MODULE, NO_WORD, Vocabulary
 from velocity.recognition.language_model.ngram import NGram
 from velocity.recognition.language_model.tables import END, NEVER, START, UNKNOWN, build_tables
 
-UNKNOWN_PHONE = -2.0  # as in phone_search.c
+UNKNOWN_PHONE = -2.0  # as in common.h
 
 UNIGRAMS = {UNKNOWN: -6.0, START: NEVER, END: -1.1, "a": -0.4, "ab": -2.0, "b": -1.5, "bee": -1.7, "mute": -0.1}
 WORDS = list(UNIGRAMS)
@@ -172,8 +172,8 @@ def test_labels_are_those_of_the_words_each_in_a_frame_of_its_own(log_probs: np.
 
 
 def test_the_module_is_made_from_the_source() -> None:
-    """`make search` writes the digest of the source into it."""
-    source = MODULE.with_suffix(".c").read_bytes()
+    """`make search` writes the digest of its source files into it."""
+    source = b"".join(path.read_bytes() for path in sorted((MODULE.parent / "wasm").iterdir()))
     assert hashlib.sha256(source).hexdigest().encode() in MODULE.read_bytes()
     for name, value in {"CLASSES": CLASSES, "BLANK": BLANK, "BOUNDARY": BOUNDARY, "NO_WORD": NO_WORD}.items():
         assert re.search(rf"\b{name} = {value}\b", source.decode())

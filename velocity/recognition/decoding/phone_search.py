@@ -1,4 +1,4 @@
-"""The search for words in log-posteriors of phones, with a language model and hot words: ``phone_search.c``."""
+"""The search for words in log-posteriors of phones, with a language model and hot words: ``wasm/search.c``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """What a search for words in phones knows: how words sound, and what each is worth after those before. It lies in the
-memory of a WebAssembly module, of which ``phone_search.c`` is the source."""
+memory of a WebAssembly module, of which ``wasm/`` has the source."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The recurrent part of a language model: an LSTM of words, in eight bits and less.
 
 Its probabilities are mixed with those of the n-grams by the search for words in phones, which alone computes with it
-(``velocity/recognition/decoding/phone_search.c``); ``velocity.training.recurrent`` trains it.
+(``velocity/recognition/decoding/wasm``); ``velocity.training.recurrent`` trains it.
 """
 
 from __future__ import annotations
