@@ -80,7 +80,7 @@ digest = $(shell cat $(sort $(wildcard $(SEARCH)/wasm/*)) | $(PYTHON) -c \
 
 search: $(INSTALLED) ## compile the search for words to WebAssembly
 	@$(sources) $(UV) run --quiet --no-project --with ziglang==0.17.1 python -m ziglang cc -target wasm32-wasi \
-		-mexec-model=reactor -std=c11 -Os -msimd128 -s -Wall -Wextra -Wl,-z,stack-size=65536 -DSOURCE='"$(digest)"' \
+		-mexec-model=reactor -std=c11 -O2 -msimd128 -s -Wall -Wextra -Wl,-z,stack-size=65536 -DSOURCE='"$(digest)"' \
 		-o $(SEARCH)/phone_search.wasm $(SEARCH)/wasm/search.c
 	@chmod 644 $(SEARCH)/phone_search.wasm
 

@@ -34,7 +34,6 @@ from velocity.text import TextTokenizer
 
 LOOK_BACK = 2  # chunks searched again after an endpoint: the next word may have begun in them
 BEFORE = 3  # chunks of quiet given to the model before a sound, as in recordings; speech may begin softly
-PHONE_BEAM = 512  # paths: twice as many as offline, because a causal model is less sure of its phones
 AT_ONCE = SAMPLE_RATE  # samples processed at a time, so that memory does not depend on the length of a piece
 
 
@@ -113,7 +112,7 @@ class StreamingASR:
             {} if model is None else {"lm": model.ngram, "lm_weight": model.weight, "word_bonus": model.word_bonus}
         )
         # May be replaced.
-        self.decoder = Decoder(self.tokenizer, self.frame_seconds, hotwords=hotwords, phone_beam=PHONE_BEAM, **weights)
+        self.decoder = Decoder(self.tokenizer, self.frame_seconds, hotwords=hotwords, **weights)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
         path = self.folder / "model.onnx"

@@ -3,7 +3,7 @@
 
 // As in velocity/phones.py; BOUNDARY is between words.
 export const CLASSES = 48, BLANK = 0, BOUNDARY = 1;
-const BEAM = 256; // paths
+const BEAM = 512; // paths
 const ALIKE = 2; // histories kept that n-grams cannot tell apart, where a recurrent network can
 const LABELS = 12; // classes per frame by which paths grow
 // Natural logarithms: less probable classes of a frame are skipped, paths worse than the best one by so much dropped.

@@ -27,7 +27,7 @@ from velocity.recognition.language_model.ngram import NGram
 from velocity.text import TextTokenizer
 
 BEAM = 32  # prefixes of letters, with a language model or hot words
-PHONE_BEAM = 256  # paths
+PHONE_BEAM = 512  # paths
 ALIKE = 2  # histories kept that n-grams cannot tell apart, where a recurrent network can
 WRITTEN = ["", " ", *"?" * (CLASSES - 2)]  # class → its text as of ``pieces``, where only the gaps between words matter
 K, T = TypeVar("K", bound=Hashable), TypeVar("T")
@@ -60,14 +60,12 @@ class Decoder:
         n_best: int = 1,
         lm_weight: float = LM_WEIGHT,
         word_bonus: float = WORD_BONUS,
-        phone_beam: int = PHONE_BEAM,
     ) -> None:
-        """``hotwords``: normalised phrases → nats per letter. ``beam``: prefixes or paths kept per frame;
-        ``phone_beam``: paths of phones where ``beam`` is None. ``lm_weight`` and ``word_bonus`` have no effect without
-        ``lm``."""
+        """``hotwords``: normalised phrases → nats per letter. ``beam``: prefixes or paths kept per frame.
+        ``lm_weight`` and ``word_bonus`` have no effect without ``lm``."""
         self.tokenizer, self.frame_seconds, self.n_best = tokenizer, frame_seconds, n_best
         self.beam = beam or (max(BEAM, n_best) if lm or hotwords or n_best > 1 else None)
-        self._phone_beam = beam or max(phone_beam, n_best)
+        self._phone_beam = beam or max(PHONE_BEAM, n_best)
         self.pieces = pieces(tokenizer)
         self._lm, self._hot = lm, HotWords(hotwords) if hotwords else None
         self._weights = (lm_weight, word_bonus) if lm else (0.0, 0.0)

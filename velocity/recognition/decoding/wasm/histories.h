@@ -32,9 +32,10 @@ typedef struct {
   double mass, estimate;
 } Grown;
 
-// Paths at one place; `from`: the best of them, among the paths of before, and then the grown ones.
+// Paths at one place; `from`: the best of them, among the paths of before, and then the grown ones. `next`, `left`: of
+// those that are alike, the next worse one, and whether this one is left.
 typedef struct {
-  int32_t history, node, last, from;
+  int32_t history, node, last, from, next, left;
   double blank, label, most, rank, lent;
 } Merged;
 
@@ -56,7 +57,7 @@ typedef struct {
   History *histories;
   int32_t *kept, *result;
   double *ranks;
-  Index alike_index, apart_index, merged_index;
+  Index alike_index, apart_index, merged_index, group_index;
 } Search;
 
 // The slot of a history that matters as much, or of the one that follows `before` by the same word.

@@ -52,25 +52,35 @@ static void add_results(Search *search, const Path *path) {
   }
 }
 
-// Of the frames so far, as if they were all.
+// The ranks of the paths, into `ranks` (paths,) → the best path.
+static const Path *ranked(Search *search) {
+  int32_t best = 0;
+  search->ranks = room(search->ranks, &search->rank_room, search->path_count, sizeof(double));
+  for (int32_t i = 0; i < search->path_count; i++) {
+    const Path *path = &search->paths[i];
+    search->ranks[i] = log(path->blank + path->label) + nodes[path->node].ahead;
+    if (search->ranks[i] > search->ranks[best]) best = i;
+  }
+  return &search->paths[best];
+}
+
+// Of the frames so far, as if they were all. A network takes a step for each path, so it does for the better ones only.
 EXPORT(results) const int32_t *results(Search *search) {
+  const Path *best = ranked(search);
+  double least = share ? search->ranks[best - search->paths] - search->margin / 2 : -INFINITY;
   search->result_size = 0;
   new_numbers(search, 1);
-  for (int32_t i = 0; i < search->path_count; i++) add_results(search, &search->paths[i]);
+  for (int32_t i = 0; i < search->path_count; i++) {
+    if (search->ranks[i] >= least) add_results(search, &search->paths[i]);
+  }
   return search->result;
 }
 
 // Of the frames so far, if they are not all: how many words, from the first on, all paths have that are at most
 // AGREEMENT worse than the best one; then the results of that one, with each word that it may have begun.
 EXPORT(so_far) const int32_t *so_far(Search *search) {
-  double most = -INFINITY;
-  const Path *best = NULL;
-  search->ranks = room(search->ranks, &search->rank_room, search->path_count, sizeof(double));
-  for (int32_t i = 0; i < search->path_count; i++) {
-    const Path *path = &search->paths[i];
-    search->ranks[i] = log(path->blank + path->label) + nodes[path->node].ahead;
-    if (search->ranks[i] > most) most = search->ranks[i], best = path;
-  }
+  const Path *best = ranked(search);
+  double most = search->ranks[best - search->paths];
   int32_t agreed = words_of(search, best->entry, NULL);
   int32_t *words = allocate(agreed * sizeof *words);
   words_of(search, best->entry, words);

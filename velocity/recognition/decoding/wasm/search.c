@@ -47,6 +47,7 @@ EXPORT(end) void end(Search *search) {
   for (int32_t i = 0; i < search->history_count; i++) free(search->histories[i].memory);
   free(search->histories), free(search->kept), free(search->result), free(search->ranks);
   free(search->alike_index.slots), free(search->apart_index.slots), free(search->merged_index.slots);
+  free(search->group_index.slots);
   free(search);
 }
 
@@ -167,29 +168,40 @@ static void merge(
     return;
   }
   index->slots[at] = search->merged_count;
-  search->merged[search->merged_count++] = (Merged){history, node, last, from, blank, label, blank + label, 0, 0};
+  search->merged[search->merged_count++] = (Merged){
+      .history = history, .node = node, .last = last, .from = from, .blank = blank, .label = label, .most = blank + label};
 }
 
 static double value(const Merged *path, int loans_too) { return path->rank + (loans_too ? path->lent : 0); }
 
-static const Merged *compared;  // by `best_first`
-static int compared_with_loans;
-
-static int best_first(const void *one, const void *other) {
-  int32_t a = *(const int32_t *)one, b = *(const int32_t *)other;
-  double first = value(&compared[a], compared_with_loans), second = value(&compared[b], compared_with_loans);
-  return first > second ? -1 : first < second ? 1 : a - b;
-}
-
-// How many of the kept ones, from `first` on, get the same from whatever follows.
-static int32_t alike_ones(const Search *search, int32_t first, const Merged *path) {
-  int32_t count = 0;
-  for (int32_t i = first; i < search->kept_count; i++) {
-    const Merged *other = &search->merged[search->kept[i]];
-    count += other->node == path->node && other->last == path->last &&
-             search->histories[other->history].first == search->histories[path->history].first;
+// Of `count` merged paths, leave the `alike` best of those that get the same from whatever follows → how many.
+static int32_t leave_alike(Search *search, int32_t *chosen, int32_t count, int loans_too) {
+  Index *groups = &search->group_index;
+  clear_index(groups, count);
+  for (int32_t i = 0; i < count; i++) {
+    Merged *path = &search->merged[chosen[i]];
+    int32_t first = search->histories[path->history].first;
+    uint32_t at = hash(first, path->node, path->last) & groups->mask;
+    for (; groups->slots[at] != FREE; at = (at + 1) & groups->mask) {
+      const Merged *other = &search->merged[groups->slots[at]];
+      if (other->node != path->node || other->last != path->last) continue;
+      if (search->histories[other->history].first == first) break;
+    }
+    int32_t *place = &groups->slots[at];  // of the group's best one, which is followed by the others in their order
+    while (*place != FREE && value(&search->merged[*place], loans_too) >= value(path, loans_too)) {
+      place = &search->merged[*place].next;
+    }
+    path->next = *place, *place = chosen[i], path->left = 0;
   }
-  return count;
+  for (uint32_t at = 0; at <= groups->mask; at++) {
+    int32_t path = groups->slots[at];
+    for (int32_t rank = 0; path != FREE && rank < search->alike; path = search->merged[path].next, rank++) {
+      search->merged[path].left = 1;
+    }
+  }
+  int32_t left = 0;
+  for (int32_t i = 0; i < count; i++) if (search->merged[chosen[i]].left) chosen[left++] = chosen[i];
+  return left;
 }
 
 // Add the best merged paths to the kept ones, by their ranks with loans or without.
@@ -204,24 +216,20 @@ static void keep_best(Search *search, int loans_too) {
     double rank = value(&search->merged[i], loans_too);
     if (rank > best - search->margin) search->ranks[near] = rank, chosen[near++] = i;
   }
+  if (near > search->beam && search->alike > 1) {
+    near = leave_alike(search, chosen, near, loans_too);
+    for (int32_t i = 0; i < near; i++) search->ranks[i] = value(&search->merged[chosen[i]], loans_too);
+  }
   if (near <= search->beam) {
     for (int32_t i = 0; i < near; i++) search->kept[search->kept_count++] = chosen[i];
-  } else if (search->alike == 1) {
-    double least = reached_by(search->ranks, near, search->beam);
-    int32_t equal = search->beam;  // so many of those that just reach it have room
-    for (int32_t i = 0; i < near; i++) equal -= value(&search->merged[chosen[i]], loans_too) > least;
-    for (int32_t i = 0; i < near; i++) {
-      double rank = value(&search->merged[chosen[i]], loans_too);
-      if (rank > least || (rank == least && equal-- > 0)) search->kept[search->kept_count++] = chosen[i];
-    }
-  } else {
-    compared = search->merged, compared_with_loans = loans_too;
-    qsort(chosen, near, sizeof *chosen, best_first);
-    for (int32_t i = 0; i < near && search->kept_count - first < search->beam; i++) {
-      if (alike_ones(search, first, &search->merged[chosen[i]]) < search->alike) {
-        search->kept[search->kept_count++] = chosen[i];
-      }
-    }
+    return;
+  }
+  double least = reached_by(search->ranks, near, search->beam);
+  int32_t equal = search->beam;  // so many of those that just reach it have room
+  for (int32_t i = 0; i < near; i++) equal -= value(&search->merged[chosen[i]], loans_too) > least;
+  for (int32_t i = 0; i < near; i++) {
+    double rank = value(&search->merged[chosen[i]], loans_too);
+    if (rank > least || (rank == least && equal-- > 0)) search->kept[search->kept_count++] = chosen[i];
   }
 }
 
