@@ -168,7 +168,7 @@ def test_its_search_has_the_constants_of_the_runtime():
         "BLANK": phones.BLANK,
         "BOUNDARY": phones.BOUNDARY,
         "BEAM": decoder.PHONE_BEAM,
-        "LABELS": beam.TOKENS,
+        "LABELS": phone_search.TOKENS,
         "ALIKE": decoder.ALIKE,
         "FLOOR": phone_search.FLOOR,
         "MARGIN": beam.MARGIN,

@@ -73,7 +73,7 @@ def build(
     \b
     Examples:
       velocity-asr lm build sentences.txt --out calls.lm
-      velocity-asr lm build novels.txt.xz --exclude speech/test-clean --recurrent 2 --out english.lm
+      velocity-asr lm build novels.txt.xz --exclude speech/test-clean --recurrent 3 --out english.lm
       velocity-asr transcribe speech.wav --lm calls.lm
     """
     from velocity.commands.lm import build as build_model

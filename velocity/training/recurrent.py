@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from velocity.training.checkpoint import Checkpoints, fingerprint
 from velocity.training.devices import set_determinism
 
 ROWS = 20_000  # words with an embedding of their own, most frequent first
-SHARE = 0.7  # of the network in its mixture with the n-grams
+SHARE = 0.8  # of the network in its mixture with the n-grams
 BATCH = 4096  # words
 LONGEST = 80  # words of a sentence; longer ones are left out
 FREQUENT, SAMPLED = 1000, 1024  # words in the estimate of the softmax: always, and drawn
@@ -42,15 +43,16 @@ class WordLSTM(nn.Module):
         """``unigrams`` (rows,): log-probabilities, with which the biases begin."""
         super().__init__()
         self.embedding = nn.Embedding(len(unigrams), WIDTH)
-        nn.init.normal_(self.embedding.weight, std=0.05)
-        self.lstm = nn.LSTM(WIDTH, UNITS, batch_first=True)
-        self.projection = nn.Linear(UNITS, WIDTH)
+        self.lstm = nn.LSTM(WIDTH, UNITS, proj_size=WIDTH, batch_first=True)
+        for weights in (self.embedding.weight, *self.lstm.parameters()):
+            nn.init.normal_(weights, std=0.1) if weights.dim() > 1 else nn.init.zeros_(weights)
+        nn.init.ones_(self.lstm.bias_ih_l0[UNITS : 2 * UNITS])  # remember, at first
         self.bias = nn.Parameter(unigrams.clone())
         self.dropout = nn.Dropout(DROPOUT)
 
     def queries(self, rows: Tensor) -> Tensor:
         outputs, _ = self.lstm(self.dropout(self.embedding(rows)))
-        return self.projection(self.dropout(outputs))
+        return self.dropout(outputs)
 
     def scores(self, queries: Tensor, rows: Tensor) -> Tensor:
         """(n, WIDTH), (m,) → (n, m)."""
@@ -111,10 +113,8 @@ def train_recurrent(text: np.ndarray, words: int, epochs: int, folder: Path) -> 
     mark = fingerprint([str((epochs, *settings)), hashlib.sha256(rows).hexdigest()])
     _fit(model, sentences, SampledSoftmax(counts), epochs, Checkpoints(str(folder.resolve()), lambda _: mark))
     state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    gates = np.concatenate([state["lstm.weight_ih_l0"], state["lstm.weight_hh_l0"]], axis=1)
-    gate_biases = state["lstm.bias_ih_l0"] + state["lstm.bias_hh_l0"]
-    projection = state["projection.weight"], state["projection.bias"]
-    return Recurrent.of(SHARE, own, state["embedding.weight"], state["bias"], (gates, gate_biases), projection)
+    gates = state["lstm.weight_ih_l0"], state["lstm.weight_hh_l0"], state["lstm.bias_ih_l0"] + state["lstm.bias_hh_l0"]
+    return Recurrent.of(SHARE, own, state["embedding.weight"], state["bias"], gates, state["lstm.weight_hr_l0"])
 
 
 def _fit(
@@ -123,7 +123,8 @@ def _fit(
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE, betas=(0.9, 0.98), fused=True)
     steps = epochs * len(_batches(sentences, 0))
     first = _restore(model, optimizer, checkpoints)
-    with Progress("recurrent network", steps, first) as progress:
+    with warnings.catch_warnings(), Progress("recurrent network", steps, first) as progress:
+        warnings.filterwarnings("ignore", "LSTM with projections")  # that it is not one of oneDNN's
         for step, batch in _stream(sentences, first, steps):
             torch.manual_seed(SEED * 1_000_003 + step)
             loss = softmax(model, *_examples(model, batch), np.random.default_rng((SEED, 1, step)))

@@ -5,7 +5,7 @@
 export const CLASSES = 48, BLANK = 0, BOUNDARY = 1;
 const BEAM = 512; // paths
 const ALIKE = 2; // histories kept that n-grams cannot tell apart, where a recurrent network can
-const LABELS = 12; // classes per frame by which paths grow
+const LABELS = 16; // classes per frame by which paths grow
 // Natural logarithms: less probable classes of a frame are skipped, paths worse than the best one by so much dropped.
 const FLOOR = -5, MARGIN = 10;
 const NO_WORD = -1; // in place of a word: phones that are no word's

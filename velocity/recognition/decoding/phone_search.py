@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from velocity.recognition.decoding.beam import MARGIN, TOKENS
+from velocity.recognition.decoding.beam import MARGIN
 from velocity.recognition.decoding.vocabulary import Vocabulary
 
+TOKENS = 16  # best classes of a frame by which paths grow
 FLOOR = -5.0  # natural logarithm: less probable classes of a frame are skipped
 
 

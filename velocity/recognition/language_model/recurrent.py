@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-WIDTH, UNITS = 128, 256  # of the embeddings and of the LSTM
+WIDTH, UNITS = 128, 512  # of the embeddings and of the LSTM
 RARE = 0  # the row of all words that have no row of their own
 LEVELS = 5.0  # of an embedding's values in their standard deviation: deflated, they then take some four bits each
 MOST = 127
@@ -20,25 +20,28 @@ MOST = 127
 
 @dataclass(frozen=True)
 class Recurrent:
-    """ln P(w | h) = step · embedding_w · (projection · LSTM(h) + projection bias) + bias_w. The probabilities add up to
-    about 1. The LSTM is PyTorch's (gates in the order input, forget, cell, output), its inputs are the embeddings times
-    ``step`` and its last output, and its one bias is the sum of PyTorch's two.
+    """ln P(w | h) = step · embedding_w · LSTM(h) + bias_w. The probabilities add up to about 1. The LSTM is PyTorch's
+    with ``proj_size`` (gates in the order input, forget, cell, output): its output is projected before it is used and
+    fed back (Sak et al. 2014, "Long short-term memory recurrent neural network architectures"). Its inputs are the
+    embeddings times ``step`` and its last output, its one bias is the sum of PyTorch's two.
 
     ``share`` of it in the mixture with the n-grams. ``words`` (rows - 1,) uint32: the ids of the words of the rows
-    after RARE. int8: ``embeddings`` (rows, WIDTH), times ``step``; ``gates`` (4 · UNITS, WIDTH + UNITS) and
-    ``projection`` (WIDTH, UNITS), each row times its scale. All other arrays are float32.
+    after RARE. int8: ``embeddings`` (rows, WIDTH), times ``step``; ``input_gates`` and ``output_gates`` (4 · UNITS,
+    WIDTH), for the embedding and for the last output, and ``projection`` (WIDTH, UNITS), each row times its scale.
+    All other arrays are float32.
     """
 
     share: float
     step: float
     words: np.ndarray
     biases: np.ndarray
-    gate_scales: np.ndarray
+    input_scales: np.ndarray
+    output_scales: np.ndarray
     gate_biases: np.ndarray
     projection_scales: np.ndarray
-    projection_biases: np.ndarray
     embeddings: np.ndarray
-    gates: np.ndarray
+    input_gates: np.ndarray
+    output_gates: np.ndarray
     projection: np.ndarray
 
     @classmethod
@@ -48,24 +51,25 @@ class Recurrent:
         words: np.ndarray,
         embeddings: np.ndarray,
         biases: np.ndarray,
-        gates: tuple[np.ndarray, np.ndarray],
-        projection: tuple[np.ndarray, np.ndarray],
+        gates: tuple[np.ndarray, np.ndarray, np.ndarray],
+        projection: np.ndarray,
     ) -> Recurrent:
-        """Rounded from float32; ``gates`` and ``projection`` are weights and biases."""
+        """Rounded from float32; ``gates``: for the embedding, for the last output, and biases."""
         step = float(embeddings.std()) / LEVELS
-        rounded, scales = zip(*(_rounded(weights) for weights, _ in (gates, projection)), strict=True)
+        rounded, scales = zip(*map(_rounded, (*gates[:2], projection)), strict=True)
         return cls(
             share=share,
             step=step,
             words=words.astype("<u4"),
             biases=biases,
-            gate_scales=scales[0],
-            gate_biases=gates[1],
-            projection_scales=scales[1],
-            projection_biases=projection[1],
+            input_scales=scales[0],
+            output_scales=scales[1],
+            gate_biases=gates[2],
+            projection_scales=scales[2],
             embeddings=np.clip(np.rint(embeddings / step), -MOST, MOST).astype(np.int8),
-            gates=rounded[0],
-            projection=rounded[1],
+            input_gates=rounded[0],
+            output_gates=rounded[1],
+            projection=rounded[2],
         )
 
     def packed(self) -> bytes:
@@ -89,9 +93,9 @@ class Recurrent:
 def _layout(rows: int) -> list[tuple[str, str, Sequence[int]]]:
     """The name, type and shape of each array."""
     gates = 4 * UNITS
-    shapes = [(rows - 1,), (rows,), (gates,), (gates,), (WIDTH,), (WIDTH,)]
-    shapes += [(rows, WIDTH), (gates, WIDTH + UNITS), (WIDTH, UNITS)]
-    dtypes = ["<u4", *5 * ["<f4"], *3 * ["i1"]]
+    shapes = [(rows - 1,), (rows,), (gates,), (gates,), (gates,), (WIDTH,)]
+    shapes += [(rows, WIDTH), (gates, WIDTH), (gates, WIDTH), (WIDTH, UNITS)]
+    dtypes = ["<u4", *5 * ["<f4"], *4 * ["i1"]]
     names = [field.name for field in fields(Recurrent)][2:]
     return list(zip(names, dtypes, shapes, strict=True))
 

@@ -19,6 +19,10 @@ enum { FREE = -1 };                              // in place of an index
 static const double UNKNOWN_WORD = -10;  // nats added to the score of phones that are no word's, as in fusion.py
 static const double UNKNOWN_PHONE = -2;  // nats for each of them, so that one "word" does not swallow a sentence
 
+// Of the margin: paths that end a word or the text are dropped when the n-grams rate them so much worse than the best
+// one, before a network is asked.
+static const double END_MARGIN = 0.7;
+
 static void *checked(void *memory) {
   if (!memory) __builtin_trap();
   return memory;

@@ -18,10 +18,11 @@ typedef struct {
 } History;
 
 // `blank`, `label`: the probabilities of the paths that end so, times what their complete words and phones of no word
-// are worth, relative to the best path's. `entry`: of the last label in the trace.
+// are worth, relative to the best path's; `mass`: the logarithm of their sum, `staying`: that of what a frame leaves of
+// it if no label follows. `entry`: of the last label in the trace.
 typedef struct {
   int32_t history, node, last, entry;
-  double blank, label;
+  double blank, label, mass, staying;
 } Path;
 
 // A path that is longer by a label than the one at `source`. `mass`: the logarithm of its probability, times what
@@ -32,11 +33,11 @@ typedef struct {
   double mass, estimate;
 } Grown;
 
-// Paths at one place; `from`: the best of them, among the paths of before, and then the grown ones. `next`, `left`: of
-// those that are alike, the next worse one, and whether this one is left.
+// Paths at one place; `from`: the best of them, among the paths of before, and then the grown ones. `mass`: as of a path.
+// `next`, `left`: of those that are alike, the next worse one, and whether this one is left.
 typedef struct {
   int32_t history, node, last, from, next, left;
-  double blank, label, most, rank, lent;
+  double blank, label, most, mass, rank, lent;
 } Merged;
 
 // A label of a path: the entry before it, the frame, the word that it ends, or NOTHING, and the last entry that ends a
@@ -48,7 +49,7 @@ typedef struct {
 typedef struct {
   int32_t beam, alike, tokens;
   double floor, margin, scale;
-  int32_t frames, path_count, path_room, grown_count, grown_room, merged_count, merged_room, entry_count, entry_room;
+  int32_t frames, path_count, path_room, before_room, grown_count, grown_room, merged_count, merged_room, entry_count, entry_room;
   int32_t history_count, history_room, kept_count, kept_room, rank_room, result_size, result_room;
   Path *paths, *before;
   Grown *grown;
@@ -111,16 +112,21 @@ static const Memory *memory_of(Search *search, int32_t history) {
   return own->memory;
 }
 
-// What a word is worth that ends at a node after a history, which becomes the history after it.
-static double follow(Search *search, int32_t history, int32_t node, int32_t word, History *after) {
+// What a word is worth that ends at a node after a history, but for P_LM; the history after it, and ln P_LM by the
+// n-grams.
+static double follow(
+    const Search *search, int32_t history, int32_t node, int32_t word, History *after, double *log_prob) {
   *after = search->histories[history];
-  if (word == NOTHING) return 0;
   after->before = history, after->word = word;
-  double log_prob = score(&after->state, number_in_lm(word), &after->state);
-  if (share) log_prob = mixed(log_prob, expected(memory_of(search, history), number_in_lm(word)));
-  double worth = weight * log_prob + bonus;
+  *log_prob = score(&after->state, number_in_lm(word), &after->state);
+  double worth = bonus;
   if (word == NO_WORD) worth += UNKNOWN_WORD + UNKNOWN_PHONE * nodes[node].depth;
   if (word == NO_WORD || !spelling_count) after->place = NO_PHRASE;
   else worth += follow_phrase(&after->place, word);
   return worth;
+}
+
+// ln P_LM of a word after a history, by the n-grams → by the mixture.
+static double with_network(Search *search, int32_t history, int32_t word, double log_prob) {
+  return share ? mixed(log_prob, expected(memory_of(search, history), number_in_lm(word))) : log_prob;
 }

@@ -27,29 +27,41 @@ static int32_t words_of(const Search *search, int32_t entry, int32_t *words) {
   return count;
 }
 
-// Each word that may end a path: the score, a float64 in two numbers, the entry, the number of words, and these.
-static void add_results(Search *search, const Path *path) {
-  Node node = nodes[path->node];
-  double mass = log(path->blank + path->label) + search->scale;
-  for (int32_t row = 0; row < (node.homophones ? node.homophones : 1); row++) {
-    int32_t word = node.homophones ? spoken[node.spelled + row] : path->node == ROOT ? NOTHING : NO_WORD;
-    History after;
-    double total = mass + follow(search, path->history, path->node, word, &after);
-    double log_prob = score(&after.state, END, NULL);
-    if (share) {
-      Memory memory;
-      const Memory *before = memory_of(search, path->history);
-      if (word != NOTHING) remember(before, number_in_lm(word), &memory);
-      log_prob = mixed(log_prob, expected(word != NOTHING ? &memory : before, END));
+// How many words may end a path: those that are pronounced so, or one of no word, or none is begun.
+static int32_t endings(const Path *path) { return nodes[path->node].homophones ? nodes[path->node].homophones : 1; }
+
+static int32_t ending(const Path *path, int32_t row) {
+  if (path->node == ROOT) return NOTHING;
+  return nodes[path->node].homophones ? spoken[nodes[path->node].spelled + row] : NO_WORD;
+}
+
+// The score of a path that a word ends, by the n-grams alone or by the mixture.
+static double total(Search *search, const Path *path, int32_t word, int mixture) {
+  History after = search->histories[path->history];
+  double worth = 0, log_prob = 0, end;
+  if (word != NOTHING) worth = follow(search, path->history, path->node, word, &after, &log_prob);
+  end = score(&after.state, END, NULL);
+  if (share && mixture) {
+    Memory memory;
+    const Memory *before = memory_of(search, path->history);
+    if (word != NOTHING) {
+      log_prob = with_network(search, path->history, word, log_prob);
+      remember(before, number_in_lm(word), &memory);
     }
-    total += weight * log_prob;
-    int32_t count = words_of(search, path->entry, NULL), last = word != NOTHING;
-    int32_t *result = new_numbers(search, 4 + count + last);
-    memcpy(result, &total, sizeof total);
-    result[2] = path->entry, result[3] = count + last;
-    words_of(search, path->entry, result + 4);
-    if (last) result[4 + count] = word;
+    end = mixed(end, expected(word != NOTHING ? &memory : before, END));
   }
+  return path->mass + search->scale + worth + weight * (log_prob + end);
+}
+
+// The score of a path that a word ends, a float64 in two numbers, the entry, the number of words, and these.
+static void add_result(Search *search, const Path *path, int32_t word) {
+  double found = total(search, path, word, 1);
+  int32_t count = words_of(search, path->entry, NULL), last = word != NOTHING;
+  int32_t *result = new_numbers(search, 4 + count + last);
+  memcpy(result, &found, sizeof found);
+  result[2] = path->entry, result[3] = count + last;
+  words_of(search, path->entry, result + 4);
+  if (last) result[4 + count] = word;
 }
 
 // The ranks of the paths, into `ranks` (paths,) → the best path.
@@ -58,20 +70,29 @@ static const Path *ranked(Search *search) {
   search->ranks = room(search->ranks, &search->rank_room, search->path_count, sizeof(double));
   for (int32_t i = 0; i < search->path_count; i++) {
     const Path *path = &search->paths[i];
-    search->ranks[i] = log(path->blank + path->label) + nodes[path->node].ahead;
+    search->ranks[i] = path->mass + nodes[path->node].ahead;
     if (search->ranks[i] > search->ranks[best]) best = i;
   }
   return &search->paths[best];
 }
 
-// Of the frames so far, as if they were all. A network takes a step for each path, so it does for the better ones only.
+// Of the frames so far, as if they were all: each path with each word that may end it. A network takes a step for each,
+// so it does for the better ones only.
 EXPORT(results) const int32_t *results(Search *search) {
-  const Path *best = ranked(search);
-  double least = share ? search->ranks[best - search->paths] - search->margin / 2 : -INFINITY;
+  double best = -INFINITY;
+  for (int32_t i = 0; share && i < search->path_count; i++) {
+    const Path *path = &search->paths[i];
+    for (int32_t row = 0; row < endings(path); row++) best = fmax(best, total(search, path, ending(path, row), 0));
+  }
   search->result_size = 0;
   new_numbers(search, 1);
   for (int32_t i = 0; i < search->path_count; i++) {
-    if (search->ranks[i] >= least) add_results(search, &search->paths[i]);
+    const Path *path = &search->paths[i];
+    for (int32_t row = 0; row < endings(path); row++) {
+      int32_t word = ending(path, row);
+      if (share && total(search, path, word, 0) < best - END_MARGIN * search->margin) continue;
+      add_result(search, path, word);
+    }
   }
   return search->result;
 }
@@ -95,7 +116,7 @@ EXPORT(so_far) const int32_t *so_far(Search *search) {
   free(words);
   search->result_size = 0;
   new_numbers(search, 2)[1] = agreed;
-  add_results(search, best);
+  for (int32_t row = 0; row < endings(best); row++) add_result(search, best, ending(best, row));
   return search->result;
 }
 

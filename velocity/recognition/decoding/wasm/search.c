@@ -76,20 +76,21 @@ static void add_grown(
   search->grown[search->grown_count++] = (Grown){source, node, last, word, 0, mass, mass + ahead};
 }
 
-// All paths that are longer by one of the labels, but for those whose estimates are below `least`.
+// All paths that are longer by one of the labels, but for those whose estimates are below `least`. Longer beginnings of
+// words are worth no more than shorter ones, or nothing that a word begins with.
 static void grow(Search *search, const double *frame, const int32_t *labels, int32_t count, double least) {
   search->grown_count = 0;
   for (int32_t i = 0; i < search->path_count; i++) {
     Path path = search->paths[i];
     Node node = nodes[path.node];
-    double in_any = log(path.blank + path.label), in_blank = log(path.blank);
+    double most = path.node == ROOT ? INFINITY : fmax(node.ahead, nodes[nowhere].ahead);
     for (int32_t j = 0; j < count; j++) {
       int32_t label = labels[j];
-      double mass = (label == path.last ? in_blank : in_any) + frame[label];
+      double mass = path.mass + frame[label];
+      if (label != BOUNDARY && mass + most < least) continue;
+      if (label == path.last) mass = log(path.blank) + frame[label];
       if (!(mass > -INFINITY)) continue;
       if (label != BOUNDARY) {
-        // Longer beginnings are worth no more than shorter ones, or nothing that a word begins with.
-        if (path.node != ROOT && mass + fmax(node.ahead, nodes[nowhere].ahead) < least) continue;
         int32_t further = longer(path.node, label);
         if (further == nowhere) mass += UNKNOWN_PHONE * (node.depth + 1);
         add_grown(search, least, i, further, label, NOTHING, mass, nodes[further].ahead);
@@ -134,13 +135,15 @@ static void stay(const Path *path, const double *probabilities, double *blank, d
 }
 
 // The ranks of the paths if they stay, into `ranks` (paths,) → the best one.
-static double ranks_of_staying(Search *search, const double *probabilities) {
+static double ranks_of_staying(Search *search, const double *frame, const double *probabilities) {
   double most = -INFINITY;
   search->ranks = room(search->ranks, &search->rank_room, search->path_count, sizeof(double));
   for (int32_t i = 0; i < search->path_count; i++) {
+    Path *path = &search->paths[i];
     double blank, label;
-    stay(&search->paths[i], probabilities, &blank, &label);
-    search->ranks[i] = log(blank + label) + nodes[search->paths[i].node].ahead;
+    stay(path, probabilities, &blank, &label);
+    path->staying = label > 0 ? log(blank + label) : path->mass + frame[BLANK];
+    search->ranks[i] = path->staying + nodes[path->node].ahead;
     most = fmax(most, search->ranks[i]);
   }
   return most;
@@ -235,9 +238,10 @@ static void keep_best(Search *search, int loans_too) {
 
 // The kept paths, with entries in the trace for those that grew.
 static void renew(Search *search) {
-  int32_t count = search->path_count;
-  search->before = checked(realloc(search->before, count * sizeof(Path)));
-  memcpy(search->before, search->paths, count * sizeof(Path));
+  int32_t count = search->path_count, its_room = search->path_room;
+  Path *paths = search->before;
+  search->before = search->paths, search->paths = paths;
+  search->path_room = search->before_room, search->before_room = its_room;
   search->paths = room(search->paths, &search->path_room, search->kept_count, sizeof(Path));
   search->trace = room(search->trace, &search->entry_room, search->entry_count + search->kept_count, sizeof(Entry));
   double most = 0;
@@ -245,6 +249,7 @@ static void renew(Search *search) {
     const Merged *path = &search->merged[search->kept[i]];
     most = fmax(most, path->blank + path->label);
   }
+  double scale = log(most);
   for (int32_t i = 0; i < search->kept_count; i++) {
     const Merged *path = &search->merged[search->kept[i]];
     int32_t entry;
@@ -258,19 +263,22 @@ static void renew(Search *search) {
       search->trace[entry] = (Entry){before, path->last, search->frames, grown->word, ended};
     }
     double blank = path->blank / most, label = path->label / most;
-    search->paths[i] = (Path){path->history, path->node, path->last, entry, blank, label};
+    search->paths[i] = (Path){path->history, path->node, path->last, entry, blank, label, path->mass - scale, 0};
   }
   search->path_count = search->kept_count;
-  search->scale += log(most);
+  search->scale += scale;
 }
 
 static void step(Search *search, const double *frame, const int32_t *labels, int32_t label_count) {
   double probabilities[CLASSES] = {[BLANK] = exp(frame[BLANK])};  // 0 for labels that are left out
   for (int32_t i = 0; i < label_count; i++) probabilities[labels[i]] = exp(frame[labels[i]]);
   // Those would be dropped in the end, unless they were lent something.
-  double hopeless = ranks_of_staying(search, probabilities) - search->margin;
-  grow(search, frame, labels, label_count, loan_count ? -INFINITY : hopeless);
-  double least = least_rank(search);
+  double best = ranks_of_staying(search, frame, probabilities);
+  grow(search, frame, labels, label_count, loan_count ? -INFINITY : best - search->margin);
+  for (int32_t i = 0; i < search->grown_count; i++) {
+    if (search->grown[i].word == NOTHING) best = fmax(best, search->grown[i].estimate);
+  }
+  double least = least_rank(search), least_end = best - END_MARGIN * search->margin;
   int32_t most = search->path_count + search->grown_count;
   search->merged = room(search->merged, &search->merged_room, most, sizeof(Merged));
   search->merged_count = search->kept_count = 0;
@@ -282,25 +290,30 @@ static void step(Search *search, const double *frame, const int32_t *labels, int
     merge(search, path->history, path->node, path->last, i, blank, label);
   }
   for (int32_t i = 0; i < search->grown_count; i++) {
-    const Grown *grown = &search->grown[i];
+    Grown *grown = &search->grown[i];
     const Path *source = &search->paths[grown->source];
     double estimate = grown->estimate;
     if (loan_count && grown->last != BOUNDARY) {
       estimate += loan(search->histories[source->history].place, grown->node);
     }
-    if (estimate < least && !(grown->word >= 0 && hot[grown->word])) continue;
-    int32_t history = source->history;
-    double mass = grown->mass;
+    int32_t history = source->history, is_hot = grown->word >= 0 && hot[grown->word];
+    if (estimate < least && !is_hot) continue;
     if (grown->word != NOTHING) {
       History after;
-      mass += follow(search, source->history, source->node, grown->word, &after);
+      double log_prob;
+      grown->mass += follow(search, history, source->node, grown->word, &after, &log_prob);
+      if (share && grown->mass + weight * log_prob < least_end && !is_hot) continue;
+      grown->mass += weight * with_network(search, history, grown->word, log_prob);
       history = number_of(search, &after);
     }
-    merge(search, history, grown->node, grown->last, search->path_count + i, 0, exp(mass));
+    merge(search, history, grown->node, grown->last, search->path_count + i, 0, exp(grown->mass));
   }
   for (int32_t i = 0; i < search->merged_count; i++) {
     Merged *path = &search->merged[i];
-    path->rank = log(path->blank + path->label) + nodes[path->node].ahead;
+    if (path->blank + path->label > path->most) path->mass = log(path->blank + path->label);
+    else if (path->from < search->path_count) path->mass = search->paths[path->from].staying;
+    else path->mass = search->grown[path->from - search->path_count].mass;
+    path->rank = path->mass + nodes[path->node].ahead;
     if (loan_count) path->lent = loan(search->histories[path->history].place, path->node);
   }
   if (loan_count) {  // paths with loans must not crowd out those without
@@ -331,7 +344,7 @@ EXPORT(accept) void accept(Search *search, const double *log_probs, int32_t fram
     }
     for (int32_t i = 0; i < search->path_count; i++) {  // no path grows, and their order stays
       Path *path = &search->paths[i];
-      path->blank += path->label, path->label = 0;
+      path->blank += path->label, path->label = 0;  // and so their mass
     }
     search->scale += fmax(log_probs[BLANK], log(1e-300));
   }
