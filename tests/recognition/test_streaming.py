@@ -179,6 +179,30 @@ def test_text_is_that_of_the_phones(phonetic: StreamingASR) -> None:
     assert finals(list(letters.transcribe_stream([audio]))) == ["the quick brown fox jumps over"]
 
 
+def test_a_complete_utterance_is_recognised_again_with_the_state_after_it(
+    phonetic: StreamingASR, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, calls = phonetic.step, []
+
+    def recorded(mel: np.ndarray, state: dict, phones: bool = False) -> tuple[np.ndarray, dict]:
+        log_probs, after = step(mel, state, phones)
+        calls.append((mel, state, after))
+        return log_probs, after
+
+    monkeypatch.setattr(phonetic, "step", recorded)
+    audio = np.concatenate([speak("one two", phonetic.folder, 0.3), np.zeros(30_000), speak("fox", phonetic.folder)])
+    assert finals(list(phonetic.transcribe_stream([audio]))) == ["one two", "phox"]
+    lengths = [len(mel) for mel, *_ in calls]
+    again = [index for index, length in enumerate(lengths) if length > phonetic.chunk_frames]
+    assert len(again) == 2
+    assert again[1] == len(calls) - 1
+    for first, index in zip((0, again[0] + 1), again, strict=True):
+        mel, state, _ = calls[index]
+        assert np.array_equal(mel, np.concatenate([chunk for chunk, *_ in calls[first:index]]))
+        assert state is calls[index - 1][2]
+        assert not any(array.any() for array in calls[first][1].values())
+
+
 @settings(max_examples=10)
 @given(st.lists(st.integers(40, 40_000), min_size=1, max_size=4))
 def test_events_of_phones_do_not_depend_on_how_sound_is_cut(phonetic: StreamingASR, sizes: list[int]) -> None:

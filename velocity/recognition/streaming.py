@@ -5,7 +5,8 @@ in the shipped model. So a label is recognised at most 172.5 ms after its frame;
 sound.
 
 The model starts where a sound starts, as in training, and its state is reset after each utterance. Within an utterance
-the result equals that of recognising all of it at once.
+the result equals that of recognising all of it at once. Where text comes from phones, ``final`` is of a second pass
+over the utterance, in which the model knows the voice from the first word on.
 """
 
 from __future__ import annotations
@@ -172,6 +173,7 @@ class Stream:
         self._recent: deque[Chunk] = deque(maxlen=LOOK_BACK + BEFORE)
         self._samples, self._steps, self._finished = 0, 0, False
         self._utterance: Utterance | None = None  # None: waiting for an onset
+        self._chunks: list[Chunk] = []  # of the utterance
 
     @property
     def seconds(self) -> float:
@@ -240,7 +242,7 @@ class Stream:
         for index in range(len(recent) - newest, len(recent)):
             if recent[index].onset is not None:
                 start = recent[max(0, index - BEFORE) :]
-                self._state, self._shown = self._model.initial_state(), ("", "")
+                self._state, self._chunks, self._shown = self._model.initial_state(), [], ("", "")
                 kind = PhoneUtterance if self._phones else LetterUtterance
                 self._utterance = kind(self._steps - sum(chunk.steps for chunk in start), self._model.decoder)
                 for chunk in start:
@@ -248,8 +250,15 @@ class Stream:
                 return
 
     def _step(self, chunk: Chunk) -> None:
+        self._chunks.append(chunk)
         log_probs, self._state = self._model.step(chunk.mel, self._state, self._phones)
         self._utterance.add(log_probs[: chunk.steps])
+
+    def _again(self) -> np.ndarray:
+        """The utterance's (frames, classes) log-posteriors of phones, from its beginning with the state after it."""
+        mel = np.concatenate([chunk.mel for chunk in self._chunks])
+        log_probs, _ = self._model.step(mel, self._state, phones=True)
+        return log_probs[: sum(chunk.steps for chunk in self._chunks)]
 
     def _over(self) -> bool:
         rule, utterance, frame = self._endpoint, self._utterance, self._model.frame_seconds
@@ -263,7 +272,7 @@ class Stream:
 
     def _event(self, type: Literal["partial", "final"]) -> Event:
         if type == "final":
-            words = self._utterance.final()
+            words = self._utterance.final(self._again() if self._phones else None)
             count = len(words)
         else:
             count = self._utterance.settle()

@@ -47,8 +47,9 @@ class Utterance(ABC):
         """The number of ``words`` that do not change any more. It never decreases."""
 
     @abstractmethod
-    def final(self) -> list[Word]:
-        """The words, if the utterance ends here: those of the language model and the hot words, if there are any."""
+    def final(self, log_probs: np.ndarray | None = None) -> list[Word]:
+        """The words, if the utterance ends here: those of the language model and the hot words, if there are any.
+        ``log_probs``: better ones of all its frames."""
 
     @abstractmethod
     def _take(self, log_probs: np.ndarray) -> None: ...
@@ -114,10 +115,12 @@ class LetterUtterance(Utterance):
             self._settled = max(self._settled, words if complete else words - 1)
         return self._settled
 
-    def final(self) -> list[Word]:
+    def final(self, log_probs: np.ndarray | None = None) -> list[Word]:
         if self._decoder.beam is None:
             return self.words()
-        return self._decoded(self._decoder.decode(np.concatenate(self._posteriors))[0].words) or self.words()
+        if log_probs is None:
+            log_probs = np.concatenate(self._posteriors)
+        return self._decoded(self._decoder.decode(log_probs)[0].words) or self.words()
 
 
 class PhoneUtterance(Utterance):
@@ -165,9 +168,12 @@ class PhoneUtterance(Utterance):
         self._agreed -= count
         return len(self._stable)
 
-    def final(self) -> list[Word]:
-        found = self._decoder.phone_hypotheses(self._search, np.concatenate(self._posteriors))[0].words
-        return self._decoded(found) or self.words()
+    def final(self, log_probs: np.ndarray | None = None) -> list[Word]:
+        if log_probs is None:
+            found = self._decoder.phone_hypotheses(self._search, np.concatenate(self._posteriors))
+        else:
+            found = self._decoder.decode_phones(log_probs)
+        return self._decoded(found[0].words) or self.words()
 
 
 def joined(words: list[Word]) -> str:
