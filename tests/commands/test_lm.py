@@ -81,7 +81,7 @@ def test_build_trains_a_network_beside_the_n_grams(tmp_path: Path, capsys) -> No
     words = [f"{a}{b}" for a in "bcdfghjklm" for b in "aeiou"]
     text, sizes = tmp_path / "text.txt", {}
     text.write_text("\n".join(" ".join(rng.choice(words, 9)) for _ in range(300)))
-    for most in (1_000_000, 450_000):
+    for most in (1_000_000, 610_000):
         out = tmp_path / f"{most}.lm"
         code, output, _ = run(capsys, "lm", "build", text, "--out", out, "--recurrent", 1, "--max-bytes", most)
         assert code == 0
@@ -90,7 +90,7 @@ def test_build_trains_a_network_beside_the_n_grams(tmp_path: Path, capsys) -> No
         assert sizes[most] <= most
         own = {model.words[word] for word in model.recurrent.words}
         assert own == {*words, "<s>", "</s>"}
-    assert sizes[450_000] < sizes[1_000_000]
+    assert sizes[610_000] < sizes[1_000_000]
     code, _, error = run(capsys, "lm", "build", text, "--out", tmp_path / "n.lm", "--recurrent", 1, "--max-bytes", 9999)
     assert (code, error.count("words and the network alone take")) == (2, 1)
 
